@@ -1,0 +1,68 @@
+import { z } from 'zod';
+
+import {
+  ConfigError,
+  databaseUrlVariable,
+  type Environment,
+  flagVariable,
+  isLoopback,
+  type Listen,
+  listenVariable,
+  processVariables,
+  readEnvironment,
+  required,
+} from './environment.js';
+
+export interface ApiConfig {
+  /** As the application role. */
+  readonly databaseUrl: string;
+  readonly listen: Listen;
+  /** Certificate and key of the admin port, as files; undefined is plain HTTP. */
+  readonly tls: { readonly certFile: string; readonly keyFile: string } | undefined;
+  /** True answers every /ambassador/* failure with status 200, as the first Ambassador did. */
+  readonly ambassadorStatus200: boolean;
+  /** The setting `allowLoopbackUpstreams` that a gateway gets when this process creates it. */
+  readonly allowLoopbackUpstreams: boolean;
+  readonly logLevel: string;
+  readonly failpointDir: string | undefined;
+}
+
+const variables = z.object({
+  ...processVariables,
+  DATABASE_URL: required(databaseUrlVariable, 'where Postgres is, for instance postgresql://chancery_app@127.0.0.1:5432/chancery'),
+  CHANCERY_API_LISTEN: listenVariable.default({ host: '127.0.0.1', port: 8888 }),
+  CHANCERY_API_ALLOW_REMOTE: flagVariable.default(false),
+  CHANCERY_API_TLS_CERT_FILE: z.string().optional(),
+  CHANCERY_API_TLS_KEY_FILE: z.string().optional(),
+  CHANCERY_AMBASSADOR_STATUS: z.enum(['200', 'proper'], { error: 'must be 200 or proper' }).default('proper'),
+  CHANCERY_ALLOW_LOOPBACK_UPSTREAMS: flagVariable.default(false),
+});
+
+/**
+ * The configuration of apps/api.
+ * @throws ConfigError when a variable is unusable, or when the admin port would be open to others without TLS and without being told to.
+ */
+export function readApiConfig(env: Environment = process.env): ApiConfig {
+  const read = readEnvironment(variables, env);
+  const { CHANCERY_API_TLS_CERT_FILE: certFile, CHANCERY_API_TLS_KEY_FILE: keyFile } = read;
+  if ((certFile === undefined) !== (keyFile === undefined)) {
+    throw new ConfigError(['CHANCERY_API_TLS_CERT_FILE and CHANCERY_API_TLS_KEY_FILE: set both or none']);
+  }
+  const tls = certFile !== undefined && keyFile !== undefined ? { certFile, keyFile } : undefined;
+  const listen = read.CHANCERY_API_LISTEN;
+  if (!isLoopback(listen.host) && tls === undefined && !read.CHANCERY_API_ALLOW_REMOTE) {
+    throw new ConfigError([
+      `CHANCERY_API_LISTEN: ${listen.host} can be reached from other machines, and tokens would cross the network in the clear. ` +
+        'Listen on 127.0.0.1, or configure TLS (CHANCERY_API_TLS_CERT_FILE, CHANCERY_API_TLS_KEY_FILE), or set CHANCERY_API_ALLOW_REMOTE=true behind a proxy that adds it',
+    ]);
+  }
+  return Object.freeze({
+    databaseUrl: read.DATABASE_URL,
+    listen,
+    tls,
+    ambassadorStatus200: read.CHANCERY_AMBASSADOR_STATUS === '200',
+    allowLoopbackUpstreams: read.CHANCERY_ALLOW_LOOPBACK_UPSTREAMS,
+    logLevel: read.CHANCERY_LOG_LEVEL,
+    failpointDir: read.CHANCERY_FAILPOINT_DIR,
+  });
+}

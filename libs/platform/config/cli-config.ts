@@ -1,0 +1,44 @@
+import { z } from 'zod';
+
+import { databaseUrlVariable, type Environment, logLevelVariable, readEnvironment, urlVariable } from './environment.js';
+
+export interface CliConfig {
+  /** As the application role; what `token create` needs, and nothing else does. */
+  readonly databaseUrl: string | undefined;
+  /** As the owner role; migrations. */
+  readonly ownerDatabaseUrl: string | undefined;
+  readonly apiUrl: string;
+  readonly token: string | undefined;
+  /** A file that holds the token, for instance DIR/token of `bin/dev`. */
+  readonly tokenFile: string | undefined;
+  /** NO_COLOR, as no-color.org has it: any value. */
+  readonly noColor: boolean;
+  readonly logLevel: string;
+}
+
+const variables = z.object({
+  DATABASE_URL: databaseUrlVariable.optional(),
+  CHANCERY_OWNER_DATABASE_URL: databaseUrlVariable.optional(),
+  CHANCERY_API: urlVariable('http', 'https').default('http://127.0.0.1:8888'),
+  CHANCERY_TOKEN: z.string().optional(),
+  CHANCERY_TOKEN_FILE: z.string().optional(),
+  NO_COLOR: z.string().optional(),
+  CHANCERY_LOG_LEVEL: logLevelVariable.default('warn'),
+});
+
+/**
+ * The configuration of the command `chancery`.
+ * @throws ConfigError when a variable is unusable.
+ */
+export function readCliConfig(env: Environment = process.env): CliConfig {
+  const read = readEnvironment(variables, env);
+  return Object.freeze({
+    databaseUrl: read.DATABASE_URL,
+    ownerDatabaseUrl: read.CHANCERY_OWNER_DATABASE_URL,
+    apiUrl: read.CHANCERY_API,
+    token: read.CHANCERY_TOKEN,
+    tokenFile: read.CHANCERY_TOKEN_FILE,
+    noColor: read.NO_COLOR !== undefined,
+    logLevel: read.CHANCERY_LOG_LEVEL,
+  });
+}

@@ -1,0 +1,61 @@
+import { z } from 'zod';
+
+import {
+  databaseUrlVariable,
+  type Environment,
+  flagVariable,
+  type Listen,
+  listenVariable,
+  processVariables,
+  readEnvironment,
+  required,
+  urlVariable,
+} from './environment.js';
+
+export interface WorkerConfig {
+  /** As the application role. */
+  readonly databaseUrl: string;
+  /** The queue's Redis; undefined keeps the queue in Postgres. */
+  readonly redisUrl: string | undefined;
+  /** Where agents dial in (gRPC). */
+  readonly listen: Listen;
+  /** Where /metrics and /healthz answer; undefined: nowhere. */
+  readonly metricsListen: Listen | undefined;
+  /** A YAML or JSON file with `services: {name: ['host:port']}`, watched. */
+  readonly servicesFile: string | undefined;
+  /** Lets upstreams be loopback addresses on every gateway, as a development machine needs. */
+  readonly allowLoopbackUpstreams: boolean;
+  readonly envoyPath: string | undefined;
+  readonly logLevel: string;
+  readonly failpointDir: string | undefined;
+}
+
+const variables = z.object({
+  ...processVariables,
+  DATABASE_URL: required(databaseUrlVariable, 'where Postgres is, for instance postgresql://chancery_app@127.0.0.1:5432/chancery'),
+  REDIS_URL: urlVariable('redis', 'rediss').optional(),
+  CHANCERY_WORKER_LISTEN: listenVariable.default({ host: '127.0.0.1', port: 18_000 }),
+  CHANCERY_WORKER_METRICS_LISTEN: listenVariable.optional(),
+  CHANCERY_SERVICES_FILE: z.string().optional(),
+  CHANCERY_ALLOW_LOOPBACK_UPSTREAMS: flagVariable.default(false),
+  ENVOY_PATH: z.string().optional(),
+});
+
+/**
+ * The configuration of apps/worker.
+ * @throws ConfigError when a variable is unusable.
+ */
+export function readWorkerConfig(env: Environment = process.env): WorkerConfig {
+  const read = readEnvironment(variables, env);
+  return Object.freeze({
+    databaseUrl: read.DATABASE_URL,
+    redisUrl: read.REDIS_URL,
+    listen: read.CHANCERY_WORKER_LISTEN,
+    metricsListen: read.CHANCERY_WORKER_METRICS_LISTEN,
+    servicesFile: read.CHANCERY_SERVICES_FILE,
+    allowLoopbackUpstreams: read.CHANCERY_ALLOW_LOOPBACK_UPSTREAMS,
+    envoyPath: read.ENVOY_PATH,
+    logLevel: read.CHANCERY_LOG_LEVEL,
+    failpointDir: read.CHANCERY_FAILPOINT_DIR,
+  });
+}
