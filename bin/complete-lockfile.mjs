@@ -8,7 +8,20 @@ import { fileURLToPath } from 'node:url';
 const file = fileURLToPath(new URL('../package-lock.json', import.meta.url));
 const lock = JSON.parse(readFileSync(file, 'utf8'));
 const systems = ['aix', 'android', 'darwin', 'freebsd', 'linux', 'netbsd', 'openbsd', 'openharmony', 'sunos', 'win32'];
-const processors = { arm64: 'arm64', aarch64: 'arm64', armv7: 'arm', armv6: 'arm', arm: 'arm', ia32: 'ia32', x64: 'x64', ppc64: 'ppc64', s390x: 's390x', riscv64: 'riscv64', loong64: 'loong64', wasm32: 'wasm32' };
+const processors = {
+  arm64: 'arm64',
+  aarch64: 'arm64',
+  armv7: 'arm',
+  armv6: 'arm',
+  arm: 'arm',
+  ia32: 'ia32',
+  x64: 'x64',
+  ppc64: 'ppc64',
+  s390x: 's390x',
+  riscv64: 'riscv64',
+  loong64: 'loong64',
+  wasm32: 'wasm32',
+};
 
 let added = 0;
 for (const parent of Object.values(lock.packages)) {
