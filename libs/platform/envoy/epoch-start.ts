@@ -1,0 +1,140 @@
+import { readdirSync, rmSync, statSync } from 'node:fs';
+import { basename, join } from 'node:path';
+import { type EnvoyAdmin, EnvoyAdminError } from './admin.js';
+import { launchEpoch, tailOfLog } from './launcher.js';
+import { type EpochPlace, writeLineage } from './lineage.js';
+import type { NodeFolder } from './node-folder.js';
+import { isRunning, type ProcessIdentity, signalProcess } from './process-identity.js';
+import type { EpochConfig } from './recovery-plan.js';
+import { clearInitializingFlag } from './shared-memory.js';
+import { waitUntil } from './wait-until.js';
+
+/** An epoch that serves. */
+export interface LiveEpoch {
+  readonly baseId: number;
+  readonly epoch: number;
+  readonly process: ProcessIdentity;
+  readonly config: EpochConfig;
+}
+
+export type EpochAttempt =
+  | { readonly live: LiveEpoch }
+  | { readonly live: null; readonly code: 'child_died' | 'child_timeout'; readonly message: string };
+
+export interface EpochStarterOptions {
+  readonly folder: NodeFolder;
+  readonly binary: string;
+  readonly admin: EnvoyAdmin;
+  readonly liveTimeoutMs: number;
+  readonly failpoint: (name: string) => void;
+}
+
+/** Epoch logs that are kept; the names carry base id and epoch. */
+const LOGS_KEPT = 6;
+const POLL_MS = 5;
+/** Long enough for a busy main thread between two events, short enough that a child's death is seen soon. */
+const ADMIN_PATIENCE_MS = 300;
+
+/** Starts one epoch and says what became of it. After a failure nothing of the child is left and its lineage can be used again. */
+export class EpochStarter {
+  readonly #options: EpochStarterOptions;
+
+  constructor(options: EpochStarterOptions) {
+    this.#options = options;
+  }
+
+  async attempt(place: EpochPlace, config: EpochConfig, concurrency: number): Promise<EpochAttempt> {
+    const { folder, binary, failpoint } = this.#options;
+    // No child runs when an attempt begins, so a flag that is set was left by one that died unseen.
+    clearInitializingFlag(place.baseId);
+    const logPath = this.logPath(place);
+    rmSync(logPath, { force: true });
+    this.#dropOldLogs();
+    writeLineage(folder.path, place);
+    failpoint('agent.beforeFork');
+    const { drainTimeS, parentShutdownTimeS } = config;
+    const configPath = configFile(config.key);
+    const child = await launchEpoch({
+      binary,
+      cwd: folder.path,
+      ...place,
+      configPath,
+      drainTimeS,
+      parentShutdownTimeS,
+      concurrency,
+      logPath,
+    });
+    failpoint('agent.afterFork');
+    const became = await this.waitLive(child, place.epoch);
+    if (became === 'live') {
+      failpoint('agent.afterChildLive');
+      return { live: { baseId: place.baseId, epoch: place.epoch, process: child, config } };
+    }
+    const message = await this.bury(child, place);
+    if (became === 'died') return { live: null, code: 'child_died', message };
+    return { live: null, code: 'child_timeout', message: `not live within ${this.#options.liveTimeoutMs} ms. ${message}`.trim() };
+  }
+
+  /** Waits until the process answers LIVE with its own epoch number on the admin socket (its parent's answer does not count). */
+  async waitLive(child: ProcessIdentity, epoch: number, timeoutMs = this.#options.liveTimeoutMs): Promise<'live' | 'died' | 'timeout'> {
+    const became = await waitUntil(
+      async () => {
+        if (!isRunning(child)) return 'died' as const;
+        return (await this.adminAnswers(epoch)) ? ('live' as const) : null;
+      },
+      { timeoutMs, everyMs: POLL_MS },
+    );
+    return became ?? 'timeout';
+  }
+
+  async adminAnswers(epoch: number): Promise<boolean> {
+    try {
+      const info = await this.#options.admin.serverInfo({ timeoutMs: ADMIN_PATIENCE_MS });
+      return info.state === 'LIVE' && info.restartEpoch === epoch;
+    } catch (error) {
+      if (error instanceof EnvoyAdminError) return false; // no answer is the answer
+      throw error;
+    }
+  }
+
+  /** Ends what is left of a child that is not live, clears the flag it set, and answers with its last words. */
+  async bury(child: ProcessIdentity, place: { readonly baseId: number; readonly epoch: number }): Promise<string> {
+    signalProcess(child, 'SIGKILL');
+    const gone = await waitUntil(() => (isRunning(child) ? null : true), { timeoutMs: 5000, everyMs: 2 });
+    if (gone === null) throw new Error(`Envoy ${child.pid} survived SIGKILL for 5 s: its memory is left alone`);
+    clearInitializingFlag(place.baseId);
+    return lastWords(tailOfLog(this.logPath(place)));
+  }
+
+  logPath({ baseId, epoch }: { readonly baseId: number; readonly epoch: number }): string {
+    return join(this.#options.folder.logs, `envoy-${baseId}-${epoch}.log`);
+  }
+
+  #dropOldLogs(): void {
+    const { logs } = this.#options.folder;
+    const byAge = readdirSync(logs)
+      .filter((name) => name.startsWith('envoy-'))
+      .map((name) => ({ name, changed: statSync(join(logs, name)).mtimeMs }))
+      .sort((a, b) => b.changed - a.changed);
+    for (const { name } of byAge.slice(LOGS_KEPT - 1)) rmSync(join(logs, name), { force: true });
+  }
+}
+
+/** The configuration's file relative to the node's folder: its name carries the release, so the process table says who runs what. */
+export function configFile(key: string): string {
+  return `configs/${key}.json`;
+}
+
+/** The reverse of configFile: what a found process runs. */
+export function keyOfConfigFile(path: string): string {
+  return basename(path, '.json');
+}
+
+/** Envoy's reason from its log: the critical and error lines, else the last ones; at most 2,000 characters. */
+export function lastWords(log: string): string {
+  const lines = log.split('\n').filter((line) => line.trim() !== '');
+  const telling = lines.filter((line) => /\]\[(critical|error)\]/.test(line) || /^(error|terminate|Gurl|PARSE ERROR)/i.test(line));
+  const chosen = telling.length > 0 ? telling : lines.slice(-5);
+  const text = chosen.map((line) => line.replace(/^\[\d{4}-[^\]]*\]\[\d+\]\[\w+\]\[\w+\] /, '')).join('\n');
+  return text.length <= 2000 ? text : `${text.slice(0, 1990)} [cut]`;
+}
