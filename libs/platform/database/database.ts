@@ -1,0 +1,68 @@
+import { CompiledQuery, Kysely, PostgresDialect, type Transaction } from 'kysely';
+import pg from 'pg';
+
+/** A handle without tables: a feature adds its own with `db.withTables<MyTables>()`. */
+type NoTables = Record<never, never>;
+export type Db = Kysely<NoTables>;
+export type Tx = Transaction<NoTables>;
+
+/** What this room needs of a log; a pino logger is one. */
+export interface DatabaseLog {
+  info(fields: object, message: string): void;
+  warn(fields: object, message: string): void;
+  error(fields: object, message: string): void;
+}
+
+export interface Database {
+  readonly db: Db;
+  readonly pool: pg.Pool;
+  readonly url: string;
+  close(): Promise<void>;
+}
+
+/** Limits of every session, in milliseconds: no statement, no wait for a lock and no forgotten transaction holds up the others for longer. */
+export const SESSION_LIMITS = { lock_timeout: 2_000, statement_timeout: 15_000, idle_in_transaction_session_timeout: 5_000 } as const;
+
+const types: pg.CustomTypesConfig = {
+  // Versions and counts: gapless numbers that grow by at most some thousands a second stay far below 2^53.
+  getTypeParser: ((oid: number, format?: 'text' | 'binary') =>
+    oid === pg.types.builtins.INT8 ? Number : pg.types.getTypeParser(oid, format as 'text')) as pg.CustomTypesConfig['getTypeParser'],
+};
+
+/** How each connection of ours is opened. */
+export function connectionOptions(url: string, applicationName: string): pg.ClientConfig {
+  return {
+    connectionString: url,
+    application_name: applicationName,
+    options: `-c search_path=chancery,public ${Object.entries(SESSION_LIMITS)
+      .map(([name, value]) => `-c ${name}=${value}`)
+      .join(' ')}`,
+    connectionTimeoutMillis: 5_000,
+    keepAlive: true,
+    types,
+  };
+}
+
+/**
+ * Opens a pool. It connects when first used and never throws for a database that is down: queries do, and work again
+ * when it is back. int8 columns answer numbers, timestamptz answers Date.
+ */
+export function openDatabase(options: { url: string; applicationName: string; maxConnections?: number; log?: DatabaseLog }): Database {
+  const pool = new pg.Pool({
+    ...connectionOptions(options.url, options.applicationName),
+    max: options.maxConnections ?? 10,
+    idleTimeoutMillis: 60_000,
+  });
+  // An idle connection that is cut off reports here; unheard, the event would end the process. The pool replaces it.
+  pool.on('error', (err) => options.log?.warn({ err }, 'an idle database connection was lost'));
+  // The same for a connection in use: the query that it carried is rejected, which is the report.
+  pool.on('connect', (client) => client.on('error', () => undefined));
+  const db: Db = new Kysely<NoTables>({ dialect: new PostgresDialect({ pool }) });
+  return { db, pool, url: options.url, close: () => db.destroy() };
+}
+
+/** Runs one statement of SQL text with `$1`-style values, on a database or inside a transaction. */
+export async function sqlQuery<R>(db: Db | Tx, text: string, values: readonly unknown[]): Promise<R[]> {
+  const result = await db.executeQuery<R>(CompiledQuery.raw(text, [...values]));
+  return result.rows;
+}

@@ -1,0 +1,336 @@
+-- The log: streams, versions, events, subjects, claims and references, and the functions that append to them.
+--
+-- Roles. The role that runs the migrations owns everything here. The processes run as `chancery_app`, which may read every table of the log and
+-- call the append functions, and nothing else: it cannot update or delete a record, nor switch a trigger off. This migration creates
+-- `chancery_app` without a login where it is missing and the owner may create roles; give it a login and a password
+-- (`ALTER ROLE chancery_app LOGIN PASSWORD '...'`), or grant it to a login role of your own. Later migrations grant to `chancery_app` what
+-- their tables need.
+--
+-- Hashes are over lines of text, so that an auditor can repeat them with sha256sum: see event_digest and version_hash.
+
+DO $$
+BEGIN
+  IF NOT EXISTS (SELECT FROM pg_roles WHERE rolname = 'chancery_app') THEN
+    CREATE ROLE chancery_app NOLOGIN;
+  END IF;
+EXCEPTION
+  WHEN duplicate_object OR unique_violation THEN NULL; -- another database of this server is being migrated in this moment
+  WHEN insufficient_privilege THEN
+    RAISE EXCEPTION 'the role chancery_app is missing and % may not create it', current_user
+      USING HINT = 'As an administrator: CREATE ROLE chancery_app LOGIN PASSWORD ''...''; then migrate again.';
+END
+$$;
+
+CREATE EXTENSION IF NOT EXISTS btree_gist WITH SCHEMA chancery;
+
+GRANT USAGE ON SCHEMA chancery TO chancery_app;
+
+-- The head of each stream: the only hot row. Almost empty pages and frequent vacuums keep its updates on one page.
+CREATE TABLE chancery.stream (
+  stream  text COLLATE "C" PRIMARY KEY CHECK (stream ~ '^[a-z][a-z0-9-]*(/[^[:cntrl:]/]+)?$' AND length(stream) <= 200),
+  version bigint NOT NULL,
+  hash    bytea NOT NULL
+) WITH (fillfactor = 10, autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 500);
+
+-- One accepted command = one version = one audit record, gapless within its stream.
+CREATE TABLE chancery.version (
+  stream          text COLLATE "C" NOT NULL,
+  version         bigint NOT NULL,
+  parent_hash     bytea NOT NULL,
+  hash            bytea NOT NULL,
+  events_root     bytea NOT NULL,
+  event_count     integer NOT NULL,
+  command_id      uuid NOT NULL,
+  action          text NOT NULL,
+  actor           text NOT NULL,
+  reason          text,
+  request_id      text,
+  idempotency_key text,
+  fingerprint     text,
+  recorded_at     timestamptz NOT NULL,
+  PRIMARY KEY (stream, version),
+  -- The hash is over lines: a line break in a field other than the last would let two records have one text.
+  CONSTRAINT version_single_line CHECK (strpos(concat(action, actor, request_id, idempotency_key, fingerprint), E'\n') = 0),
+  CONSTRAINT version_fingerprint CHECK ((idempotency_key IS NULL) = (fingerprint IS NULL))
+);
+-- A command is appended once, however often it is sent: what a retry after a lost COMMIT relies on.
+CREATE UNIQUE INDEX version_command ON chancery.version (command_id);
+CREATE UNIQUE INDEX version_idempotency ON chancery.version (stream, actor, idempotency_key) WHERE idempotency_key IS NOT NULL;
+
+-- `state` is the subject's whole new state, as the bytes that the digest covers; null = the subject ended.
+CREATE TABLE chancery.event (
+  stream          text COLLATE "C" NOT NULL,
+  version         bigint NOT NULL,
+  position        integer NOT NULL,
+  subject         text COLLATE "C" NOT NULL CHECK (strpos(subject, E'\n') = 0),
+  subject_version bigint NOT NULL,
+  type            text NOT NULL CHECK (strpos(type, E'\n') = 0),
+  schema_version  smallint NOT NULL,
+  state           json,
+  digest          bytea NOT NULL,
+  PRIMARY KEY (stream, version, position)
+);
+CREATE UNIQUE INDEX event_subject ON chancery.event (stream, subject, subject_version);
+
+-- The current state of each subject, kept by the append itself. A subject that ended stays with a null state, so that its version goes on when
+-- the name comes back.
+CREATE TABLE chancery.subject (
+  stream       text COLLATE "C" NOT NULL,
+  subject      text COLLATE "C" NOT NULL,
+  version      bigint NOT NULL,
+  from_version bigint NOT NULL, -- the stream version that made this state
+  state        jsonb,
+  recorded_at  timestamptz NOT NULL,
+  PRIMARY KEY (stream, subject)
+) WITH (fillfactor = 85);
+
+-- The former states, each written once, when it was superseded: the state at any version of the stream.
+CREATE TABLE chancery.subject_history (
+  stream      text COLLATE "C" NOT NULL,
+  subject     text COLLATE "C" NOT NULL,
+  version     bigint NOT NULL,
+  valid       int8range NOT NULL, -- stream versions, half open
+  state       jsonb NOT NULL,
+  recorded_at timestamptz NOT NULL,
+  PRIMARY KEY (stream, subject, version)
+);
+CREATE INDEX subject_history_valid ON chancery.subject_history USING gist (stream, valid);
+
+-- What only one living subject of a stream may hold, for instance the match of a route.
+CREATE TABLE chancery.claim (
+  stream  text COLLATE "C" NOT NULL,
+  claim   text COLLATE "C" NOT NULL,
+  subject text COLLATE "C" NOT NULL,
+  PRIMARY KEY (stream, claim)
+);
+CREATE INDEX claim_subject ON chancery.claim (stream, subject);
+
+-- `subject` needs `target` to live: the target cannot end while the row is here.
+CREATE TABLE chancery.reference (
+  stream  text COLLATE "C" NOT NULL,
+  subject text COLLATE "C" NOT NULL,
+  target  text COLLATE "C" NOT NULL,
+  PRIMARY KEY (stream, subject, target)
+);
+CREATE INDEX reference_target ON chancery.reference (stream, target);
+
+-- Append-only, for the owner as well.
+CREATE FUNCTION chancery.refuse_change() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+  RAISE EXCEPTION '% on % refused: the log is append-only', TG_OP, TG_TABLE_NAME USING ERRCODE = 'insufficient_privilege';
+END
+$$;
+CREATE TRIGGER append_only BEFORE UPDATE OR DELETE OR TRUNCATE ON chancery.version FOR EACH STATEMENT EXECUTE FUNCTION chancery.refuse_change();
+CREATE TRIGGER append_only BEFORE UPDATE OR DELETE OR TRUNCATE ON chancery.event FOR EACH STATEMENT EXECUTE FUNCTION chancery.refuse_change();
+CREATE TRIGGER append_only BEFORE UPDATE OR DELETE OR TRUNCATE ON chancery.subject_history FOR EACH STATEMENT EXECUTE FUNCTION chancery.refuse_change();
+CREATE TRIGGER never_removed BEFORE DELETE OR TRUNCATE ON chancery.stream FOR EACH STATEMENT EXECUTE FUNCTION chancery.refuse_change();
+CREATE TRIGGER never_truncated BEFORE TRUNCATE ON chancery.subject FOR EACH STATEMENT EXECUTE FUNCTION chancery.refuse_change();
+
+CREATE FUNCTION chancery.genesis_hash(stream text) RETURNS bytea LANGUAGE sql IMMUTABLE
+RETURN sha256(convert_to('chancery' || E'\n' || stream, 'UTF8'));
+
+CREATE FUNCTION chancery.event_digest(type text, schema_version smallint, subject text, subject_version bigint, state text) RETURNS bytea LANGUAGE sql IMMUTABLE
+RETURN sha256(convert_to(type || E'\n' || schema_version || E'\n' || subject || E'\n' || subject_version || E'\n' || coalesce('=' || state, '-'), 'UTF8'));
+
+-- The reason comes last because it alone may hold line breaks. Times are microseconds since 1970.
+CREATE FUNCTION chancery.version_hash(
+  parent_hash bytea, stream text, version bigint, events_root bytea, event_count integer, command_id uuid, action text, actor text,
+  request_id text, idempotency_key text, fingerprint text, recorded_at timestamptz, reason text
+) RETURNS bytea LANGUAGE sql IMMUTABLE
+RETURN sha256(convert_to(
+  encode(parent_hash, 'hex') || E'\n' || stream || E'\n' || version || E'\n' || encode(events_root, 'hex') || E'\n' || event_count || E'\n' || command_id
+  || E'\n' || action || E'\n' || actor || E'\n' || coalesce('=' || request_id, '-') || E'\n' || coalesce('=' || idempotency_key, '-')
+  || E'\n' || coalesce('=' || fingerprint, '-') || E'\n' || (extract(epoch FROM recorded_at) * 1000000)::bigint || E'\n' || coalesce('=' || reason, '-'), 'UTF8'));
+
+-- Appends a batch of commands to one stream in one transaction, each all or nothing, under one lock of the head. Columns come as arrays:
+--   c_*  the commands, by their number from 1
+--   k_*  what each decision rests on: a subject and the version that was read, or null for "it must live" (a reference)
+--   e_*  events; e_last marks the last event of a subject within its command; e_state null = the subject ends
+--   n_*  claims and r_* references of the subjects written, the complete new set
+-- Optional groups that nobody in the batch uses are null. All checks come before all writes, so a command that is refused leaves nothing behind
+-- and needs no savepoint. Commands of a batch must not depend on each other; one that does is answered `again`, to be sent in a later batch.
+-- Answers one row: the version before the batch, the time, and by command null (appended: the next version) or a refusal.
+CREATE FUNCTION chancery.append(
+  p_stream text, p_retry boolean,
+  c_id uuid[], c_action text[], c_actor text[], c_reason text[], c_request text[], c_key text[], c_fingerprint text[], c_expected bigint[],
+  k_command integer[], k_subject text[], k_version bigint[], k_written boolean[],
+  e_command integer[], e_position integer[], e_subject text[], e_version bigint[], e_type text[], e_schema smallint[], e_state text[], e_last boolean[],
+  n_command integer[], n_subject text[], n_claim text[],
+  r_command integer[], r_subject text[], r_target text[]
+) RETURNS TABLE (base_version bigint, recorded_at timestamptz, refusals jsonb[])
+LANGUAGE plpgsql SECURITY DEFINER
+-- The tables are always reached by their keys: without these, a plan made while a table was empty would go on scanning it when it has grown.
+SET search_path = chancery, pg_temp SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off SET plan_cache_mode = force_generic_plan
+AS $$
+DECLARE
+  n integer := cardinality(c_id);
+  v bigint;
+  h bytea;
+  refused jsonb[] := array_fill(NULL::jsonb, ARRAY[cardinality(c_id)]);
+  versions bigint[] := array_fill(NULL::bigint, ARRAY[cardinality(c_id)]);
+  r record;
+  roots bytea[];
+  counts integer[];
+  parents bytea[] := array_fill(NULL::bytea, ARRAY[cardinality(c_id)]);
+  hashes bytea[] := array_fill(NULL::bytea, ARRAY[cardinality(c_id)]);
+  j integer := 0;
+BEGIN
+  SELECT s.version, s.hash INTO v, h FROM stream s WHERE s.stream = p_stream FOR UPDATE;
+  IF NOT FOUND THEN
+    INSERT INTO stream VALUES (p_stream, 0, genesis_hash(p_stream)) ON CONFLICT DO NOTHING;
+    SELECT s.version, s.hash INTO v, h FROM stream s WHERE s.stream = p_stream FOR UPDATE;
+  END IF;
+  base_version := v;
+  recorded_at := clock_timestamp();
+
+  -- Checks. The first refusal of a command stands.
+  IF p_retry THEN
+    FOR r IN SELECT c.i, w.version FROM unnest(c_id) WITH ORDINALITY AS c(id, i) JOIN version w ON w.command_id = c.id LOOP
+      refused[r.i] := jsonb_build_object('code', 'committed', 'version', r.version);
+    END LOOP;
+  END IF;
+  IF c_key IS NOT NULL THEN
+    FOR r IN
+      SELECT c.i, w.version, w.fingerprint = c.fingerprint AS same
+      FROM unnest(c_actor, c_key, c_fingerprint) WITH ORDINALITY AS c(actor, key, fingerprint, i)
+      JOIN version w ON w.stream = p_stream AND w.actor = c.actor AND w.idempotency_key = c.key
+    LOOP
+      refused[r.i] := coalesce(refused[r.i], CASE WHEN r.same THEN jsonb_build_object('code', 'replayed', 'version', r.version) ELSE jsonb_build_object('code', 'key_reused') END);
+    END LOOP;
+  END IF;
+  IF n > 1 THEN
+    FOR r IN SELECT i FROM chancery.dependent_commands(k_command, k_subject, k_written, n_command, n_claim, c_actor, c_key, c_expected) AS i LOOP
+      refused[r.i] := coalesce(refused[r.i], '{"code": "again"}');
+    END LOOP;
+  END IF;
+  IF c_expected IS NOT NULL THEN
+    FOR i IN 1..n LOOP
+      IF c_expected[i] <> v THEN refused[i] := coalesce(refused[i], jsonb_build_object('code', 'stream_moved', 'version', v)); END IF;
+    END LOOP;
+  END IF;
+  FOR r IN
+    SELECT k.command, k.subject, k.version AS read, coalesce(s.version, 0) AS version
+    FROM unnest(k_command, k_subject, k_version) AS k(command, subject, version)
+    LEFT JOIN subject s ON s.stream = p_stream AND s.subject = k.subject
+    WHERE CASE WHEN k.version IS NULL THEN s.state IS NULL ELSE coalesce(s.version, 0) <> k.version END
+  LOOP
+    refused[r.command] := coalesce(refused[r.command], CASE WHEN r.read IS NULL THEN jsonb_build_object('code', 'reference_missing', 'subject', r.subject)
+      ELSE jsonb_build_object('code', 'subject_moved', 'subject', r.subject, 'version', r.version) END);
+  END LOOP;
+  IF n_claim IS NOT NULL THEN
+    FOR r IN
+      SELECT x.command, x.claim, c.subject AS owner
+      FROM unnest(n_command, n_subject, n_claim) AS x(command, subject, claim) JOIN claim c ON c.stream = p_stream AND c.claim = x.claim
+      WHERE c.subject <> x.subject
+        AND NOT EXISTS (SELECT FROM unnest(e_command, e_subject) AS e(command, subject) WHERE e.command = x.command AND e.subject = c.subject)
+    LOOP
+      refused[r.command] := coalesce(refused[r.command], jsonb_build_object('code', 'claim_taken', 'claim', r.claim, 'owner', r.owner));
+    END LOOP;
+  END IF;
+  IF array_position(e_state, NULL) IS NOT NULL THEN
+    FOR r IN
+      SELECT e.command, e.subject, f.subject AS by
+      FROM unnest(e_command, e_subject, e_state, e_last) AS e(command, subject, state, last) JOIN reference f ON f.stream = p_stream AND f.target = e.subject
+      WHERE e.last AND e.state IS NULL
+        AND NOT EXISTS (SELECT FROM unnest(e_command, e_subject) AS o(command, subject) WHERE o.command = e.command AND o.subject = f.subject)
+    LOOP
+      refused[r.command] := coalesce(refused[r.command], jsonb_build_object('code', 'referenced', 'subject', r.subject, 'by', r.by));
+    END LOOP;
+  END IF;
+
+  FOR i IN 1..n LOOP
+    IF refused[i] IS NULL THEN
+      v := v + 1;
+      versions[i] := v;
+    END IF;
+  END LOOP;
+  refusals := refused;
+  IF v = base_version THEN
+    RETURN NEXT;
+    RETURN;
+  END IF;
+
+  -- Writes.
+  WITH written AS (
+    INSERT INTO event AS w
+    SELECT p_stream, versions[e.command], e.position, e.subject, e.version, e.type, e.schema, e.state::json,
+           event_digest(e.type, e.schema, e.subject, e.version, e.state)
+    FROM unnest(e_command, e_position, e_subject, e_version, e_type, e_schema, e_state) AS e(command, position, subject, version, type, schema, state)
+    WHERE versions[e.command] IS NOT NULL
+    RETURNING w.version, w.position, w.digest
+  ), roots AS (
+    SELECT w.version, sha256(string_agg(w.digest, ''::bytea ORDER BY w.position)) AS root, count(*)::integer AS events FROM written w GROUP BY w.version
+  )
+  SELECT array_agg(g.root ORDER BY g.version), array_agg(g.events ORDER BY g.version) INTO roots, counts FROM roots g;
+
+  FOR i IN 1..n LOOP
+    IF versions[i] IS NOT NULL THEN
+      j := j + 1;
+      parents[i] := h;
+      h := version_hash(h, p_stream, versions[i], roots[j], counts[j], c_id[i], c_action[i], c_actor[i], c_request[i], c_key[i], c_fingerprint[i], recorded_at, c_reason[i]);
+      hashes[i] := h;
+    END IF;
+  END LOOP;
+  INSERT INTO version (stream, version, parent_hash, hash, events_root, event_count, command_id, action, actor, reason, request_id, idempotency_key, fingerprint, recorded_at)
+  SELECT p_stream, c.version, c.parent, c.hash, roots[c.version - base_version], counts[c.version - base_version], c.id, c.action, c.actor, c.reason, c.request, c.key, c.fingerprint, append.recorded_at
+  FROM unnest(versions, parents, hashes, c_id, c_action, c_actor, c_reason, c_request, c_key, c_fingerprint)
+    AS c(version, parent, hash, id, action, actor, reason, request, key, fingerprint)
+  WHERE c.version IS NOT NULL;
+
+  INSERT INTO subject_history (stream, subject, version, valid, state, recorded_at)
+  SELECT s.stream, s.subject, s.version, int8range(s.from_version, versions[e.command]), s.state, s.recorded_at
+  FROM unnest(e_command, e_subject, e_last) AS e(command, subject, last) JOIN subject s ON s.stream = p_stream AND s.subject = e.subject
+  WHERE e.last AND versions[e.command] IS NOT NULL AND s.state IS NOT NULL;
+
+  INSERT INTO subject AS s (stream, subject, version, from_version, state, recorded_at)
+  SELECT p_stream, e.subject, e.version, versions[e.command], e.state::jsonb, append.recorded_at
+  FROM unnest(e_command, e_subject, e_version, e_state, e_last) AS e(command, subject, version, state, last)
+  WHERE e.last AND versions[e.command] IS NOT NULL
+  ON CONFLICT ON CONSTRAINT subject_pkey DO UPDATE SET version = excluded.version, from_version = excluded.from_version, state = excluded.state, recorded_at = excluded.recorded_at;
+
+  DELETE FROM claim c USING unnest(e_command, e_subject, e_version) AS e(command, subject, version)
+  WHERE e.version > 1 AND versions[e.command] IS NOT NULL AND c.stream = p_stream AND c.subject = e.subject;
+  IF n_claim IS NOT NULL THEN
+    INSERT INTO claim (stream, claim, subject)
+    SELECT p_stream, x.claim, x.subject FROM unnest(n_command, n_subject, n_claim) AS x(command, subject, claim) WHERE versions[x.command] IS NOT NULL;
+  END IF;
+  DELETE FROM reference f USING unnest(e_command, e_subject, e_version) AS e(command, subject, version)
+  WHERE e.version > 1 AND versions[e.command] IS NOT NULL AND f.stream = p_stream AND f.subject = e.subject;
+  IF r_target IS NOT NULL THEN
+    INSERT INTO reference (stream, subject, target)
+    SELECT p_stream, x.subject, x.target FROM unnest(r_command, r_subject, r_target) AS x(command, subject, target) WHERE versions[x.command] IS NOT NULL;
+  END IF;
+
+  UPDATE stream s SET version = v, hash = h WHERE s.stream = p_stream;
+  PERFORM pg_notify('chancery_log', p_stream);
+  RETURN NEXT;
+END
+$$;
+
+-- The commands of a batch that rest on what an earlier one of the same batch does: a subject that one of the two writes, a claim, an
+-- idempotency key, or the stream's version as a whole.
+CREATE FUNCTION chancery.dependent_commands(
+  k_command integer[], k_subject text[], k_written boolean[], n_command integer[], n_claim text[], c_actor text[], c_key text[], c_expected bigint[]
+) RETURNS SETOF integer LANGUAGE sql STABLE AS $$
+  SELECT q.command
+  FROM (
+    SELECT k.command, k.written, bool_or(k.written) OVER earlier AS earlier_wrote
+    FROM unnest(k_command, k_subject, k_written) AS k(command, subject, written)
+    WINDOW earlier AS (PARTITION BY k.subject ORDER BY k.command ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING)
+  ) q
+  WHERE q.earlier_wrote OR (q.written AND q.earlier_wrote IS NOT NULL)
+  UNION ALL
+  SELECT q.command
+  FROM (SELECT x.command, min(x.command) OVER (PARTITION BY x.claim) AS first FROM unnest(n_command, n_claim) AS x(command, claim)) q
+  WHERE q.command <> q.first
+  UNION ALL
+  SELECT q.i::integer
+  FROM (SELECT c.i, min(c.i) OVER (PARTITION BY c.actor, c.key) AS first FROM unnest(c_actor, c_key) WITH ORDINALITY AS c(actor, key, i) WHERE c.key IS NOT NULL AND c_key IS NOT NULL) q
+  WHERE q.i <> q.first
+  UNION ALL
+  SELECT c.i::integer FROM unnest(c_expected) WITH ORDINALITY AS c(expected, i) WHERE c.expected IS NOT NULL AND c.i > 1
+$$;
+
+GRANT SELECT ON chancery.stream, chancery.version, chancery.event, chancery.subject, chancery.subject_history, chancery.claim, chancery.reference TO chancery_app;
+REVOKE EXECUTE ON FUNCTION chancery.append FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION chancery.append TO chancery_app;
