@@ -49,7 +49,7 @@ const select = `
   select t.name, t.gateway, t.state, coalesce(s.version, 0) as desired, t.applied_version, t.proven_version, t.epoch, t.agent_state,
          ${iso('t.window_ends_at')} as window_ends_at, t.error, t.read_only, ${iso('t.last_seen_at')} as last_seen_at, t.facts, t.applied_release, t.worker
     from chancery.target t
-    left join lateral (select h.version from chancery.stream h where h.name = 'gateway/' || t.gateway) s on true`;
+    left join lateral (select h.version from chancery.stream h where h.stream = 'gateway/' || t.gateway) s on true`;
 
 /** The targets of a gateway that are not retired, by name. */
 export async function listTargets(db: Db, gateway: string): Promise<TargetView[]> {
