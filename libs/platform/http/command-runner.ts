@@ -1,0 +1,88 @@
+import { Inject, Injectable } from '@nestjs/common';
+import { type Command, CommandBus } from '@nestjs/cqrs';
+
+import type { Db } from '#platform/database/database.js';
+import type { CommandRequest } from '#platform/eventstore/command-request.js';
+import type { Outcome, Precondition } from '#platform/eventstore/event-store.js';
+import { readSubject } from '#platform/eventstore/read-log.js';
+import { DomainError } from '#platform/kernel/errors.js';
+import type { Log } from '#platform/log/log.js';
+
+import { HttpMetrics } from './http-metrics.js';
+import { refusalOf } from './problem.js';
+import { DB, LOG } from './tokens.js';
+import type { WriteRequest } from './write-request.js';
+
+/** The edge between HTTP and the commands: preconditions, one log line and one metric per command. */
+@Injectable()
+export class CommandRunner {
+  constructor(
+    private readonly bus: CommandBus,
+    private readonly metrics: HttpMetrics,
+    @Inject(DB) private readonly db: Db,
+    @Inject(LOG) private readonly log: Log,
+  ) {}
+
+  /** Runs a command on the bus. Refusals come out as the DomainError that they are. */
+  async run(command: Command<Outcome>, context: CommandRequest['context']): Promise<Outcome> {
+    const type = command.constructor.name;
+    const stop = this.metrics.commandSeconds.startTimer({ type });
+    try {
+      const outcome = await this.bus.execute(command);
+      this.accepted(type, outcome, context);
+      return outcome;
+    } catch (error) {
+      const { code } = refusalOf(error);
+      this.metrics.commands.inc({ type, result: code });
+      this.log.info(
+        { command: type, commandId: context.commandId, requestId: context.requestId, actor: context.actor, result: code },
+        'command refused',
+      );
+      throw error;
+    } finally {
+      stop();
+    }
+  }
+
+  private accepted(type: string, outcome: Outcome, context: CommandRequest['context']): void {
+    const result = outcome.dryRun ? 'dry_run' : outcome.replayed ? 'replayed' : outcome.unchanged ? 'unchanged' : 'accepted';
+    this.metrics.commands.inc({ type, result });
+    if (result === 'accepted') for (const event of outcome.events) this.metrics.events.inc({ type: event.type });
+    this.log.info(
+      {
+        command: type,
+        commandId: outcome.commandId,
+        requestId: context.requestId,
+        actor: context.actor,
+        subjects: outcome.events.slice(0, 10).map((event) => event.subject),
+        version: outcome.version,
+        result,
+      },
+      'command',
+    );
+  }
+
+  /**
+   * The write's conditions, said of one subject. A list of tags is settled here against the current version; the append then
+   * checks that one version again, under its lock.
+   * @throws DomainError stale `version_mismatch` when no tag fits.
+   */
+  async requestFor(write: WriteRequest, stream: string, subject: string): Promise<CommandRequest> {
+    const condition = await this.conditionFor(write, stream, subject);
+    const precondition: Precondition | undefined = condition === undefined ? undefined : { subjects: { [subject]: condition } };
+    return { context: write.context, dryRun: write.dryRun, ...(precondition === undefined ? {} : { precondition }) };
+  }
+
+  private async conditionFor(write: WriteRequest, stream: string, subject: string): Promise<number | 'absent' | 'present' | undefined> {
+    if (write.createOnly) return 'absent';
+    if (write.ifMatch === undefined) return undefined;
+    if (write.ifMatch.any) return 'present';
+    const { versions } = write.ifMatch;
+    const [only] = versions;
+    if (versions.length === 1 && only !== undefined) return only;
+    const current = await readSubject(this.db, stream, subject);
+    if (current.state !== null && versions.includes(current.version)) return current.version;
+    const message = 'The thing is not at any version that If-Match names. Read it again, and decide again.';
+    throw new DomainError('stale', 'version_mismatch', message, { extra: { subject, currentVersion: current.version } });
+  }
+}

@@ -1,0 +1,39 @@
+import { DomainError } from '#platform/kernel/errors.js';
+
+/**
+ * Entity tags. A thing's tag is its own version, `"3"`; where the answer also shows a state that moves without a version (a mapping
+ * that is not live yet), the tag carries it behind a dash, `"3-pending"`, so that a tag always stands for the same bytes.
+ * In If-Match only the version counts: a state that moved is no reason to refuse a write.
+ */
+export function entityTag(version: number, state?: string): string {
+  return state === undefined || state === 'live' ? `"${version}"` : `"${version}-${state}"`;
+}
+
+export type IfMatch = { readonly any: true } | { readonly any: false; readonly versions: readonly number[] };
+
+const listOfTags = /^\s*(?:(?:W\/)?"[\x21\x23-\x7e\x80-\xff]*"\s*(?:,\s*|$))+$/;
+const oneTag = /(W\/)?"([\x21\x23-\x7e\x80-\xff]*)"/g;
+
+/**
+ * Reads If-Match. Weak tags and tags that are not ours match nothing (RFC 9110, 13.1.1), so `versions` may be empty.
+ * @throws DomainError malformed when the header is not a list of tags.
+ */
+export function parseIfMatch(header: string): IfMatch {
+  if (header.trim() === '*') return { any: true };
+  if (!listOfTags.test(header)) {
+    throw new DomainError('malformed', 'if_match_malformed', 'If-Match must be * or a list of quoted tags, for instance "3".');
+  }
+  const versions = [...header.matchAll(oneTag)]
+    .filter(([, weak]) => weak === undefined)
+    .map(([, , tag]) => /^(0|[1-9]\d{0,14})(?:-.*)?$/.exec(tag ?? '')?.[1])
+    .filter((version) => version !== undefined)
+    .map(Number);
+  return { any: false, versions };
+}
+
+/** True when If-None-Match of a GET names the tag (weak comparison): answer 304. */
+export function noneMatchHolds(header: string | undefined, tag: string): boolean {
+  if (header === undefined) return false;
+  if (header.trim() === '*') return true;
+  return [...header.matchAll(oneTag)].some(([, , value]) => `"${value}"` === tag);
+}

@@ -1,0 +1,161 @@
+import { randomUUID } from 'node:crypto';
+import type { Socket } from 'node:net';
+
+import { FastifyAdapter } from '@nestjs/platform-fastify';
+import type { FastifyError, FastifyInstance, FastifyReply, FastifyRequest, FastifyServerOptions } from 'fastify';
+
+import type { Log } from '#platform/log/log.js';
+
+import type { HttpMetrics } from './http-metrics.js';
+import { HttpProblem } from './http-problem.js';
+import { MAX_BODY_BYTES } from './json-body.js';
+import { problemDocument, refusalOf } from './problem.js';
+import { callerOf, codeOf, pathOf } from './request-context.js';
+import { RouteList } from './route-list.js';
+
+/** Limits of time, in ms, and of connections. A client that sends slowly is cut off; nobody else waits for it. */
+export const HTTP_LIMITS = { headersMs: 10_000, requestMs: 30_000, keepAliveMs: 72_000, connections: 2_000, urlParameter: 300 } as const;
+
+export interface HttpAdapterOptions {
+  readonly log: Log;
+  readonly metrics: HttpMetrics;
+  readonly tls?: { readonly cert: Buffer; readonly key: Buffer } | undefined;
+}
+
+/** Fastify as this product wants it: raw bodies (read after the guard), request ids, time limits, one log line per request, problems for every refusal. */
+export class HttpAdapter extends FastifyAdapter {
+  readonly routes = new RouteList();
+
+  constructor(options: HttpAdapterOptions) {
+    super(serverOptions(options));
+    const fastify = this.getInstance() as unknown as FastifyInstance;
+    fastify.server.headersTimeout = HTTP_LIMITS.headersMs;
+    fastify.server.maxConnections = HTTP_LIMITS.connections;
+    fastify.removeAllContentTypeParsers();
+    fastify.addContentTypeParser('*', { parseAs: 'buffer', bodyLimit: MAX_BODY_BYTES }, (_request, body, done) => done(null, body));
+    fastify.addHook('onRoute', (route) => this.routes.add(route.method, route.url));
+    fastify.addHook('onRequest', (request, reply, done) => {
+      reply.headers({ ...safeHeaders, 'X-Request-Id': request.id });
+      done();
+    });
+    fastify.addHook('onResponse', (request, reply, done) => {
+      observe(options, request, reply);
+      done();
+    });
+  }
+
+  /** Fastify's own errors as ours, before Nest would flatten them. */
+  override mapException(error: unknown): unknown {
+    return transportProblem(error) ?? error;
+  }
+}
+
+function serverOptions(options: HttpAdapterOptions): FastifyServerOptions {
+  const tls = options.tls === undefined ? {} : { https: { cert: options.tls.cert, key: options.tls.key, minVersion: 'TLSv1.2' } };
+  return {
+    ...tls,
+    logger: false,
+    bodyLimit: MAX_BODY_BYTES,
+    requestTimeout: HTTP_LIMITS.requestMs,
+    keepAliveTimeout: HTTP_LIMITS.keepAliveMs,
+    forceCloseConnections: 'idle',
+    return503OnClosing: false,
+    requestIdHeader: false,
+    genReqId: (request) => requestId(request.headers['x-request-id']),
+    routerOptions: { maxParamLength: HTTP_LIMITS.urlParameter, caseSensitive: true, ignoreTrailingSlash: false },
+    frameworkErrors: sendFrameworkError,
+    clientErrorHandler: answerClientError,
+  };
+}
+
+const safeHeaders = {
+  'Cache-Control': 'no-store',
+  'X-Content-Type-Options': 'nosniff',
+  'X-Frame-Options': 'DENY',
+  'Referrer-Policy': 'no-referrer',
+};
+
+/** The client's id if it is one that a log can bear, else a new one. */
+function requestId(given: string | string[] | undefined): string {
+  return typeof given === 'string' && /^[A-Za-z0-9._:/+=-]{1,128}$/.test(given) ? given : randomUUID();
+}
+
+/** What Fastify refuses by itself, in our terms. Undefined: not one of those. */
+export function transportProblem(error: unknown): HttpProblem | undefined {
+  const { code, statusCode } = error as Partial<FastifyError>;
+  if (code === 'FST_ERR_CTP_BODY_TOO_LARGE') {
+    return new HttpProblem(413, 'body_too_large', `The body may be at most ${MAX_BODY_BYTES} bytes.`, {
+      errors: [{ pointer: '', code: 'body_too_large', message: `The body may be at most ${MAX_BODY_BYTES} bytes.` }],
+    });
+  }
+  if (code === 'FST_ERR_CTP_INVALID_MEDIA_TYPE')
+    return new HttpProblem(415, 'media_type_unsupported', 'The body must be sent with "Content-Type: application/json".');
+  if (code === 'FST_ERR_CTP_INVALID_CONTENT_LENGTH')
+    return new HttpProblem(400, 'content_length_wrong', 'The body is not as long as Content-Length says.');
+  if (code === 'FST_ERR_BAD_URL')
+    return new HttpProblem(400, 'url_malformed', 'The address has a percent sign that does not start an escape.');
+  if (code === 'FST_ERR_MAX_PARAM_LENGTH' || code === 'FST_ERR_PARAM_TOO_LONG')
+    return new HttpProblem(414, 'url_too_long', 'A part of the address is too long.');
+  if (typeof code === 'string' && code.startsWith('FST_') && statusCode !== undefined && statusCode < 500) {
+    return new HttpProblem(statusCode, 'request_refused', 'The request cannot be served as it is.');
+  }
+  return undefined;
+}
+
+function sendFrameworkError(error: FastifyError, request: FastifyRequest, reply: FastifyReply): void {
+  const refused = refusalOf(transportProblem(error) ?? error);
+  reply
+    .status(refused.status)
+    .headers({ ...safeHeaders, 'X-Request-Id': request.id })
+    .type('application/problem+json');
+  reply.send(JSON.stringify(problemDocument(refused, pathOf(request), request.id)));
+}
+
+/** What cannot even be read as HTTP: answered on the socket itself. */
+function answerClientError(error: NodeJS.ErrnoException, socket: Socket): void {
+  if (error.code === 'ECONNRESET' || !socket.writable) {
+    socket.destroy();
+    return;
+  }
+  const [status, code, detail] =
+    error.code === 'HPE_HEADER_OVERFLOW'
+      ? [431, 'headers_too_large', 'The header fields are too large.']
+      : error.code === 'ERR_HTTP_REQUEST_TIMEOUT'
+        ? [408, 'request_timeout', 'The request took too long to arrive.']
+        : [400, 'http_malformed', 'This is not HTTP as we read it.'];
+  const refused = refusalOf(new HttpProblem(Number(status), String(code), String(detail)));
+  const body = JSON.stringify(problemDocument(refused, '', randomUUID()));
+  socket.end(
+    `HTTP/1.1 ${status} ${refused.title}\r\nContent-Type: application/problem+json\r\nContent-Length: ${Buffer.byteLength(body)}\r\nConnection: close\r\n\r\n${body}`,
+  );
+}
+
+function observe(options: HttpAdapterOptions, request: FastifyRequest, reply: FastifyReply): void {
+  const route = request.is404 ? 'none' : (request.routeOptions.url ?? 'none');
+  const status = reply.statusCode;
+  options.metrics.requestSeconds.observe({ method: request.method, route, status: String(status) }, reply.elapsedTime / 1000);
+  const quiet = status < 400 && (route === '/healthz' || route === '/readyz' || route === '/metrics' || route === '/ambassador/health');
+  options.log[quiet ? 'debug' : 'info'](
+    {
+      requestId: request.id,
+      method: request.method,
+      route,
+      path: withoutTokens(pathOf(request)).slice(0, 200),
+      status,
+      code: codeOf(request),
+      actor: callerOf(request)?.actor,
+      ms: Math.round(reply.elapsedTime * 10) / 10,
+      traceparent: traceparent(request.headers.traceparent),
+    },
+    'request',
+  );
+}
+
+/** Someone will put a token into a path one day; the log must not keep it. */
+function withoutTokens(path: string): string {
+  return path.replaceAll(/chy_[A-Za-z0-9]+_[A-Za-z0-9_-]+/g, 'chy_[redacted]');
+}
+
+function traceparent(given: string | string[] | undefined): string | undefined {
+  return typeof given === 'string' && /^[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}$/.test(given) ? given : undefined;
+}

@@ -1,0 +1,42 @@
+import { DomainError } from '#platform/kernel/errors.js';
+
+export const DEFAULT_PAGE = 100;
+export const MAX_PAGE = 1000;
+
+/** One page of a list. `next` is an opaque cursor, or null on the last page. */
+export interface Page<T> {
+  readonly items: readonly T[];
+  readonly next: string | null;
+}
+
+/** A key (the last item's) as an opaque cursor. `kind` keeps a cursor of one list from being used on another. */
+export function encodeCursor(kind: string, key: string | number): string {
+  return Buffer.from(JSON.stringify([kind, key])).toString('base64url');
+}
+
+/** @throws DomainError malformed `cursor_invalid` for anything that this list did not hand out. */
+export function decodeCursor<K extends 'string' | 'number'>(kind: string, type: K, cursor: string): K extends 'string' ? string : number {
+  try {
+    const [saidKind, key] = JSON.parse(Buffer.from(cursor, 'base64url').toString('utf8'));
+    if (saidKind === kind && typeof key === type) return key;
+  } catch {
+    // Falls through: what cannot be read was not handed out by us.
+  }
+  const message = 'This cursor does not belong to this list; leave it out to start from the first page.';
+  throw new DomainError('malformed', 'cursor_invalid', message, { errors: [{ pointer: '/cursor', code: 'cursor_invalid', message }] });
+}
+
+/** A page out of `limit + 1` rows: the extra one only says that there is more. */
+export function toPage<T>(rows: readonly T[], limit: number, kind: string, key: (item: T) => string | number): Page<T> {
+  const items = rows.slice(0, limit);
+  const last = items.at(-1);
+  return { items, next: rows.length > limit && last !== undefined ? encodeCursor(kind, key(last)) : null };
+}
+
+/** The Link header of a page: the same address with the next cursor. */
+export function nextLink(url: string, next: string): string {
+  const [path, query] = url.split('?', 2);
+  const parameters = new URLSearchParams(query);
+  parameters.set('cursor', next);
+  return `<${path}?${parameters}>; rel="next"`;
+}

@@ -1,0 +1,34 @@
+import { Injectable } from '@nestjs/common';
+import { type Query, QueryBus } from '@nestjs/cqrs';
+
+import { DomainError } from '#platform/kernel/errors.js';
+
+/** How long a read may take before the caller is told that the database does not answer. */
+const READ_DEADLINE_MS = 5_000;
+
+/** The edge between HTTP and the queries: every read has a deadline, so a database that is gone is a 503 and not a hanging client. */
+@Injectable()
+export class QueryRunner {
+  constructor(private readonly bus: QueryBus) {}
+
+  /** @throws DomainError unavailable `database_unavailable` after 5 s. */
+  async run<R>(query: Query<R>): Promise<R> {
+    return withDeadline(this.bus.execute(query), READ_DEADLINE_MS);
+  }
+}
+
+/** The promise's result, or `database_unavailable` when it takes longer than `deadlineMs`. */
+export async function withDeadline<R>(work: Promise<R>, deadlineMs: number): Promise<R> {
+  let timer: NodeJS.Timeout | undefined;
+  const late = new Promise<never>((_resolve, reject) => {
+    timer = setTimeout(
+      () => reject(new DomainError('unavailable', 'database_unavailable', 'The database does not answer. Try again in a moment.')),
+      deadlineMs,
+    );
+  });
+  try {
+    return await Promise.race([work, late]);
+  } finally {
+    clearTimeout(timer);
+  }
+}

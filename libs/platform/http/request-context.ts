@@ -1,0 +1,53 @@
+import { createParamDecorator, type ExecutionContext } from '@nestjs/common';
+import type { FastifyReply, FastifyRequest } from 'fastify';
+
+import { DomainError } from '#platform/kernel/errors.js';
+
+/** Who asks, once the guard has let them in. */
+export interface Caller {
+  /** `token/<id>`: what the log says under `actor`. */
+  readonly actor: string;
+  readonly tokenId: string;
+  readonly scopes: readonly string[];
+}
+
+const callers = new WeakMap<FastifyRequest, Caller>();
+const codes = new WeakMap<FastifyRequest, string>();
+
+/** Called by the guard, once. */
+export function rememberCaller(request: FastifyRequest, caller: Caller): void {
+  callers.set(request, caller);
+}
+
+/** The caller of an authenticated request, or undefined on a public route. */
+export function callerOf(request: FastifyRequest): Caller | undefined {
+  return callers.get(request);
+}
+
+/** The caller; a route that asks for one and has none is a defect, so it fails closed. */
+export function requireCaller(request: FastifyRequest): Caller {
+  const caller = callers.get(request);
+  if (caller === undefined) throw new DomainError('unauthenticated', 'token_missing', 'This request needs a token.');
+  return caller;
+}
+
+/** Called by the exception filter, for the log line of the request. */
+export function rememberCode(request: FastifyRequest, code: string): void {
+  codes.set(request, code);
+}
+
+export function codeOf(request: FastifyRequest): string | undefined {
+  return codes.get(request);
+}
+
+/** The path of the request, as sent and without its query. */
+export function pathOf(request: FastifyRequest): string {
+  const url = request.raw.url ?? '/';
+  const query = url.indexOf('?');
+  return query < 0 ? url : url.slice(0, query);
+}
+
+/** Injects the answer, for headers and status: `@Answer() reply`. Use with `{ passthrough: true }` semantics: the return value is the body. */
+export const Answer = createParamDecorator(
+  (_data: unknown, context: ExecutionContext): FastifyReply => context.switchToHttp().getResponse(),
+);

@@ -1,0 +1,42 @@
+import type { FastifyReply } from 'fastify';
+
+import type { Outcome } from '#platform/eventstore/event-store.js';
+import type { JsonObject } from '#platform/kernel/json.js';
+
+import { entityTag } from './entity-tag.js';
+import { jsonDiff } from './json-diff.js';
+
+export interface Warning {
+  readonly code: string;
+  readonly message: string;
+  readonly pointer: string;
+}
+
+/** The headers that every write answers with: the subject's tag, the stream's version, and whether this is an answer given before. */
+export function writeHeaders(reply: FastifyReply, outcome: Outcome, subject: string): void {
+  const version = subjectVersion(outcome, subject);
+  if (version !== undefined) reply.header('ETag', entityTag(version));
+  reply.header('Chancery-Version', String(outcome.version));
+  if (outcome.replayed) reply.header('Idempotency-Replayed', 'true');
+}
+
+/** The subject's version after the command: the event's, or the one that was found when there was nothing to do. */
+export function subjectVersion(outcome: Outcome, subject: string): number | undefined {
+  return outcome.events.findLast((event) => event.subject === subject)?.subjectVersion ?? outcome.before.get(subject)?.version;
+}
+
+/** The subject's state after the command, null when it is gone. */
+export function subjectState(outcome: Outcome, subject: string): JsonObject | null {
+  const event = outcome.events.findLast((candidate) => candidate.subject === subject);
+  return event === undefined ? (outcome.before.get(subject)?.state ?? null) : event.state;
+}
+
+/** The answer to a dry run: what would change, member by member, and what is worth a second look. Nothing was written. */
+export function dryRunAnswer(reply: FastifyReply, outcome: Outcome, warnings: readonly Warning[] = []): JsonObject {
+  reply.header('Dry-Run', 'true').status(200);
+  const changes = outcome.events.map((event) => {
+    const before = outcome.before.get(event.subject)?.state ?? null;
+    return { subject: event.subject, event: event.type, before, after: event.state, diff: jsonDiff(before, event.state) };
+  });
+  return { dryRun: true, changes, warnings } as unknown as JsonObject;
+}

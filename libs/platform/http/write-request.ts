@@ -1,0 +1,95 @@
+import { createHash, randomUUID } from 'node:crypto';
+
+import { createParamDecorator, type ExecutionContext } from '@nestjs/common';
+import type { FastifyRequest } from 'fastify';
+import { z } from 'zod';
+
+import type { CommandRequest } from '#platform/eventstore/command-request.js';
+import { DomainError } from '#platform/kernel/errors.js';
+
+import { type IfMatch, parseIfMatch } from './entity-tag.js';
+import { rawBody, readJsonBody } from './json-body.js';
+import { flagParameter, parseQuery } from './query-parameters.js';
+import { requireCaller } from './request-context.js';
+
+export const MAX_REASON = 1000;
+
+/** What every write may say besides its body. */
+export const writeParameters = z.strictObject({
+  dryRun: flagParameter.describe('true: answer what would happen, and write nothing.'),
+  reason: z.string().max(MAX_REASON).optional().describe('Why; kept in the record.'),
+});
+
+/** One write as HTTP said it, before it is known which subject it is about. */
+export interface WriteRequest {
+  readonly context: CommandRequest['context'];
+  readonly dryRun: boolean;
+  readonly ifMatch: IfMatch | undefined;
+  /** If-None-Match: *, only create. */
+  readonly createOnly: boolean;
+}
+
+/** Injects the write's conditions: If-Match, If-None-Match, Idempotency-Key, dryRun, reason. */
+export const Write = createParamDecorator(
+  (_data: unknown, context: ExecutionContext): WriteRequest => readWrite(context.switchToHttp().getRequest()),
+);
+
+/** @throws DomainError malformed for a header or parameter that cannot be what it should be. */
+export function readWrite(request: FastifyRequest): WriteRequest {
+  const query = parseQuery(writeParameters, request);
+  const key = idempotencyKey(request);
+  const ifMatch = single(request, 'if-match');
+  return {
+    context: {
+      commandId: randomUUID(),
+      actor: requireCaller(request).actor,
+      reason: reason(query.reason ?? single(request, 'chancery-reason')),
+      requestId: request.id,
+      idempotencyKey: key ?? null,
+      fingerprint: key === undefined ? null : fingerprint(request),
+    },
+    dryRun: query.dryRun ?? false,
+    ifMatch: ifMatch === undefined ? undefined : parseIfMatch(ifMatch),
+    createOnly: createOnly(single(request, 'if-none-match')),
+  };
+}
+
+/** The same request again has the same fingerprint; another one under the same key is refused (`idempotency_key_reused`). */
+function fingerprint(request: FastifyRequest): string {
+  const hash = createHash('sha256');
+  hash.update(`${request.method} ${request.raw.url ?? ''}\n`);
+  hash.update(rawBody(request));
+  return hash.digest('hex');
+}
+
+function idempotencyKey(request: FastifyRequest): string | undefined {
+  const key = single(request, 'idempotency-key');
+  if (key === undefined || /^[\x21-\x7e]{8,255}$/.test(key)) return key;
+  throw new DomainError('malformed', 'idempotency_key_malformed', 'Idempotency-Key must be 8 to 255 visible ASCII characters.');
+}
+
+function createOnly(header: string | undefined): boolean {
+  if (header === undefined) return false;
+  if (header.trim() === '*') return true;
+  throw new DomainError('malformed', 'if_none_match_malformed', 'If-None-Match of a write can only be *: create, never replace.');
+}
+
+function reason(text: string | undefined): string | null {
+  if (text === undefined || text === '') return null;
+  if (text.length <= MAX_REASON && !/[\p{Cc}\p{Cs}]/u.test(text.replaceAll(/[\t\n]/g, ' '))) return text;
+  throw new DomainError(
+    'malformed',
+    'reason_malformed',
+    `The reason must be at most ${MAX_REASON} characters of text without control characters.`,
+  );
+}
+
+function single(request: FastifyRequest, name: string): string | undefined {
+  const value = request.headers[name];
+  return Array.isArray(value) ? value.join(', ') : value;
+}
+
+/** True when the request carries a body; DELETE and others without one never read it. */
+export function bodyOf(request: FastifyRequest): unknown {
+  return rawBody(request).length === 0 ? undefined : readJsonBody(request);
+}
