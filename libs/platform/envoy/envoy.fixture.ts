@@ -54,7 +54,7 @@ export async function createNode(): Promise<Node> {
     binary,
     port,
     rawConfig,
-    config(key, { drainTimeS = 1, parentShutdownTimeS = 2, change = (bootstrap) => bootstrap } = {}) {
+    config(key, { drainTimeS = 1, parentShutdownTimeS = 2, change = () => undefined } = {}) {
       const bootstrap = markerBootstrap(port, key);
       return rawConfig(key, JSON.stringify(change(bootstrap) ?? bootstrap), { drainTimeS, parentShutdownTimeS });
     },

@@ -138,7 +138,8 @@ export class EnvoySupervisor {
    */
   async start(candidates: readonly EpochConfig[]): Promise<LiveEpoch> {
     return this.#alone(async () => {
-      if (this.live !== null) throw new Error(`Envoy is live already (epoch ${this.live.epoch})`);
+      const live = this.live;
+      if (live !== null) throw new Error(`Envoy is live already (epoch ${live.epoch})`);
       const refusals: string[] = [];
       for (const config of candidates) {
         for (const place of this.#placesToStart()) {

@@ -1,5 +1,6 @@
 import { connect } from 'node:net';
 import { setTimeout as pause } from 'node:timers/promises';
+import { NotHttpError, readAnswer } from './http-answer.js';
 
 export interface ProofOptions {
   readonly host: string;
@@ -54,8 +55,7 @@ export function ask({
   headers,
 }: Pick<ProofOptions, 'host' | 'port' | 'path' | 'headers'>): Promise<{ status: number | null; body: string }> {
   return new Promise((resolve) => {
-    const chunks: Buffer[] = [];
-    let bytes = 0;
+    let bytes: Buffer = Buffer.alloc(0);
     const socket = connect({ host, port });
     const finish = (status: number | null, body: string) => {
       clearTimeout(deadline);
@@ -69,18 +69,22 @@ export function ask({
       );
       socket.write(`GET ${path} HTTP/1.1\r\n${lines.join('')}\r\n`);
     });
+    const look = (closed: boolean) => {
+      try {
+        const answer = readAnswer(bytes, { closed });
+        if (answer !== null) finish(answer.status, answer.body.toString('utf8'));
+        else if (closed) finish(null, bytes.length === 0 ? 'closed without an answer' : 'closed in the middle of an answer');
+        else if (bytes.length > MAX_ANSWER_BYTES) finish(null, `an answer of more than ${MAX_ANSWER_BYTES} bytes`);
+      } catch (error) {
+        if (!(error instanceof NotHttpError)) throw error;
+        finish(null, `not an HTTP answer: ${error.message}`);
+      }
+    };
     socket.on('data', (chunk: Buffer) => {
-      chunks.push(chunk);
-      bytes += chunk.length;
-      if (bytes > MAX_ANSWER_BYTES) finish(null, `an answer of more than ${MAX_ANSWER_BYTES} bytes`);
+      bytes = Buffer.concat([bytes, chunk]);
+      look(false);
     });
+    socket.on('end', () => look(true));
     socket.on('error', (error: NodeJS.ErrnoException) => finish(null, error.code ?? error.message));
-    socket.on('end', () => {
-      const text = Buffer.concat(chunks).toString('utf8');
-      const status = /^HTTP\/1\.1 (\d{3}) /.exec(text)?.[1];
-      const bodyAt = text.indexOf('\r\n\r\n');
-      if (status === undefined || bodyAt < 0) finish(null, text === '' ? 'closed without an answer' : 'not an HTTP answer');
-      else finish(Number(status), text.slice(bodyAt + 4));
-    });
   });
 }
