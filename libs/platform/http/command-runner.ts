@@ -23,14 +23,19 @@ export class CommandRunner {
     @Inject(LOG) private readonly log: Log,
   ) {}
 
-  /** Runs a command on the bus. Refusals come out as the DomainError that they are. */
-  async run(command: Command<Outcome>, context: CommandRequest['context']): Promise<Outcome> {
+  /** Runs a command whose result is its outcome. */
+  run(command: Command<Outcome>, context: CommandRequest['context']): Promise<Outcome> {
+    return this.execute(command, context, (outcome) => outcome);
+  }
+
+  /** Runs a command on the bus; `outcomeOf` finds the outcome in its result. Refusals come out as the DomainError that they are. */
+  async execute<R>(command: Command<R>, context: CommandRequest['context'], outcomeOf: (result: R) => Outcome): Promise<R> {
     const type = command.constructor.name;
     const stop = this.metrics.commandSeconds.startTimer({ type });
     try {
-      const outcome = await this.bus.execute(command);
-      this.accepted(type, outcome, context);
-      return outcome;
+      const result = await this.bus.execute<R>(command);
+      this.accepted(type, outcomeOf(result), context);
+      return result;
     } catch (error) {
       const { code } = refusalOf(error);
       this.metrics.commands.inc({ type, result: code });

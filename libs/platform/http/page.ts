@@ -1,7 +1,21 @@
+import { z } from 'zod';
+
 import { DomainError } from '#platform/kernel/errors.js';
 
 export const DEFAULT_PAGE = 100;
 export const MAX_PAGE = 1000;
+
+/** The query parameters of every list. */
+export const pageParameters = {
+  limit: z.coerce
+    .number('must be a number')
+    .int()
+    .min(1)
+    .max(MAX_PAGE)
+    .default(DEFAULT_PAGE)
+    .describe(`How many items at most, 1 to ${MAX_PAGE}.`),
+  cursor: z.string().max(1024).optional().describe('The `next` of the page before.'),
+};
 
 /** One page of a list. `next` is an opaque cursor, or null on the last page. */
 export interface Page<T> {

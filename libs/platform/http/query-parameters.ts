@@ -4,20 +4,7 @@ import { z } from 'zod';
 
 import { DomainError, type FieldError } from '#platform/kernel/errors.js';
 
-import { DEFAULT_PAGE, MAX_PAGE } from './page.js';
 import { jsonPointer } from './strict-json.js';
-
-/** The query parameters of every list. */
-export const pageParameters = {
-  limit: z.coerce
-    .number('must be a number')
-    .int()
-    .min(1)
-    .max(MAX_PAGE)
-    .default(DEFAULT_PAGE)
-    .describe(`How many items at most, 1 to ${MAX_PAGE}.`),
-  cursor: z.string().max(1024).optional().describe('The `next` of the page before.'),
-};
 
 /** `?flag`, `?flag=true`, `?flag=false`. */
 export const flagParameter = z

@@ -47,7 +47,12 @@ export function pathOf(request: FastifyRequest): string {
   return query < 0 ? url : url.slice(0, query);
 }
 
-/** Injects the answer, for headers and status: `@Answer() reply`. Use with `{ passthrough: true }` semantics: the return value is the body. */
+/** Injects the answer being made, for its headers and status; the return value of the route is still its body. */
 export const Answer = createParamDecorator(
   (_data: unknown, context: ExecutionContext): FastifyReply => context.switchToHttp().getResponse(),
+);
+
+/** Injects the request as Fastify has it, for what no other decorator gives. */
+export const Asked = createParamDecorator(
+  (_data: unknown, context: ExecutionContext): FastifyRequest => context.switchToHttp().getRequest(),
 );

@@ -1,0 +1,77 @@
+import { Controller, Delete, Get, Param, Post } from '@nestjs/common';
+import type { FastifyReply, FastifyRequest } from 'fastify';
+import { z } from 'zod';
+
+import { Scopes } from '#platform/http/access.decorators.js';
+import { CommandRunner } from '#platform/http/command-runner.js';
+import { entityTag } from '#platform/http/entity-tag.js';
+import { JsonBody } from '#platform/http/json-body.js';
+import { decodeCursor, nextLink, type Page, pageParameters, toPage } from '#platform/http/page.js';
+import { QueryBy } from '#platform/http/query-parameters.js';
+import { QueryRunner } from '#platform/http/query-runner.js';
+import { Answer, Asked } from '#platform/http/request-context.js';
+import { dryRunAnswer, writeHeaders } from '#platform/http/write-answer.js';
+import { Write, type WriteRequest } from '#platform/http/write-request.js';
+import { DomainError } from '#platform/kernel/errors.js';
+import type { Json } from '#platform/kernel/json.js';
+
+import { ACCESS_STREAM, tokenSubject } from './access.js';
+import { CreateToken } from './create-token.js';
+import { GetToken, ListTokens, type TokenView, tokenView } from './list-tokens.js';
+import { RevokeToken } from './revoke-token.js';
+import { parseTokenInput } from './token-input.js';
+
+const listParameters = z.strictObject(pageParameters);
+
+/** /v1/tokens. Needs `admin`, reading too: the list says who may do what. */
+@Controller('v1/tokens')
+@Scopes('admin')
+export class TokenController {
+  constructor(
+    private readonly commands: CommandRunner,
+    private readonly queries: QueryRunner,
+  ) {}
+
+  @Get()
+  async list(
+    @QueryBy(listParameters) query: z.infer<typeof listParameters>,
+    @Asked() asked: FastifyRequest,
+    @Answer() reply: FastifyReply,
+  ): Promise<Page<TokenView>> {
+    const after = query.cursor === undefined ? undefined : decodeCursor('tokens', 'string', query.cursor);
+    const rows = await this.queries.run(new ListTokens({ after, limit: query.limit }));
+    const page = toPage(rows, query.limit, 'tokens', (token) => token.id);
+    if (page.next !== null) reply.header('Link', nextLink(asked.url, page.next));
+    return page;
+  }
+
+  @Get(':token')
+  async read(@Param('token') id: string, @Answer() reply: FastifyReply): Promise<TokenView> {
+    const found = await this.queries.run(new GetToken(id));
+    if (found === undefined) throw new DomainError('not_found', 'token_not_found', 'There is no token of this id.');
+    reply.header('ETag', entityTag(found.version));
+    return found.view;
+  }
+
+  /** The answer's `token` is the secret; it is shown this once. */
+  @Post()
+  async create(@JsonBody() body: Json, @Write() write: WriteRequest, @Answer() reply: FastifyReply): Promise<object> {
+    const request = { context: write.context, dryRun: write.dryRun };
+    const issued = await this.commands.execute(new CreateToken(parseTokenInput(body), request), write.context, (result) => result.outcome);
+    const view = tokenView(issued.state, Date.now());
+    if (write.dryRun) return { ...dryRunAnswer(reply, { ...issued.outcome, events: [] }), token: null, would: { ...view, id: null } };
+    writeHeaders(reply, issued.outcome, tokenSubject(view.id));
+    reply.status(201).header('Location', `/v1/tokens/${view.id}`);
+    return { ...view, token: issued.secret };
+  }
+
+  @Delete(':token')
+  async revoke(@Param('token') id: string, @Write() write: WriteRequest, @Answer() reply: FastifyReply): Promise<object> {
+    const subject = tokenSubject(id);
+    const request = await this.commands.requestFor(write, ACCESS_STREAM, subject);
+    const outcome = await this.commands.run(new RevokeToken(id, request), write.context);
+    if (outcome.dryRun) return { dryRun: true, wouldRevoke: id };
+    writeHeaders(reply, outcome, subject);
+    return { id, state: 'revoked' };
+  }
+}
