@@ -1,5 +1,5 @@
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
-import { createServer } from 'node:net';
+import { createServer, type Server, type Socket } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { installEnvoy } from './binary.js';
@@ -84,6 +84,7 @@ export async function freePort(): Promise<number> {
 /** The smallest configuration that serves: every path is answered with the marker. */
 export function markerBootstrap(port: number, marker: string): Bootstrap {
   return {
+    node: { id: 'test', cluster: 'test' },
     admin: { address: { pipe: { path: ADMIN_SOCKET, mode: 0o600 } } },
     static_resources: {
       listeners: [listener(port, marker)],
@@ -126,5 +127,49 @@ function listener(port: number, marker: string) {
         ],
       },
     ],
+  };
+}
+
+/** Accepts connections and never says a word. */
+export async function muteServer(): Promise<{ port: number; close(): void }> {
+  const sockets = new Set<Socket>();
+  const server: Server = createServer((socket) => {
+    sockets.add(socket);
+    socket.on('error', () => {});
+  });
+  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
+  const { port } = server.address() as { port: number };
+  return {
+    port,
+    close() {
+      for (const socket of sockets) socket.destroy();
+      server.close();
+    },
+  };
+}
+
+/** A configuration whose clusters come from a server that never answers: Envoy stays in initialization. */
+export function waitForever(bootstrap: Bootstrap, port: number): void {
+  bootstrap.static_resources.clusters.push({
+    name: 'mute',
+    type: 'STATIC',
+    connect_timeout: '5s',
+    typed_extension_protocol_options: {
+      'envoy.extensions.upstreams.http.v3.HttpProtocolOptions': {
+        '@type': 'type.googleapis.com/envoy.extensions.upstreams.http.v3.HttpProtocolOptions',
+        explicit_http_config: { http2_protocol_options: {} },
+      },
+    },
+    load_assignment: {
+      cluster_name: 'mute',
+      endpoints: [{ lb_endpoints: [{ endpoint: { address: { socket_address: { address: '127.0.0.1', port_value: port } } } }] }],
+    },
+  });
+  bootstrap.dynamic_resources = {
+    cds_config: {
+      resource_api_version: 'V3',
+      initial_fetch_timeout: '0s',
+      api_config_source: { api_type: 'GRPC', transport_api_version: 'V3', grpc_services: [{ envoy_grpc: { cluster_name: 'mute' } }] },
+    },
   };
 }

@@ -1,8 +1,8 @@
 import { chmodSync, rmSync, statSync, writeFileSync } from 'node:fs';
-import { connect, createServer, type Server, type Socket } from 'node:net';
+import { connect, createServer } from 'node:net';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it, jest } from '@jest/globals';
-import { type Bootstrap, createNode, type Node } from './envoy.fixture.js';
+import { type Bootstrap, createNode, muteServer, type Node, waitForever } from './envoy.fixture.js';
 import { configFile } from './epoch-start.js';
 import type { EnvoySupervisor } from './hot-restart.js';
 import { findEpochs, launchEpoch } from './launcher.js';
@@ -140,7 +140,11 @@ describe('a hot restart on the real Envoy', () => {
     const slow = { drainTimeS: 10, parentShutdownTimeS: 20 };
     await supervisor.restart(node.config('b', slow), { fallbacks: [] });
     expect(isRunning(live.process)).toBe(true);
-    expect(await supervisor.restart(node.config('c', slow), { fallbacks: [], force: true })).toMatchObject({ kind: 'live', cut: true, live: { epoch: 2 } });
+    expect(await supervisor.restart(node.config('c', slow), { fallbacks: [], force: true })).toMatchObject({
+      kind: 'live',
+      cut: true,
+      live: { epoch: 2 },
+    });
     expect(await waitUntil(() => (isRunning(live.process) ? null : true), { timeoutMs: 3000, everyMs: 10 })).toBe(true);
     expect(await serves()).toEqual(right('c'));
   });
@@ -366,49 +370,4 @@ async function kill(process_: Parameters<typeof isRunning>[0]): Promise<void> {
 
 async function ended(process_: Parameters<typeof isRunning>[0], timeoutMs = 8000): Promise<void> {
   expect(await waitUntil(() => (isRunning(process_) ? null : true), { timeoutMs, everyMs: 5 })).toBe(true);
-}
-
-/** Accepts connections and never says a word. */
-async function muteServer(): Promise<{ port: number; close(): void }> {
-  const sockets = new Set<Socket>();
-  const server: Server = createServer((socket) => {
-    sockets.add(socket);
-    socket.on('error', () => {});
-  });
-  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
-  const { port } = server.address() as { port: number };
-  return {
-    port,
-    close() {
-      for (const socket of sockets) socket.destroy();
-      server.close();
-    },
-  };
-}
-
-/** A configuration whose clusters come from a server that never answers: Envoy stays in initialization. */
-function waitForever(bootstrap: Bootstrap, port: number): void {
-  bootstrap.node = { id: 'test', cluster: 'test' };
-  bootstrap.static_resources.clusters.push({
-    name: 'mute',
-    type: 'STATIC',
-    connect_timeout: '5s',
-    typed_extension_protocol_options: {
-      'envoy.extensions.upstreams.http.v3.HttpProtocolOptions': {
-        '@type': 'type.googleapis.com/envoy.extensions.upstreams.http.v3.HttpProtocolOptions',
-        explicit_http_config: { http2_protocol_options: {} },
-      },
-    },
-    load_assignment: {
-      cluster_name: 'mute',
-      endpoints: [{ lb_endpoints: [{ endpoint: { address: { socket_address: { address: '127.0.0.1', port_value: port } } } }] }],
-    },
-  });
-  bootstrap.dynamic_resources = {
-    cds_config: {
-      resource_api_version: 'V3',
-      initial_fetch_timeout: '0s',
-      api_config_source: { api_type: 'GRPC', transport_api_version: 'V3', grpc_services: [{ envoy_grpc: { cluster_name: 'mute' } }] },
-    },
-  };
 }

@@ -9,7 +9,11 @@ const read = (text: string, closed = false) => {
 describe('an answer from a raw socket', () => {
   it.each([
     ['a length', 'HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi', { status: 200, body: 'hi', length: 40 }],
-    ['chunks', 'HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n2\r\nhi\r\n1\r\n!\r\n0\r\n\r\n', { status: 200, body: 'hi!', length: 65 }],
+    [
+      'chunks',
+      'HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n2\r\nhi\r\n1\r\n!\r\n0\r\n\r\n',
+      { status: 200, body: 'hi!', length: 65 },
+    ],
     ['no body', 'HTTP/1.1 204 No Content\r\n\r\n', { status: 204, body: '', length: 27 }],
     ['more behind it', 'HTTP/1.1 404 Not Found\r\ncontent-length: 1\r\n\r\nxHTTP/1.1', { status: 404, body: 'x', length: 46 }],
   ])('is read with %s, and is not whole with any byte less', (_what, text, expected) => {
@@ -22,7 +26,10 @@ describe('an answer from a raw socket', () => {
     expect(read('HTTP/1.1 200 OK\r\n\r\nhi', true)).toMatchObject({ body: 'hi' });
   });
 
-  it.each(['SSH-2.0-OpenSSH\r\n', 'HTTP/2 200\r\n\r\n', 'HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\nzz\r\n'])('refuses %j', (text) => {
-    expect(() => read(text)).toThrow(NotHttpError);
-  });
+  it.each(['SSH-2.0-OpenSSH\r\n', 'HTTP/2 200\r\n\r\n', 'HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\nzz\r\n'])(
+    'refuses %j',
+    (text) => {
+      expect(() => read(text)).toThrow(NotHttpError);
+    },
+  );
 });

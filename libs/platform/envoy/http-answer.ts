@@ -21,7 +21,8 @@ export class NotHttpError extends Error {
 export function readAnswer(bytes: Buffer, { closed = false }: { closed?: boolean } = {}): HttpAnswer | null {
   const headEnd = bytes.indexOf('\r\n\r\n');
   if (headEnd < 0) {
-    if (bytes.length >= 5 && !bytes.subarray(0, 5).equals(Buffer.from('HTTP/'))) throw new NotHttpError(bytes.subarray(0, 80).toString('latin1'));
+    if (bytes.length >= 5 && !bytes.subarray(0, 5).equals(Buffer.from('HTTP/')))
+      throw new NotHttpError(bytes.subarray(0, 80).toString('latin1'));
     return null;
   }
   const [statusLine = '', ...lines] = bytes.subarray(0, headEnd).toString('latin1').split('\r\n');
