@@ -1,0 +1,101 @@
+import type { NewEvent, View } from '#platform/eventstore/event-store.js';
+import { DomainError } from '#platform/kernel/errors.js';
+import { canonicalJson, type JsonObject } from '#platform/kernel/json.js';
+
+/** Where a gateway takes its traffic. The address is an IP literal of the node. */
+export interface ListenAddress {
+  readonly address: string;
+  readonly port: number;
+}
+
+/** The settings of one gateway, complete: with no default left open. */
+export interface GatewaySettings {
+  /** A node may say otherwise for itself; this is what it uses when it does not. */
+  readonly http: ListenAddress;
+  /** Reserved: no listener is made of it yet. */
+  readonly https: ListenAddress | null;
+  /** How long a replaced Envoy keeps asking its clients to leave. Seconds. */
+  readonly drainTimeS: number;
+  /** How long a replaced Envoy lives at all; the next restart waits for it. Seconds, more than drainTimeS. */
+  readonly parentShutdownTimeS: number;
+  /** An idle client connection is closed after this; below parentShutdownTimeS - drainTimeS, so that none is cut. */
+  readonly idleTimeoutMs: number;
+  /** The timeout of a mapping that names none. */
+  readonly defaultTimeoutMs: number;
+  /** The static service list: the name of a service, and where its instances run, each `address:port`. */
+  readonly services: Readonly<Record<string, readonly string[]>>;
+  /** May a mapping or a service point at the gateway's own machine? For development. */
+  readonly allowLoopbackUpstreams: boolean;
+  /** Statistics of each mapping: `auto` keeps them up to 10,000 routes. */
+  readonly perRouteStats: 'auto' | 'on' | 'off';
+  readonly delivery: 'hot-restart';
+}
+
+/**
+ * What a new gateway starts with. The window (10 - 2 = 8 s) is above both the default timeout and the idle timeout, so a
+ * hot restart cuts neither a request nor a connection of an ordinary client.
+ */
+export const defaultSettings: GatewaySettings = {
+  http: { address: '127.0.0.1', port: 8080 },
+  https: null,
+  drainTimeS: 2,
+  parentShutdownTimeS: 10,
+  idleTimeoutMs: 5000,
+  defaultTimeoutMs: 5000,
+  services: {},
+  allowLoopbackUpstreams: false,
+  perRouteStats: 'auto',
+  delivery: 'hot-restart',
+};
+
+/** How long a request or a pause may last without being cut by a hot restart, in milliseconds. */
+export function hotRestartWindowMs(settings: Pick<GatewaySettings, 'drainTimeS' | 'parentShutdownTimeS'>): number {
+  return (settings.parentShutdownTimeS - settings.drainTimeS) * 1000;
+}
+
+/** What happens to a gateway's settings. */
+export type GatewayEvent = GatewayCreated | GatewayConfigured;
+export interface GatewayCreated extends NewEvent {
+  readonly type: 'GatewayCreated';
+}
+export interface GatewayConfigured extends NewEvent {
+  readonly type: 'GatewayConfigured';
+}
+
+const schemaVersion = 1;
+const subject = 'gateway';
+
+/** Creates a gateway. @throws DomainError `conflict` `gateway_exists`. */
+export const createGateway =
+  (settings: GatewaySettings) =>
+  (view: View): GatewayEvent[] => {
+    if (view.subject(subject).state !== null)
+      throw new DomainError('conflict', 'gateway_exists', 'There is a gateway of this name already.');
+    return [{ type: 'GatewayCreated', schemaVersion, subject, state: toJson(settings) }];
+  };
+
+/** Replaces the settings whole. Nothing to do when they are the same. @throws DomainError `not_found` `gateway_not_found`. */
+export const configureGateway =
+  (decide: (present: GatewaySettings) => GatewaySettings) =>
+  (view: View): GatewayEvent[] => {
+    const before = view.subject(subject).state;
+    if (before === null) throw new DomainError('not_found', 'gateway_not_found', 'There is no such gateway; create it first.');
+    const after = toJson(decide(settingsOf(before)));
+    return canonicalJson(before) === canonicalJson(after) ? [] : [{ type: 'GatewayConfigured', schemaVersion, subject, state: after }];
+  };
+
+/** Settings out of the log; what an older version did not know has its default. */
+export function settingsOf(state: JsonObject): GatewaySettings {
+  const known = Object.keys(defaultSettings).filter((key) => state[key] !== undefined && state[key] !== null);
+  return { ...defaultSettings, ...Object.fromEntries(known.map((key) => [key, state[key]])) };
+}
+
+function toJson(settings: GatewaySettings): JsonObject {
+  const { http, https, services } = settings;
+  return {
+    ...settings,
+    http: { ...http },
+    https: https === null ? null : { ...https },
+    services: Object.fromEntries(Object.entries(services).map(([name, at]) => [name, [...at]])),
+  };
+}

@@ -1,0 +1,41 @@
+import { Optional } from '@nestjs/common';
+import { Command, CommandHandler, type ICommandHandler } from '@nestjs/cqrs';
+
+import type { CommandRequest } from '#platform/eventstore/command-request.js';
+import { EventStore, type Outcome } from '#platform/eventstore/event-store.js';
+
+import { createMapping, gatewaySubject, mappingSubject } from './mapping.js';
+import type { MappingInput } from './mapping-input.js';
+import { OwnPorts } from './own-ports.js';
+
+/** Makes a new mapping; refused (409) when the name or the match is taken. */
+export class CreateMapping extends Command<Outcome> {
+  constructor(
+    readonly gateway: string,
+    readonly input: MappingInput,
+    readonly request: CommandRequest,
+  ) {
+    super();
+  }
+}
+
+@CommandHandler(CreateMapping)
+export class CreateMappingHandler implements ICommandHandler<CreateMapping> {
+  constructor(
+    private readonly events: EventStore,
+    @Optional() private readonly own: OwnPorts = new OwnPorts([]),
+  ) {}
+
+  execute({ gateway, input, request }: CreateMapping): Promise<Outcome> {
+    const { context, ...rest } = request;
+    return this.events.handle(
+      {
+        ...rest,
+        stream: `gateway/${gateway}`,
+        subjects: [gatewaySubject, mappingSubject(input.name)],
+        context: { ...context, action: 'CreateMapping' },
+      },
+      createMapping(input, { ownPorts: this.own.ports }),
+    );
+  }
+}

@@ -1,0 +1,21 @@
+import { DomainError, type FieldError } from '#platform/kernel/errors.js';
+
+/** Collects what is wrong with a body, so that its author hears everything at once and not one fault a request. */
+export class Faults {
+  readonly #found: FieldError[] = [];
+
+  add(pointer: string, code: string, message: string): void {
+    this.#found.push({ pointer, code, message });
+  }
+
+  get any(): boolean {
+    return this.#found.length > 0;
+  }
+
+  /** @throws DomainError `invalid` with the code of the first fault, when there is one. */
+  throwIfAny(): void {
+    const first = this.#found[0];
+    if (first === undefined) return;
+    throw new DomainError('invalid', first.code, first.message, { errors: this.#found });
+  }
+}

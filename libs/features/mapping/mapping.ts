@@ -1,0 +1,149 @@
+import type { NewEvent, View } from '#platform/eventstore/event-store.js';
+import { DomainError } from '#platform/kernel/errors.js';
+import { canonicalJson, type JsonObject } from '#platform/kernel/json.js';
+
+import { checkMapping, checkUpstream, type MappingInput, type MappingPatch } from './mapping-input.js';
+import { fromJson, type MappingState, toJson } from './mapping-state.js';
+import { matchClaims } from './match-claims.js';
+
+export type { MappingState } from './mapping-state.js';
+
+/** What happens to a mapping. Each event carries the whole new state; it is null when the mapping ends. */
+export type MappingEvent = MappingCreated | MappingUpdated | MappingDeleted;
+export interface MappingCreated extends NewEvent {
+  readonly type: 'MappingCreated';
+}
+export interface MappingUpdated extends NewEvent {
+  readonly type: 'MappingUpdated';
+}
+export interface MappingDeleted extends NewEvent {
+  readonly type: 'MappingDeleted';
+  readonly state: null;
+}
+
+/** The version of the state's shape that this code writes. */
+const schemaVersion = 1;
+
+/** The subject that holds a gateway's settings, which decide what a mapping may reach and its default timeout. */
+export const gatewaySubject = 'gateway';
+
+/** The subject of a mapping in its gateway's stream. */
+export function mappingSubject(name: string): string {
+  return `mapping/${name}`;
+}
+
+/** What a decision needs of the world beside the view. */
+export interface MappingContext {
+  /** Ports of the product itself on this machine: never an upstream. */
+  readonly ownPorts: ReadonlySet<number>;
+}
+
+const nothingElse: MappingContext = { ownPorts: new Set() };
+
+/** Creates a mapping. @throws DomainError `conflict` `mapping_exists`; `invalid` for an upstream that is not allowed. */
+export const createMapping =
+  (input: MappingInput, context: MappingContext = nothingElse) =>
+  (view: View): MappingEvent[] => {
+    const state = complete(input, settings(view), context);
+    if (present(view, input.name) !== null) {
+      throw new DomainError(
+        'conflict',
+        'mapping_exists',
+        `The mapping ${input.name} exists; use PUT to replace it, or choose another name.`,
+        {
+          errors: [{ pointer: '/name', code: 'mapping_exists', message: 'There is a mapping of this name.' }],
+        },
+      );
+    }
+    return [live('MappingCreated', state)];
+  };
+
+/** Replaces a mapping that exists. Nothing to do when it is the same. @throws DomainError `not_found`. */
+export const replaceMapping =
+  (input: MappingInput, context: MappingContext = nothingElse) =>
+  (view: View): MappingEvent[] => {
+    const before = present(view, input.name);
+    if (before === null) throw notFound(input.name);
+    return changed(before, complete(input, settings(view), context));
+  };
+
+/** Creates the mapping or replaces it, whichever is needed. */
+export const upsertMapping =
+  (input: MappingInput, context: MappingContext = nothingElse) =>
+  (view: View): MappingEvent[] => {
+    const before = present(view, input.name);
+    const after = complete(input, settings(view), context);
+    return before === null ? [live('MappingCreated', after)] : changed(before, after);
+  };
+
+/** Applies an RFC 7396 merge patch to what is there, and checks the whole that results. @throws DomainError `not_found`. */
+export const patchMapping =
+  (name: string, patch: MappingPatch, context: MappingContext = nothingElse) =>
+  (view: View): MappingEvent[] => {
+    const before = present(view, name);
+    if (before === null) throw notFound(name);
+    return changed(before, complete(checkMapping(name, merged(fromJson(name, before), patch)), settings(view), context));
+  };
+
+/** Ends a mapping. One that is not there is refused, or (`ignoreMissing`, as the original did) nothing to do. */
+export const deleteMapping =
+  (name: string, options: { readonly ignoreMissing?: boolean } = {}) =>
+  (view: View): MappingEvent[] => {
+    settings(view);
+    if (present(view, name) === null) {
+      if (options.ignoreMissing === true) return [];
+      throw notFound(name);
+    }
+    return [{ type: 'MappingDeleted', schemaVersion, subject: mappingSubject(name), state: null }];
+  };
+
+/** The settings that a mapping's decision reads. @throws DomainError `not_found` when there is no such gateway. */
+function settings(view: View): JsonObject {
+  const { state } = view.subject(gatewaySubject);
+  if (state === null) throw new DomainError('not_found', 'gateway_not_found', 'There is no such gateway; create it first.');
+  return state;
+}
+
+function present(view: View, name: string): JsonObject | null {
+  return view.subject(mappingSubject(name)).state;
+}
+
+function notFound(name: string): DomainError {
+  return new DomainError('not_found', 'mapping_not_found', `There is no mapping ${name}.`);
+}
+
+function complete(input: MappingInput, gateway: JsonObject, context: MappingContext): MappingState {
+  checkUpstream(input.service, { allowLoopback: gateway.allowLoopbackUpstreams === true, ownPorts: context.ownPorts });
+  const fallback = typeof gateway.defaultTimeoutMs === 'number' ? gateway.defaultTimeoutMs : 5000;
+  return { ...input, timeoutMs: input.timeoutMs ?? fallback };
+}
+
+function changed(before: JsonObject, after: MappingState): MappingEvent[] {
+  return canonicalJson(before) === canonicalJson(after) ? [] : [live('MappingUpdated', after)];
+}
+
+function live<T extends 'MappingCreated' | 'MappingUpdated'>(type: T, state: MappingState): NewEvent & { readonly type: T } {
+  return { type, schemaVersion, subject: mappingSubject(state.name), state: toJson(state), claims: matchClaims(state) };
+}
+
+function merged(before: MappingState, patch: MappingPatch): Parameters<typeof checkMapping>[1] {
+  const { name: _name, ...whole } = before;
+  const body = { ...whole, methods: [...whole.methods] };
+  // RFC 7396: null removes a member (here: back to its default); nested objects merge; everything else replaces.
+  const rest = Object.entries(patch).filter(([key]) => key !== 'headers' && key !== 'labels' && key !== 'name');
+  return {
+    ...body,
+    ...Object.fromEntries(rest.map(([key, value]) => [key, value ?? undefined])),
+    headers: mergedTexts(before.headers, patch.headers),
+    labels: mergedTexts(before.labels, patch.labels),
+  };
+}
+
+function mergedTexts(
+  before: Readonly<Record<string, string>>,
+  patch: Readonly<Record<string, string | null>> | null | undefined,
+): Record<string, string> {
+  if (patch === null) return {};
+  const members = new Map<string, string | null>([...Object.entries(before), ...Object.entries(patch ?? {})]);
+  return Object.fromEntries([...members].filter((member): member is [string, string] => member[1] !== null));
+}

@@ -1,0 +1,26 @@
+import { sha256Hex } from '#platform/kernel/digest.js';
+import { canonicalJson } from '#platform/kernel/json.js';
+
+import type { MappingMatch } from './mapping-state.js';
+
+/**
+ * The unique keys that a mapping holds while it lives: one route, one owner.
+ *
+ * Two mappings collide when host, prefix or path, and the whole set of header conditions are equal, and either both
+ * accept any method or they name a method in common. So `GET /user/` beside `/user/` for any method is allowed (the one
+ * with more conditions is asked first), and so is `GET` beside `POST`; `GET, POST` beside `GET` is not. Precedence does
+ * not count: of two equal matches the lower one could never be reached.
+ *
+ * A key stays readable while it is short; a long one is replaced by its hash, since it is an index entry.
+ */
+export function matchClaims(match: MappingMatch): string[] {
+  const kind = match.path === null ? 'prefix' : 'path';
+  const head = `match:${match.host}:${kind}:${match.path ?? match.prefix ?? ''}`;
+  const headers = Object.keys(match.headers).length === 0 ? '' : ` ${canonicalJson(match.headers)}`;
+  const methods = match.methods.length === 0 ? [''] : [...new Set(match.methods)].sort().map((method) => ` ${method}`);
+  return methods.map((method) => shortened(`${head}${method}${headers}`));
+}
+
+function shortened(claim: string): string {
+  return claim.length <= 512 ? claim : `match:sha256:${sha256Hex(claim)}`;
+}
