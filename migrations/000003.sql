@@ -133,10 +133,10 @@ create table chancery.discovered_service (
   primary key (gateway, service)
 );
 
--- The embedded queue keeps its tables in a schema of its own; its library migrates them as the application.
-create schema if not exists chancery_queue;
+-- The embedded queue keeps its tables in the schema that its library names; the library migrates them, as the application.
+create schema if not exists bullmq;
 
-grant usage, create on schema chancery_queue to chancery_app;
+grant usage, create on schema bullmq to chancery_app;
 grant select, insert, update, delete on
   chancery.target, chancery.deployment, chancery.deployment_step, chancery.mapping_status, chancery.target_stats,
   chancery.redeployment, chancery.redeployment_target, chancery.rollout_cursor, chancery.discovered_service

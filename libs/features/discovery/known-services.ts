@@ -1,8 +1,8 @@
 import type { Db } from '#platform/database/database.js';
 
-interface DiscoveredServices {
+type DiscoveredServices = {
   discovered_service: { gateway: string; service: string; endpoints: unknown[] };
-}
+};
 
 /**
  * Whether discovery has found endpoints for a service of this gateway: for the warning of a mapping whose service is not there (yet).

@@ -1,0 +1,57 @@
+import { type Db, sqlQuery } from '#platform/database/database.js';
+
+/** A mapping whose render Envoy refused, as it stood when it was refused. */
+export interface SetAside {
+  readonly mapping: string;
+  /** Content hash of the mapping's state that this is about: another state is another matter. */
+  readonly digest: string;
+  readonly code: string;
+  readonly reason: string;
+  /** Not even a route that answers 503 could be kept for it. */
+  readonly dropped: boolean;
+}
+
+/** What the workers say of a mapping's state. */
+export interface StatusRow extends SetAside {
+  readonly state: 'unresolved' | 'set_aside';
+}
+
+export async function readStatusRows(db: Db, gateway: string): Promise<StatusRow[]> {
+  return sqlQuery(db, 'select mapping, state, digest, code, reason, dropped from chancery.mapping_status where gateway = $1 order by mapping, state', [gateway]);
+}
+
+/** Brings the table from `before` to `after`, writing only the differences. An unchanged status keeps its `since`. */
+export async function replaceStatusRows(db: Db, gateway: string, before: readonly StatusRow[], after: readonly StatusRow[]): Promise<boolean> {
+  const key = (row: StatusRow) => JSON.stringify([row.mapping, row.state, row.digest, row.code, row.reason, row.dropped]);
+  const [old, wanted] = [new Set(before.map(key)), new Set(after.map(key))];
+  const gone = before.filter((row) => !wanted.has(key(row)));
+  const added = after.filter((row) => !old.has(key(row)));
+  if (gone.length > 0) {
+    await sqlQuery(
+      db,
+      `delete from chancery.mapping_status s using unnest($2::text[], $3::text[], $4::text[]) as g (mapping, state, digest)
+        where s.gateway = $1 and s.mapping = g.mapping and s.state = g.state and s.digest = g.digest`,
+      [gateway, gone.map((row) => row.mapping), gone.map((row) => row.state), gone.map((row) => row.digest)],
+    );
+  }
+  if (added.length > 0) {
+    await sqlQuery(
+      db,
+      `insert into chancery.mapping_status as s (gateway, mapping, state, digest, code, reason, dropped)
+       select $1, a.* from unnest($2::text[], $3::text[], $4::text[], $5::text[], $6::text[], $7::boolean[]) as a
+       on conflict (gateway, mapping, state) do update
+          set digest = excluded.digest, code = excluded.code, reason = excluded.reason, dropped = excluded.dropped,
+              since = case when s.digest = excluded.digest and s.code = excluded.code then s.since else clock_timestamp() end`,
+      [
+        gateway,
+        added.map((row) => row.mapping),
+        added.map((row) => row.state),
+        added.map((row) => row.digest),
+        added.map((row) => row.code),
+        added.map((row) => row.reason.slice(0, 2_000)),
+        added.map((row) => row.dropped),
+      ],
+    );
+  }
+  return gone.length + added.length > 0;
+}
