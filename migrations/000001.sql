@@ -331,6 +331,153 @@ CREATE FUNCTION chancery.dependent_commands(
   SELECT c.i::integer FROM unnest(c_expected) WITH ORDINALITY AS c(expected, i) WHERE c.expected IS NOT NULL AND c.i > 1
 $$;
 
+-- One command with many events (a bulk import), set-based: `stage` makes empty staging tables of this session, the caller fills them with COPY,
+-- `append_staged` checks and writes them as one version. Digests are computed while staging, before the head is locked.
+CREATE FUNCTION chancery.stage() RETURNS void LANGUAGE plpgsql SECURITY DEFINER SET search_path = chancery, pg_temp SET client_min_messages = warning AS $$
+BEGIN
+  CREATE TEMPORARY TABLE staged_event (
+    position integer NOT NULL, subject text COLLATE "C" NOT NULL, version bigint NOT NULL, type text NOT NULL, schema smallint NOT NULL, state text, last boolean NOT NULL,
+    digest bytea GENERATED ALWAYS AS (event_digest(type, schema, subject, version, state)) STORED
+  ) ON COMMIT DROP;
+  CREATE TEMPORARY TABLE staged_read (subject text COLLATE "C" NOT NULL, version bigint) ON COMMIT DROP;
+  CREATE TEMPORARY TABLE staged_claim (subject text COLLATE "C" NOT NULL, claim text COLLATE "C" NOT NULL) ON COMMIT DROP;
+  CREATE TEMPORARY TABLE staged_reference (subject text COLLATE "C" NOT NULL, target text COLLATE "C" NOT NULL) ON COMMIT DROP;
+  GRANT INSERT ON pg_temp.staged_event, pg_temp.staged_read, pg_temp.staged_claim, pg_temp.staged_reference TO PUBLIC; -- only this session can see them
+END
+$$;
+
+CREATE FUNCTION chancery.append_staged(
+  p_stream text, p_id uuid, p_action text, p_actor text, p_reason text, p_request text, p_key text, p_fingerprint text, p_expected bigint
+) RETURNS TABLE (base_version bigint, recorded_at timestamptz, refusal jsonb)
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = chancery, pg_temp SET work_mem = '64MB'
+AS $$
+DECLARE
+  v bigint;
+  h bytea;
+  root bytea;
+  events integer;
+  r record;
+BEGIN
+  -- What we read below runs with our rights: it must be the tables that `stage` made, not something of the caller's with the same name.
+  IF (SELECT count(*) FROM pg_class WHERE oid = ANY (ARRAY['pg_temp.staged_event'::regclass, 'pg_temp.staged_read'::regclass, 'pg_temp.staged_claim'::regclass, 'pg_temp.staged_reference'::regclass]::oid[])
+      AND relkind = 'r' AND relowner = current_user::regrole) <> 4 THEN
+    RAISE EXCEPTION 'the staging tables are not those of chancery.stage()' USING ERRCODE = 'insufficient_privilege';
+  END IF;
+  SELECT sha256(string_agg(e.digest, ''::bytea ORDER BY e.position)), count(*) INTO root, events FROM pg_temp.staged_event e;
+
+  SELECT s.version, s.hash INTO v, h FROM stream s WHERE s.stream = p_stream FOR UPDATE;
+  IF NOT FOUND THEN
+    INSERT INTO stream VALUES (p_stream, 0, genesis_hash(p_stream)) ON CONFLICT DO NOTHING;
+    SELECT s.version, s.hash INTO v, h FROM stream s WHERE s.stream = p_stream FOR UPDATE;
+  END IF;
+  base_version := v;
+  recorded_at := clock_timestamp();
+
+  SELECT jsonb_build_object('code', 'committed', 'version', w.version) INTO refusal FROM version w WHERE w.command_id = p_id;
+  IF refusal IS NULL AND p_key IS NOT NULL THEN
+    SELECT CASE WHEN w.fingerprint = p_fingerprint THEN jsonb_build_object('code', 'replayed', 'version', w.version) ELSE jsonb_build_object('code', 'key_reused') END INTO refusal
+    FROM version w WHERE w.stream = p_stream AND w.actor = p_actor AND w.idempotency_key = p_key;
+  END IF;
+  IF refusal IS NULL AND p_expected <> v THEN
+    refusal := jsonb_build_object('code', 'stream_moved', 'version', v);
+  END IF;
+  IF refusal IS NULL THEN
+    SELECT CASE WHEN k.version IS NULL THEN jsonb_build_object('code', 'reference_missing', 'subject', k.subject)
+           ELSE jsonb_build_object('code', 'subject_moved', 'subject', k.subject, 'version', coalesce(s.version, 0)) END INTO refusal
+    FROM pg_temp.staged_read k LEFT JOIN subject s ON s.stream = p_stream AND s.subject = k.subject
+    WHERE CASE WHEN k.version IS NULL THEN s.state IS NULL ELSE coalesce(s.version, 0) <> k.version END LIMIT 1;
+  END IF;
+  IF refusal IS NULL THEN
+    SELECT jsonb_build_object('code', 'claim_taken', 'claim', x.claim, 'owner', c.subject) INTO refusal
+    FROM pg_temp.staged_claim x JOIN claim c ON c.stream = p_stream AND c.claim = x.claim
+    WHERE c.subject <> x.subject AND NOT EXISTS (SELECT FROM pg_temp.staged_event e WHERE e.subject = c.subject) LIMIT 1;
+  END IF;
+  IF refusal IS NULL THEN
+    SELECT jsonb_build_object('code', 'referenced', 'subject', e.subject, 'by', f.subject) INTO refusal
+    FROM pg_temp.staged_event e JOIN reference f ON f.stream = p_stream AND f.target = e.subject
+    WHERE e.last AND e.state IS NULL AND NOT EXISTS (SELECT FROM pg_temp.staged_event o WHERE o.subject = f.subject) LIMIT 1;
+  END IF;
+  IF refusal IS NOT NULL THEN
+    RETURN NEXT;
+    RETURN;
+  END IF;
+
+  v := v + 1;
+  INSERT INTO event SELECT p_stream, v, e.position, e.subject, e.version, e.type, e.schema, e.state::json, e.digest FROM pg_temp.staged_event e ORDER BY e.position;
+  INSERT INTO version (stream, version, parent_hash, hash, events_root, event_count, command_id, action, actor, reason, request_id, idempotency_key, fingerprint, recorded_at)
+  VALUES (p_stream, v, h, version_hash(h, p_stream, v, root, events, p_id, p_action, p_actor, p_request, p_key, p_fingerprint, append_staged.recorded_at, p_reason),
+          root, events, p_id, p_action, p_actor, p_reason, p_request, p_key, p_fingerprint, append_staged.recorded_at)
+  RETURNING hash INTO h;
+  INSERT INTO subject_history (stream, subject, version, valid, state, recorded_at)
+  SELECT s.stream, s.subject, s.version, int8range(s.from_version, v), s.state, s.recorded_at
+  FROM pg_temp.staged_event e JOIN subject s ON s.stream = p_stream AND s.subject = e.subject WHERE e.last AND s.state IS NOT NULL;
+  INSERT INTO subject AS s (stream, subject, version, from_version, state, recorded_at)
+  SELECT p_stream, e.subject, e.version, v, e.state::jsonb, append_staged.recorded_at FROM pg_temp.staged_event e WHERE e.last ORDER BY e.subject
+  ON CONFLICT ON CONSTRAINT subject_pkey DO UPDATE SET version = excluded.version, from_version = excluded.from_version, state = excluded.state, recorded_at = excluded.recorded_at;
+  DELETE FROM claim c USING pg_temp.staged_event e WHERE e.version > 1 AND c.stream = p_stream AND c.subject = e.subject;
+  INSERT INTO claim (stream, claim, subject) SELECT p_stream, x.claim, x.subject FROM pg_temp.staged_claim x ORDER BY x.claim;
+  DELETE FROM reference f USING pg_temp.staged_event e WHERE e.version > 1 AND f.stream = p_stream AND f.subject = e.subject;
+  INSERT INTO reference (stream, subject, target) SELECT p_stream, x.subject, x.target FROM pg_temp.staged_reference x;
+  UPDATE stream s SET version = v, hash = h WHERE s.stream = p_stream;
+  PERFORM pg_notify('chancery_log', p_stream);
+  RETURN NEXT;
+END
+$$;
+
+-- The named subjects, each with the version of its stream, in one snapshot. By number, because one call serves many readers.
+CREATE FUNCTION chancery.read_subjects(p_stream text[], p_subject text[])
+RETURNS TABLE (stream_version bigint, version bigint, from_version bigint, state jsonb, recorded_at timestamptz)
+LANGUAGE plpgsql STABLE SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off SET plan_cache_mode = force_generic_plan AS $$
+BEGIN
+  RETURN QUERY
+  SELECT h.version, s.version, s.from_version, s.state, s.recorded_at
+  FROM unnest(p_stream, p_subject) WITH ORDINALITY AS r(stream, subject, i)
+  LEFT JOIN chancery.stream h ON h.stream = r.stream
+  LEFT JOIN chancery.subject s ON s.stream = r.stream AND s.subject = r.subject
+  ORDER BY r.i;
+END
+$$;
+
+-- The subjects that lived at a version of their stream, as they were.
+CREATE FUNCTION chancery.state_at(p_stream text, p_version bigint)
+RETURNS TABLE (subject text, version bigint, from_version bigint, state jsonb, recorded_at timestamptz)
+LANGUAGE sql STABLE
+BEGIN ATOMIC
+  SELECT s.subject, s.version, s.from_version, s.state, s.recorded_at FROM chancery.subject s WHERE s.stream = p_stream AND s.from_version <= p_version AND s.state IS NOT NULL
+  UNION ALL
+  SELECT h.subject, h.version, lower(h.valid), h.state, h.recorded_at FROM chancery.subject_history h WHERE h.stream = p_stream AND h.valid @> p_version;
+END;
+
+-- The first fault of a stream's record after `p_from` (its hash as pinned by the caller): a gap, a broken chain, an altered version or event, a
+-- head that is not the last version. No row = whole.
+CREATE FUNCTION chancery.verify(p_stream text, p_from bigint, p_from_hash bytea)
+RETURNS TABLE (version bigint, fault text)
+LANGUAGE sql STABLE SET work_mem = '64MB' AS $$
+  WITH v AS (
+    SELECT w.*, lag(w.version, 1, p_from) OVER o AS before, lag(w.hash, 1, p_from_hash) OVER o AS before_hash
+    FROM chancery.version w WHERE w.stream = p_stream AND w.version > p_from WINDOW o AS (ORDER BY w.version)
+  ), e AS (
+    SELECT e.version, sha256(string_agg(chancery.event_digest(e.type, e.schema_version, e.subject, e.subject_version, e.state::text), ''::bytea ORDER BY e.position)) AS root,
+           count(*) AS events, bool_and(e.digest = chancery.event_digest(e.type, e.schema_version, e.subject, e.subject_version, e.state::text)) AS whole
+    FROM chancery.event e WHERE e.stream = p_stream AND e.version > p_from GROUP BY e.version
+  ), faults AS (
+    SELECT coalesce(v.version, e.version) AS version, CASE
+      WHEN v.version IS NULL THEN 'events without a version'
+      WHEN v.version <> v.before + 1 THEN format('gap: version %s follows %s', v.version, v.before)
+      WHEN v.parent_hash IS DISTINCT FROM v.before_hash THEN 'chain: the parent hash is not the hash of the version before'
+      WHEN e.root IS DISTINCT FROM v.events_root OR e.events IS DISTINCT FROM v.event_count OR NOT e.whole THEN 'events: an event was altered, removed or added'
+      WHEN v.hash IS DISTINCT FROM chancery.version_hash(v.parent_hash, v.stream, v.version, v.events_root, v.event_count, v.command_id, v.action, v.actor,
+           v.request_id, v.idempotency_key, v.fingerprint, v.recorded_at, v.reason) THEN 'record: the version was altered'
+      END AS fault
+    FROM v FULL JOIN e ON e.version = v.version
+    UNION ALL
+    SELECT h.version, 'head: not the last version' FROM chancery.stream h
+    LEFT JOIN (SELECT w.version, w.hash FROM chancery.version w WHERE w.stream = p_stream ORDER BY w.version DESC LIMIT 1) last ON true
+    WHERE h.stream = p_stream AND (h.version <> coalesce(last.version, 0) OR h.hash <> coalesce(last.hash, chancery.genesis_hash(p_stream)))
+  )
+  SELECT f.version, f.fault FROM faults f WHERE f.fault IS NOT NULL ORDER BY f.version LIMIT 1
+$$;
+
 GRANT SELECT ON chancery.stream, chancery.version, chancery.event, chancery.subject, chancery.subject_history, chancery.claim, chancery.reference TO chancery_app;
-REVOKE EXECUTE ON FUNCTION chancery.append FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION chancery.append TO chancery_app;
+REVOKE EXECUTE ON FUNCTION chancery.append, chancery.stage, chancery.append_staged FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION chancery.append, chancery.stage, chancery.append_staged TO chancery_app;

@@ -18,6 +18,16 @@ export async function startTestServer(): Promise<{ adminUrl: string; stop(): Pro
     ? undefined
     : await startPostgres({ dataDir: mkdtempSync(join(tmpdir(), 'chancery-test-')), fsync: false, settings: { max_connections: '400' } });
   const adminUrl = given ?? server!.adminUrl;
+  try {
+    await makeTemplate(adminUrl);
+  } catch (error) {
+    await server?.stop();
+    throw error;
+  }
+  return { adminUrl, stop: async () => server?.stop() };
+}
+
+async function makeTemplate(adminUrl: string): Promise<void> {
   const admin = new pg.Client({ connectionString: adminUrl });
   await admin.connect();
   for (const role of ['chancery_owner', 'chancery_app']) {
@@ -32,5 +42,4 @@ export async function startTestServer(): Promise<{ adminUrl: string; stop(): Pro
   owner.password = 'test';
   owner.pathname = `/${TEMPLATE}`;
   await migrate(owner.href);
-  return { adminUrl, stop: async () => server?.stop() };
 }

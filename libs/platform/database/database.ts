@@ -38,6 +38,7 @@ export function connectionOptions(url: string, applicationName: string): pg.Clie
       .map(([name, value]) => `-c ${name}=${value}`)
       .join(' ')}`,
     connectionTimeoutMillis: 5_000,
+    query_timeout: 20_000, // the server's own statement_timeout speaks first unless the network or the server is dead
     keepAlive: true,
     types,
   };

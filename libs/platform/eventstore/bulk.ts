@@ -1,0 +1,68 @@
+import type pg from 'pg';
+
+import { failpoint } from '#platform/failpoint/failpoint.js';
+
+import type { AppendResult, DecidedCommand } from './command.js';
+import { copyIn } from './copy-in.js';
+
+/** From here on COPY and set-based checks beat arrays; one such command is a batch by itself. */
+export const BULK_EVENTS = 200;
+
+export function isBulk(command: DecidedCommand): boolean {
+  return command.events.length >= BULK_EVENTS || command.reads.size >= 10 * BULK_EVENTS;
+}
+
+/** One command with many events as one version: staged by COPY, then checked and written set-based. The head is locked only after staging. */
+export async function appendBulk(client: pg.PoolClient, command: DecidedCommand): Promise<AppendResult> {
+  const { context } = command;
+  await client.query('BEGIN');
+  try {
+    await client.query('SET LOCAL statement_timeout = 120000');
+    await client.query('SELECT chancery.stage()');
+    await copyIn(
+      client,
+      'COPY pg_temp.staged_event (position, subject, version, type, schema, state, last) FROM STDIN',
+      eventRows(command),
+    );
+    await copyIn(client, 'COPY pg_temp.staged_read (subject, version) FROM STDIN', command.reads.entries());
+    if (command.claims.length)
+      await copyIn(client, 'COPY pg_temp.staged_claim (subject, claim) FROM STDIN', pairs(command.claims, 'claim'));
+    if (command.references.length)
+      await copyIn(client, 'COPY pg_temp.staged_reference (subject, target) FROM STDIN', pairs(command.references, 'target'));
+    const { rows } = await client.query<{ base_version: number; recorded_at: Date; refusal: AppendResult | null }>(
+      'SELECT base_version, recorded_at, refusal FROM chancery.append_staged($1, $2, $3, $4, $5, $6, $7, $8, $9)',
+      [
+        command.stream,
+        context.commandId,
+        context.action,
+        context.actor,
+        context.reason ?? null,
+        context.requestId ?? null,
+        context.idempotencyKey ?? null,
+        context.idempotencyKey ? (context.fingerprint ?? null) : null,
+        command.expectedStreamVersion,
+      ],
+    );
+    failpoint('eventstore.beforeCommit');
+    await client.query('COMMIT');
+    const row = rows[0]!;
+    return row.refusal ?? { code: 'appended', version: row.base_version + 1, recordedAt: row.recorded_at.toISOString() };
+  } catch (error) {
+    await client.query('ROLLBACK').catch(() => undefined); // on a lost connection there is nothing left to roll back
+    throw error;
+  }
+}
+
+function* eventRows(command: DecidedCommand): Iterable<readonly unknown[]> {
+  let position = 0;
+  for (const event of command.events) {
+    yield [position++, event.subject, event.subjectVersion, event.type, event.schemaVersion, event.json, event.last];
+  }
+}
+
+function* pairs<K extends string>(
+  rows: readonly ({ readonly subject: string } & { readonly [key in K]: string })[],
+  key: K,
+): Iterable<readonly unknown[]> {
+  for (const row of rows) yield [row.subject, row[key]];
+}

@@ -1,0 +1,82 @@
+import type pg from 'pg';
+
+const CHUNK_BYTES = 64 * 1024;
+
+/** What pg hands to a query object of our own that it was asked to run (its protocol for such objects is untyped). */
+interface Wire {
+  query(text: string): void;
+  sendCopyFromChunk(chunk: Buffer): void;
+  endCopyFrom(): void;
+  sendCopyFail(message: string): void;
+  stream: NodeJS.WritableStream & { writableNeedDrain?: boolean };
+}
+
+/**
+ * Runs `COPY ... FROM STDIN` with the rows given, in text format, with back pressure from the socket.
+ * @returns when the server has taken them all.
+ */
+export function copyIn(client: pg.PoolClient, statement: string, rows: Iterable<readonly unknown[]>): Promise<void> {
+  return new Promise((resolve, reject) => {
+    let failed: unknown;
+    let ended = false;
+    const finish = (error?: unknown) => {
+      failed ??= error;
+      if (ended) return;
+      ended = true;
+      if (failed) reject(failed);
+      else resolve();
+    };
+    client.query({
+      submit: (wire: Wire) => wire.query(statement),
+      handleCopyInResponse(wire: Wire) {
+        sendRows(wire, rows, () => failed !== undefined).catch((error) => {
+          failed ??= error;
+          wire.sendCopyFail(String(error));
+        });
+      },
+      // The server answers an error and then that it is ready again; pg takes the next query only then.
+      handleError(error: unknown) {
+        failed ??= error;
+        if ((error as { code?: unknown }).code === undefined) finish(error); // the connection is gone: nothing more will come
+      },
+      handleCommandComplete: () => undefined,
+      handleReadyForQuery: () => finish(),
+      handleRowDescription: () => undefined,
+      handleDataRow: () => undefined,
+      handleEmptyQuery: () => undefined,
+      handlePortalSuspended: () => undefined,
+    } as unknown as pg.Submittable);
+  });
+}
+
+async function sendRows(wire: Wire, rows: Iterable<readonly unknown[]>, stopped: () => boolean): Promise<void> {
+  let chunk = '';
+  for (const row of rows) {
+    chunk += `${row.map(field).join('\t')}\n`;
+    if (chunk.length < CHUNK_BYTES) continue;
+    wire.sendCopyFromChunk(Buffer.from(chunk));
+    chunk = '';
+    if (wire.stream.writableNeedDrain) await drained(wire.stream);
+    if (stopped()) return;
+  }
+  if (chunk) wire.sendCopyFromChunk(Buffer.from(chunk));
+  wire.endCopyFrom();
+}
+
+function drained(stream: NodeJS.WritableStream): Promise<void> {
+  return new Promise((resolve) => {
+    const done = () => {
+      stream.off('drain', done).off('close', done);
+      resolve();
+    };
+    stream.on('drain', done).on('close', done); // a closed socket never drains; the query is rejected by its own error
+  });
+}
+
+const escapes: Record<string, string> = { '\\': '\\\\', '\n': '\\n', '\r': '\\r', '\t': '\\t' };
+
+function field(value: unknown): string {
+  if (value === null || value === undefined) return '\\N';
+  if (typeof value === 'string') return /[\\\n\r\t]/.test(value) ? value.replace(/[\\\n\r\t]/g, (character) => escapes[character]!) : value;
+  return typeof value === 'boolean' ? (value ? 't' : 'f') : String(value);
+}

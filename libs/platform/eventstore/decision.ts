@@ -1,0 +1,136 @@
+import { DomainError } from '#platform/kernel/errors.js';
+
+import type { DecidedCommand, DecidedEvent, HandleRequest, NewEvent, Precondition, SubjectRecord, View } from './command.js';
+
+/** The view of one read: a decision sees exactly what its append will be checked against. */
+export function viewOf(streamVersion: number, records: ReadonlyMap<string, SubjectRecord>): View {
+  return {
+    streamVersion,
+    subject(name) {
+      const record = records.get(name);
+      if (!record) throw new Error(`the decision looks at ${name}, which its request does not name`);
+      return record;
+    },
+  };
+}
+
+/** @throws DomainError `version_mismatch` (stale) when the caller's precondition does not hold on what was read. */
+export function checkPrecondition(precondition: Precondition | undefined, view: View): void {
+  if (!precondition) return;
+  const { streamVersion, subjects } = precondition;
+  if (streamVersion !== undefined && streamVersion !== view.streamVersion) {
+    throw stale(
+      `The configuration is at version ${view.streamVersion}, not ${streamVersion}: read it again and decide on what it is now.`,
+      { currentVersion: view.streamVersion },
+    );
+  }
+  for (const [name, expected] of Object.entries(subjects ?? {})) {
+    const { version, state } = view.subject(name);
+    const holds = expected === 'absent' ? state === null : expected === 'present' ? state !== null : state !== null && version === expected;
+    if (holds) continue;
+    const is = state === null ? 'does not exist' : `is at version ${version}`;
+    const asked = expected === 'absent' ? 'be absent' : expected === 'present' ? 'exist' : `be at version ${expected}`;
+    throw stale(`${name} ${is}, and the request asked for it to ${asked}: read it again and decide on what it is now.`, {
+      subject: name,
+      currentVersion: state === null ? null : version,
+    });
+  }
+}
+
+function stale(message: string, extra: Record<string, unknown>): DomainError {
+  return new DomainError('stale', 'version_mismatch', message, { extra });
+}
+
+/**
+ * Turns a decision into what is appended: subject versions, stored text, claims and references of the final states.
+ * @throws DomainError `claim_taken` or `reference_missing` where the command contradicts itself, `unstorable` for a state that is not JSON.
+ */
+export function compose(request: HandleRequest, events: readonly NewEvent[], records: ReadonlyMap<string, SubjectRecord>): DecidedCommand {
+  const reads = new Map<string, number | null>();
+  for (const [name, record] of records) reads.set(name, record.version);
+  const finals = new Map<string, NewEvent>();
+  for (const event of events) {
+    if (!records.has(event.subject)) throw new Error(`the decision writes ${event.subject}, which its request does not name`);
+    finals.set(event.subject, event);
+  }
+  let size = 0;
+  const next = new Map<string, number>();
+  const decided = events.map((event): DecidedEvent => {
+    const subjectVersion = (next.get(event.subject) ?? records.get(event.subject)!.version) + 1;
+    next.set(event.subject, subjectVersion);
+    const json = event.state === null ? null : toJson(event);
+    size += 100 + event.subject.length + (json?.length ?? 0);
+    return {
+      subject: event.subject,
+      subjectVersion,
+      type: event.type,
+      schemaVersion: event.schemaVersion,
+      json,
+      last: finals.get(event.subject) === event,
+    };
+  });
+  const claims = collectClaims(finals);
+  const references = collectReferences(finals, records, reads);
+  return {
+    stream: request.stream,
+    context: request.context,
+    expectedStreamVersion: request.precondition?.streamVersion ?? null,
+    reads,
+    written: new Set(finals.keys()),
+    events: decided,
+    claims,
+    references,
+    size,
+  };
+}
+
+function toJson(event: NewEvent): string {
+  try {
+    return JSON.stringify(event.state);
+  } catch (cause) {
+    throw new DomainError('invalid', 'unstorable', `The state of ${event.subject} cannot be written as JSON: ${(cause as Error).message}`, {
+      cause,
+    });
+  }
+}
+
+function collectClaims(finals: ReadonlyMap<string, NewEvent>): { subject: string; claim: string }[] {
+  const owners = new Map<string, string>();
+  for (const [subject, event] of finals) {
+    if (event.state === null) continue;
+    for (const claim of event.claims ?? []) {
+      const owner = owners.get(claim);
+      if (owner !== undefined && owner !== subject) throw claimTaken(claim, owner);
+      owners.set(claim, subject);
+    }
+  }
+  return [...owners].map(([claim, subject]) => ({ subject, claim }));
+}
+
+export function claimTaken(claim: string, owner: string): DomainError {
+  return new DomainError('conflict', 'claim_taken', `${owner} already holds ${claim}.`, { extra: { claim, owner } });
+}
+
+/** References to subjects that this command does not touch become reads of the kind "it must live". */
+function collectReferences(
+  finals: ReadonlyMap<string, NewEvent>,
+  records: ReadonlyMap<string, SubjectRecord>,
+  reads: Map<string, number | null>,
+): { subject: string; target: string }[] {
+  const references: { subject: string; target: string }[] = [];
+  for (const [subject, event] of finals) {
+    if (event.state === null) continue;
+    for (const target of new Set(event.references ?? [])) {
+      const written = finals.get(target);
+      const read = records.get(target);
+      if (written ? written.state === null : read ? read.state === null : false) throw referenceMissing(target);
+      if (!written && !read) reads.set(target, null);
+      references.push({ subject, target });
+    }
+  }
+  return references;
+}
+
+export function referenceMissing(subject: string): DomainError {
+  return new DomainError('invalid', 'reference_missing', `${subject} does not exist.`, { extra: { subject } });
+}

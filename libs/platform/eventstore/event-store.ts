@@ -1,0 +1,272 @@
+import { setTimeout as sleep } from 'node:timers/promises';
+import type pg from 'pg';
+
+import type { Database, DatabaseLog } from '#platform/database/database.js';
+import { DomainError } from '#platform/kernel/errors.js';
+
+import { Combiner, databaseUnavailable } from './combiner.js';
+import type {
+  AppendResult,
+  CommandContext,
+  Decide,
+  DecidedCommand,
+  HandleRequest,
+  Outcome,
+  RecordedEvent,
+  SubjectRecord,
+} from './command.js';
+import { classify } from './database-errors.js';
+import { checkPrecondition, claimTaken, compose, referenceMissing, viewOf } from './decision.js';
+import { readByKey, readOutcome } from './outcome-reader.js';
+import { SubjectReader } from './subject-reader.js';
+
+export type {
+  CommandContext,
+  Decide,
+  HandleRequest,
+  NewEvent,
+  Outcome,
+  Precondition,
+  RecordedEvent,
+  SubjectRecord,
+  View,
+} from './command.js';
+
+const DEADLINE_MS = 10_000;
+/** Each round lost means that somebody else's command was recorded, so the log moves; a caller that lost this often is told so. */
+const MOST_ROUNDS = 100;
+
+/**
+ * The one write path. `handle` reads the subjects that a command names, decides, and appends at exactly what was read; when somebody else was
+ * faster it reads and decides again. Nothing takes effect without its record: both are one transaction.
+ */
+export class EventStore {
+  private readonly pool: pg.Pool;
+  private readonly reader: SubjectReader;
+  private readonly combiners = new Map<string, Combiner>();
+  private readonly deadlineMs: number;
+  private readonly log: DatabaseLog | undefined;
+  private closed = false;
+  private handling = 0;
+
+  constructor(options: { readonly database: Database; readonly log?: DatabaseLog; readonly deadlineMs?: number }) {
+    this.pool = options.database.pool;
+    this.reader = new SubjectReader(this.pool);
+    this.deadlineMs = options.deadlineMs ?? DEADLINE_MS;
+    this.log = options.log;
+  }
+
+  /**
+   * Decides and records one command. Answers, or throws, within the store's deadline.
+   * @throws DomainError whatever `decide` throws; stale `version_mismatch`; conflict `claim_taken`, `referenced`, `contended`; invalid
+   * `reference_missing`, `idempotency_key_reused`, `unstorable`; unavailable `database_unavailable` (nothing happened) or `outcome_unknown`
+   * (it may have: `extra.commandId` says which command to look for).
+   */
+  async handle(request: HandleRequest, decide: Decide): Promise<Outcome> {
+    if (this.closed) throw databaseUnavailable();
+    checkStorable(request);
+    this.handling += 1;
+    const deadline = performance.now() + this.deadlineMs;
+    try {
+      for (let round = 0; round < MOST_ROUNDS; round++) {
+        const outcome = await this.attempt(request, decide, deadline);
+        if (outcome) return outcome;
+        if (performance.now() > deadline) break;
+        if (round > 2) await sleep(Math.random() * Math.min(2 ** round, 50)); // many processes on one subject: spread out
+      }
+      throw new DomainError(
+        'conflict',
+        'contended',
+        `Others keep changing ${request.subjects.join(', ')}: nothing was recorded; try again.`,
+      );
+    } finally {
+      this.handling -= 1;
+    }
+  }
+
+  /** Waits for the commands under way (each has its deadline), then refuses new ones. The database stays open: it is the caller's. */
+  async close(): Promise<void> {
+    this.closed = true;
+    while (this.handling > 0) await sleep(5);
+  }
+
+  /** One round: undefined when the world moved between read and append. */
+  private async attempt(request: HandleRequest, decide: Decide, deadline: number): Promise<Outcome | undefined> {
+    const { context, stream } = request;
+    const read = await within(deadline, this.reader.read(stream, subjectsOf(request), deadline));
+    const before = read.records;
+    if (context.idempotencyKey) {
+      // After the subjects, never before: then a state that this key's first request made is not seen without the key.
+      const earlier = await this.lookUp(deadline, () => readByKey(this.pool, stream, context));
+      if (earlier) return this.replay(request, earlier, deadline);
+    }
+    const view = viewOf(read.streamVersion, before);
+    checkPrecondition(request.precondition, view);
+    const events = decide(view);
+    const command = compose(request, events, before);
+    const common = { commandId: context.commandId, replayed: false, before };
+    if (events.length === 0) {
+      return {
+        ...common,
+        version: view.streamVersion,
+        recordedAt: new Date().toISOString(),
+        events: [],
+        unchanged: true,
+        dryRun: request.dryRun === true,
+      };
+    }
+    const recorded = recordedEvents(
+      command,
+      events.map(({ state }) => state),
+    );
+    if (request.dryRun) {
+      return {
+        ...common,
+        version: view.streamVersion + 1,
+        recordedAt: new Date().toISOString(),
+        events: recorded,
+        unchanged: false,
+        dryRun: true,
+      };
+    }
+    const result = await this.append(command, deadline);
+    if (!result) return undefined;
+    if (result.code === 'appended') {
+      return { ...common, version: result.version, recordedAt: result.recordedAt, events: recorded, unchanged: false, dryRun: false };
+    }
+    return this.resolve(request, result, deadline, before);
+  }
+
+  private async append(command: DecidedCommand, deadline: number): Promise<AppendResult | undefined> {
+    let combiner = this.combiners.get(command.stream);
+    if (!combiner) {
+      for (const [name, other] of this.combiners) if (other.idle) this.combiners.delete(name); // streams come and go; their names are not kept
+      combiner = new Combiner(this.pool);
+      this.combiners.set(command.stream, combiner);
+    }
+    try {
+      return await combiner.append(command, deadline);
+    } catch (error) {
+      if (classify(error) === 'raced') return undefined;
+      throw error;
+    }
+  }
+
+  private async resolve(
+    request: HandleRequest,
+    result: Exclude<AppendResult, { code: 'appended' }>,
+    deadline: number,
+    before: ReadonlyMap<string, SubjectRecord>,
+  ): Promise<Outcome | undefined> {
+    switch (result.code) {
+      case 'subject_moved':
+      case 'stream_moved':
+      case 'again':
+        return undefined; // read again: a precondition that no longer holds is reported from there
+      case 'claim_taken':
+        throw claimTaken(result.claim, result.owner);
+      case 'referenced':
+        throw new DomainError('conflict', 'referenced', `${result.subject} is in use by ${result.by}.`, {
+          extra: { subject: result.subject, by: result.by },
+        });
+      case 'reference_missing':
+        throw referenceMissing(result.subject);
+      case 'key_reused':
+        throw keyReused(request.context);
+      case 'replayed':
+        return this.replay(request, { version: result.version, fingerprint: request.context.fingerprint ?? null }, deadline);
+      case 'committed': {
+        this.log?.info({ commandId: request.context.commandId, version: result.version }, 'a lost commit was found recorded');
+        const outcome = await this.lookUp(deadline, () => readOutcome(this.pool, request.stream, result.version));
+        return { ...outcome, replayed: false, before };
+      }
+    }
+  }
+
+  private async replay(
+    request: HandleRequest,
+    earlier: { version: number; fingerprint: string | null },
+    deadline: number,
+  ): Promise<Outcome> {
+    if (earlier.fingerprint !== (request.context.fingerprint ?? null)) throw keyReused(request.context);
+    return this.lookUp(deadline, () => readOutcome(this.pool, request.stream, earlier.version));
+  }
+
+  /** A read that is tried again while the database is away, until the deadline. */
+  private async lookUp<T>(deadline: number, read: () => Promise<T>): Promise<T> {
+    for (let retryMs = 10; ; retryMs = Math.min(retryMs * 2, 500)) {
+      try {
+        return await within(deadline, read());
+      } catch (error) {
+        const failure = classify(error);
+        if (error instanceof DomainError || failure === 'defect' || failure === 'unstorable') throw error;
+        if (performance.now() + retryMs > deadline) throw databaseUnavailable(error);
+        await sleep(retryMs);
+      }
+    }
+  }
+}
+
+function subjectsOf({ subjects, precondition }: HandleRequest): readonly string[] {
+  const conditioned = Object.keys(precondition?.subjects ?? {});
+  return [...new Set(conditioned.length ? [...subjects, ...conditioned] : subjects)];
+}
+
+function recordedEvents(command: DecidedCommand, states: readonly RecordedEvent['state'][]): RecordedEvent[] {
+  return command.events.map(({ subject, subjectVersion, type, schemaVersion }, index) => ({
+    subject,
+    subjectVersion,
+    type,
+    schemaVersion,
+    state: states[index] ?? null,
+    index,
+  }));
+}
+
+function keyReused({ idempotencyKey }: CommandContext): DomainError {
+  return new DomainError(
+    'invalid',
+    'idempotency_key_reused',
+    `The Idempotency-Key ${JSON.stringify(idempotencyKey)} was used for another request: take a new key for a new request.`,
+  );
+}
+
+/** Names and ids share statements with other callers', so what the wire cannot carry is refused before it gets there. */
+function checkStorable({ stream, subjects, context, precondition }: HandleRequest): void {
+  const { commandId, action, actor, reason, requestId, idempotencyKey, fingerprint } = context;
+  const texts: [string, string | null | undefined][] = [
+    ['stream', stream],
+    ['action', action],
+    ['actor', actor],
+    ['reason', reason],
+    ['requestId', requestId],
+    ['idempotencyKey', idempotencyKey],
+    ['fingerprint', fingerprint],
+  ];
+  for (const subject of subjects) texts.push(['subject', subject]);
+  for (const subject of Object.keys(precondition?.subjects ?? {})) texts.push(['subject', subject]);
+  for (const [name, text] of texts) {
+    if (text && (text.includes('\0') || /\p{Surrogate}/u.test(text))) {
+      throw new DomainError(
+        'invalid',
+        'unstorable',
+        `${name} ${JSON.stringify(text)} holds a NUL or half a character, which the database cannot store.`,
+      );
+    }
+  }
+  if (!/^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/i.test(commandId))
+    throw new Error(`commandId ${JSON.stringify(commandId)} is not a UUID`);
+  if (idempotencyKey && !fingerprint) throw new Error('an idempotency key needs the fingerprint of its request');
+}
+
+async function within<T>(deadline: number, work: Promise<T>): Promise<T> {
+  let timer: NodeJS.Timeout | undefined;
+  const late = new Promise<never>((_, reject) => {
+    timer = setTimeout(() => reject(databaseUnavailable()), Math.max(0, deadline - performance.now()));
+  });
+  try {
+    return await Promise.race([work, late]);
+  } finally {
+    clearTimeout(timer);
+  }
+}
