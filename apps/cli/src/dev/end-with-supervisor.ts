@@ -1,0 +1,20 @@
+import { Socket } from 'node:net';
+
+/**
+ * Loaded before a process of `bin/dev` (node --import): file descriptor 3 is a pipe that only the supervisor holds open. When it closes, the
+ * supervisor is gone, however it went, and the process asks itself to end as SIGTERM would have it; after ten seconds it ends anyway.
+ *
+ * So a killed bin/dev leaves no control plane behind that nobody watches. What carries traffic is not loaded with this: Envoy, and the demo
+ * services behind it, go on and are taken over by the next start.
+ */
+const GRACE_MS = 10_000;
+
+const lifeline = new Socket({ fd: 3, readable: true, writable: false });
+const end = () => {
+  setTimeout(() => process.exit(1), GRACE_MS).unref();
+  process.kill(process.pid, 'SIGTERM');
+};
+lifeline.on('end', end);
+lifeline.on('error', end);
+lifeline.resume();
+lifeline.unref();
