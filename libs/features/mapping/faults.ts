@@ -12,6 +12,10 @@ export class Faults {
     return this.#found.length > 0;
   }
 
+  get first(): FieldError | undefined {
+    return this.#found[0];
+  }
+
   /** @throws DomainError `invalid` with the code of the first fault, when there is one. */
   throwIfAny(): void {
     const first = this.#found[0];

@@ -1,0 +1,150 @@
+import type { Bootstrap, HttpConnectionManager, Listener } from '#platform/envoy/model/bootstrap.js';
+import type { Cluster } from '#platform/envoy/model/cluster.js';
+import { duration, literal } from '#platform/envoy/model/envoy-text.js';
+import { ADMIN_SOCKET, MARKER_PATH, PROOF_HEADER, RELEASE_HEADER, RESERVED_PREFIX } from '#platform/envoy/model/reserved.js';
+import type { Route, VirtualHost } from '#platform/envoy/model/route.js';
+
+import type { GatewaySettings, ListenAddress } from './gateway.js';
+
+/** What the marker route answers: the release that this configuration is. */
+export interface Marker {
+  readonly releaseId: string;
+  readonly body: string;
+}
+
+const markerRouteName = 'chancery-marker';
+const noMarker: Marker = { releaseId: '', body: '' };
+
+/** Envoy refuses a longer body of a direct response. */
+export const maxDirectResponseBytes = 4096;
+
+/**
+ * The routes that stand before every mapping in every virtual host: the marker, which answers only to the node's proof
+ * secret, and 404 for all else under the reserved prefix.
+ */
+export function reservedRoutes(proofSecret: string): Route[] {
+  return [
+    markerRoute(proofSecret, noMarker),
+    { name: 'chancery-reserved', match: { prefix: RESERVED_PREFIX }, direct_response: { status: 404 } },
+  ];
+}
+
+function markerRoute(proofSecret: string, marker: Marker): Route {
+  return {
+    name: markerRouteName,
+    match: { path: MARKER_PATH, headers: [{ name: PROOF_HEADER, string_match: { exact: proofSecret } }] },
+    direct_response: { status: 200, body: { inline_string: marker.body } },
+    response_headers_to_add: [
+      { header: { key: RELEASE_HEADER, value: literal(marker.releaseId) }, append_action: 'OVERWRITE_IF_EXISTS_OR_ADD' },
+      { header: { key: 'cache-control', value: 'no-store' }, append_action: 'OVERWRITE_IF_EXISTS_OR_ADD' },
+    ],
+  };
+}
+
+/** The same bootstrap with the marker filled in. Everything that is not a marker route is shared, not copied. */
+export function withMarker(bootstrap: Bootstrap, marker: Marker): Bootstrap {
+  const filled = new Map<Route, Route>();
+  const fill = (route: Route): Route => {
+    const secret = route.match.headers?.[0]?.string_match.exact;
+    if (route.name !== markerRouteName || route.match.path !== MARKER_PATH || secret === undefined) return route;
+    const made = filled.get(route) ?? markerRoute(secret, marker);
+    filled.set(route, made);
+    return made;
+  };
+  const inHost = (host: VirtualHost): VirtualHost => ({ ...host, routes: host.routes.map(fill) });
+  const inManager = (manager: HttpConnectionManager): HttpConnectionManager => ({
+    ...manager,
+    route_config: { ...manager.route_config, virtual_hosts: manager.route_config.virtual_hosts.map(inHost) },
+  });
+  const inListener = (listener: Listener): Listener => ({
+    ...listener,
+    filter_chains: listener.filter_chains.map((chain) => ({
+      ...chain,
+      filters: chain.filters.map((filter) => ({ ...filter, typed_config: inManager(filter.typed_config) })),
+    })),
+  });
+  const { listeners, clusters } = bootstrap.static_resources;
+  return { ...bootstrap, static_resources: { listeners: listeners.map(inListener), clusters } };
+}
+
+/** The parts that a bootstrap is made of. */
+export interface BootstrapParts {
+  readonly gateway: string;
+  readonly http: ListenAddress;
+  readonly settings: Pick<GatewaySettings, 'idleTimeoutMs'>;
+  readonly streamIdleTimeoutMs: number;
+  readonly virtualHosts: readonly VirtualHost[];
+  readonly clusters: readonly Cluster[];
+}
+
+/** A fully static bootstrap, hardened as Envoy's own page on edge proxies asks. */
+export function toBootstrap(parts: BootstrapParts): Bootstrap {
+  return {
+    node: { id: parts.gateway, cluster: parts.gateway },
+    admin: { address: { pipe: { path: ADMIN_SOCKET, mode: 0o600 } } },
+    static_resources: { listeners: [toListener('http', parts.http, toManager(parts))], clusters: parts.clusters },
+    layered_runtime: { layers: [{ name: 'chancery', static_layer: { 're2.max_program_size.error_level': 100 } }] },
+    overload_manager: {
+      resource_monitors: [
+        {
+          name: 'envoy.resource_monitors.global_downstream_max_connections',
+          typed_config: {
+            '@type': 'type.googleapis.com/envoy.extensions.resource_monitors.downstream_connections.v3.DownstreamConnectionsConfig',
+            max_active_downstream_connections: 50_000,
+          },
+        },
+      ],
+    },
+  };
+}
+
+function toListener(name: string, at: ListenAddress, manager: HttpConnectionManager): Listener {
+  return {
+    name,
+    address: { socket_address: { address: at.address, port_value: at.port } },
+    per_connection_buffer_limit_bytes: 32_768,
+    tcp_backlog_size: 4096,
+    filter_chains: [{ filters: [{ name: 'envoy.filters.network.http_connection_manager', typed_config: manager }] }],
+  };
+}
+
+function toManager(parts: BootstrapParts): HttpConnectionManager {
+  return {
+    '@type': 'type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager',
+    stat_prefix: 'ingress_http',
+    codec_type: 'AUTO',
+    route_config: {
+      name: 'routes',
+      virtual_hosts: parts.virtualHosts,
+      validate_clusters: true,
+      max_direct_response_body_size_bytes: maxDirectResponseBytes,
+      request_headers_to_remove: [PROOF_HEADER],
+    },
+    http_filters: [
+      {
+        name: 'envoy.filters.http.router',
+        typed_config: { '@type': 'type.googleapis.com/envoy.extensions.filters.http.router.v3.Router' },
+      },
+    ],
+    use_remote_address: true,
+    // Nobody is internal: x-envoy-* headers of clients are removed wherever they connect from.
+    internal_address_config: { unix_sockets: false, cidr_ranges: [] },
+    normalize_path: true,
+    merge_slashes: true,
+    path_with_escaped_slashes_action: 'REJECT_REQUEST',
+    strip_any_host_port: true,
+    strip_trailing_host_dot: true,
+    common_http_protocol_options: {
+      idle_timeout: duration(parts.settings.idleTimeoutMs),
+      headers_with_underscores_action: 'REJECT_REQUEST',
+      max_headers_count: 100,
+    },
+    http2_protocol_options: { max_concurrent_streams: 100, initial_stream_window_size: 65_536, initial_connection_window_size: 1_048_576 },
+    max_request_headers_kb: 60,
+    request_headers_timeout: '10s',
+    stream_idle_timeout: duration(parts.streamIdleTimeoutMs),
+    // HTTP/2 clients hear "no new streams" this long before the connection is closed.
+    drain_timeout: '1s',
+    upgrade_configs: [{ upgrade_type: 'websocket' }],
+  };
+}

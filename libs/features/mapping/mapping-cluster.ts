@@ -1,0 +1,64 @@
+import type { Cluster, UpstreamTlsContext } from '#platform/envoy/model/cluster.js';
+import { statToken } from '#platform/envoy/model/envoy-text.js';
+import { endpointFile } from '#platform/envoy/model/reserved.js';
+
+import type { ServiceReference } from './service-reference.js';
+
+/** The name of an upstream's cluster: readable, one per upstream, fit for a file name and for statistics. */
+export function clusterName(service: ServiceReference): string {
+  return `${service.scheme}-${statToken(service.name)}-${service.port}`;
+}
+
+/** The name of the secret, and of the watched file, with the authorities that https upstreams are checked against. */
+export const upstreamTrust = 'upstream-trust';
+
+/**
+ * The cluster of one upstream. Its endpoints are a file that Envoy watches, so they change without a restart; clusters
+ * cost far more than routes, so mappings with one upstream share it.
+ */
+export function toCluster(name: string, service: ServiceReference): Cluster {
+  return {
+    name,
+    type: 'EDS',
+    connect_timeout: '2s',
+    per_connection_buffer_limit_bytes: 32_768,
+    eds_cluster_config: { eds_config: watched(name) },
+    // Envoy's default of 1024 answers 503 to a burst that an ordinary service would take.
+    circuit_breakers: {
+      thresholds: [{ priority: 'DEFAULT', max_connections: 10_000, max_pending_requests: 10_000, max_requests: 10_000, max_retries: 100 }],
+    },
+    typed_extension_protocol_options: {
+      'envoy.extensions.upstreams.http.v3.HttpProtocolOptions': {
+        '@type': 'type.googleapis.com/envoy.extensions.upstreams.http.v3.HttpProtocolOptions',
+        // Below the 5 s after which Node's and many other servers close: a request must not meet a closing connection.
+        common_http_protocol_options: { idle_timeout: '4s' },
+        explicit_http_config: { http_protocol_options: {} },
+      },
+    },
+    ...(service.scheme === 'https'
+      ? { transport_socket: { name: 'envoy.transport_sockets.tls', typed_config: toTls(service) } as const }
+      : {}),
+  };
+}
+
+/** An https upstream is verified: its chain against the public authorities, its name against the service's. Never unverified. */
+function toTls(service: ServiceReference): UpstreamTlsContext {
+  const literal = service.ipVersion !== 0;
+  return {
+    '@type': 'type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.UpstreamTlsContext',
+    ...(literal ? {} : { sni: service.name }),
+    common_tls_context: {
+      tls_params: { tls_minimum_protocol_version: 'TLSv1_2' },
+      combined_validation_context: {
+        default_validation_context: {
+          match_typed_subject_alt_names: [{ san_type: literal ? 'IP_ADDRESS' : 'DNS', matcher: { exact: service.name } }],
+        },
+        validation_context_sds_secret_config: { name: upstreamTrust, sds_config: watched(upstreamTrust) },
+      },
+    },
+  };
+}
+
+function watched(name: string) {
+  return { path_config_source: { path: endpointFile(name) }, resource_api_version: 'V3' } as const;
+}

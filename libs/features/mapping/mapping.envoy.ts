@@ -1,0 +1,158 @@
+import { duration, literal, statToken } from '#platform/envoy/model/envoy-text.js';
+import { SET_ASIDE_HEADER } from '#platform/envoy/model/reserved.js';
+import type { Route, VirtualHost } from '#platform/envoy/model/route.js';
+
+import { clusterName } from './mapping-cluster.js';
+import type { RouteTableRow } from './route-table.js';
+import { type Refusal, rowFault } from './row-fault.js';
+import { readService, type ServiceReference } from './service-reference.js';
+import { isFault } from './text.js';
+
+/** What the translation needs to know beside the table. */
+export interface EnvoyContext {
+  /** Mappings that are answered 503 with their reason, or (`drop`) not at all. */
+  readonly setAside: ReadonlyMap<string, { readonly code: string; readonly drop: boolean }>;
+  readonly allowLoopback: boolean;
+  /** Statistics per mapping: measured to cost memory, so a setting. */
+  readonly perRouteStats: boolean;
+  /** How many routes of broader hosts may be copied into narrower ones, all hosts together. */
+  readonly maxRouteCopies: number;
+}
+
+/** A table in Envoy's terms. */
+export interface EnvoyMappings {
+  /** One per distinct host, and always one for any host, last. */
+  readonly virtualHosts: readonly VirtualHost[];
+  /** The distinct upstreams of live routes, by cluster name, sorted. */
+  readonly upstreams: ReadonlyMap<string, ServiceReference>;
+  /** Mappings that make no sense to Envoy, with the reason. They harm nobody else. */
+  readonly refused: ReadonlyMap<string, Refusal>;
+  readonly clusterOf: ReadonlyMap<string, string>;
+  readonly statPrefixOf: ReadonlyMap<string, string>;
+}
+
+/** A copy costs as much as a route: 200,000 of them were 36 MB of bootstrap and 8 s to validate. */
+export const maxRouteCopies = 200_000;
+
+/**
+ * Translates the table. Envoy picks one virtual host by the request's host and never looks into another, while our hosts
+ * fall through; so the routes of broader hosts are copied behind those of each narrower host, in the table's order.
+ * `first` stands before every mapping's routes in every virtual host.
+ */
+export function toEnvoy(table: readonly RouteTableRow[], context: EnvoyContext, first: readonly Route[]): EnvoyMappings {
+  const refused = new Map<string, Refusal>();
+  const clusterOf = new Map<string, string>();
+  const statPrefixOf = new Map<string, string>();
+  const upstreams = new Map<string, ServiceReference>();
+  const rendered = new Map<RouteTableRow, readonly Route[]>();
+  for (const row of table) {
+    const fault = rowFault(row, context);
+    if (fault !== undefined) refused.set(row.mapping, fault);
+    const aside = fault ?? context.setAside.get(row.mapping);
+    if (aside?.drop === true) continue;
+    const statPrefix = context.perRouteStats ? { stat_prefix: statToken(row.mapping) } : {};
+    if (context.perRouteStats) statPrefixOf.set(row.mapping, statToken(row.mapping));
+    if (aside !== undefined) {
+      rendered.set(row, routes(row, { ...setAside(row, aside.code), ...statPrefix }));
+      continue;
+    }
+    const service = readService(row.service);
+    if (isFault(service)) throw new Error(`rowFault let the service of ${row.mapping} through`);
+    const cluster = clusterName(service);
+    upstreams.set(cluster, service);
+    clusterOf.set(row.mapping, cluster);
+    rendered.set(row, forwarding(row, cluster, statPrefix));
+  }
+  const virtualHosts = toVirtualHosts(table, rendered, context.maxRouteCopies, first, refused);
+  return { virtualHosts, upstreams: new Map([...upstreams].sort(([a], [b]) => (a < b ? -1 : 1))), refused, clusterOf, statPrefixOf };
+}
+
+/** One Envoy route per method: an alternation would need a regular expression, and those have a size limit of their own. */
+function routes(row: RouteTableRow, action: Omit<Route, 'name' | 'match'>, prefix = row.match.value): Route[] {
+  const match = row.match.kind === 'path' ? { path: prefix } : { prefix };
+  const headers = Object.keys(row.headers)
+    .sort()
+    .map((name) => ({ name, string_match: { exact: row.headers[name] ?? '' } }));
+  const methods = row.methods.length === 0 ? [[]] : row.methods.map((method) => [{ name: ':method', string_match: { exact: method } }]);
+  return methods.map((method) => {
+    const conditions = [...method, ...headers];
+    return { name: row.mapping, match: conditions.length === 0 ? match : { ...match, headers: conditions }, ...action };
+  });
+}
+
+/** The connection manager's stream_idle_timeout; a mapping that may take longer overrides it. */
+export const streamIdleTimeoutMs = 300_000;
+
+function forwarding(row: RouteTableRow, cluster: string, statPrefix: Pick<Route, 'stat_prefix'>): Route[] {
+  const { match, rewrite, timeoutMs } = row;
+  const action = (matched: string): Omit<Route, 'name' | 'match'> => ({
+    route: {
+      cluster,
+      timeout: duration(timeoutMs),
+      ...(timeoutMs > streamIdleTimeoutMs ? { idle_timeout: duration(timeoutMs) } : {}),
+      ...(rewrite === matched ? {} : { prefix_rewrite: rewrite }),
+    },
+    ...statPrefix,
+  });
+  // /user -> / would make //x of /user/x: what continues with a slash is matched first, slash included.
+  const splits = match.kind === 'prefix' && rewrite.endsWith('/') && !match.value.endsWith('/');
+  const longer = `${match.value}/`;
+  return [...(splits ? routes(row, action(longer), longer) : []), ...routes(row, action(match.value))];
+}
+
+/** What a mapping that was set aside answers: 503, and why, for a person and for a program. */
+function setAside(row: RouteTableRow, code: string): Omit<Route, 'name' | 'match'> {
+  const reason = /^[a-z][a-z0-9_]{0,63}$/.test(code) ? code : 'set_aside';
+  const mapping = row.mapping.slice(0, 64);
+  const header = (key: string, value: string) =>
+    ({ header: { key, value: literal(value) }, append_action: 'OVERWRITE_IF_EXISTS_OR_ADD' }) as const;
+  const body = { title: 'This mapping is set aside.', status: 503, code: reason, mapping };
+  return {
+    direct_response: { status: 503, body: { inline_string: JSON.stringify(body) } },
+    response_headers_to_add: [header('content-type', 'application/problem+json'), header(SET_ASIDE_HEADER, reason)],
+  };
+}
+
+/** The hosts that are broader than this one, narrowest first: `a.b.c` -> `*.b.c`, `*.c`, `*`. */
+export function broaderHosts(host: string): string[] {
+  if (host === '*') return [];
+  const labels = (host.startsWith('*.') ? host.slice(2) : host).split('.');
+  return [...labels.slice(1).map((_, i) => `*.${labels.slice(i + 1).join('.')}`), '*'];
+}
+
+function toVirtualHosts(
+  table: readonly RouteTableRow[],
+  rendered: ReadonlyMap<RouteTableRow, readonly Route[]>,
+  maxCopies: number,
+  first: readonly Route[],
+  refused: Map<string, Refusal>,
+): VirtualHost[] {
+  const byHost = new Map<string, RouteTableRow[]>();
+  for (const row of table) {
+    if (!rendered.has(row)) continue;
+    const rows = byHost.get(row.host);
+    if (rows === undefined) byHost.set(row.host, [row]);
+    else rows.push(row);
+  }
+  if (!byHost.has('*')) byHost.set('*', []);
+  let copies = 0;
+  const virtualHosts: VirtualHost[] = [];
+  for (const [host, own] of byHost) {
+    const broader = broaderHosts(host).flatMap((name) => byHost.get(name) ?? []);
+    if (copies + broader.length > maxCopies) {
+      const detail = `The routes of broader hosts would have to be copied into ${host}, and the gateway's budget of ${maxCopies} copies is used up.`;
+      for (const row of own) refused.set(row.mapping, { code: 'host_budget', detail, drop: true });
+      continue;
+    }
+    copies += broader.length;
+    const routesOf = [...own, ...broader].flatMap((row) => rendered.get(row) ?? []);
+    virtualHosts.push({
+      name: statToken(host),
+      domains: [host],
+      routes: [...first, ...routesOf],
+      // Only what provably never reached the service is tried again, so this is safe for every method.
+      retry_policy: { retry_on: 'connect-failure,refused-stream,reset-before-request', num_retries: 2 },
+    });
+  }
+  return virtualHosts;
+}

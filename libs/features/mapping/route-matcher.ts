@@ -1,0 +1,51 @@
+import { hostCovers } from './host.js';
+import type { RouteTableRow } from './route-table.js';
+
+/** A request as the gateway sees it, before Envoy normalises it. */
+export interface RoutedRequest {
+  /** The Host header or `:authority`, as sent: with its port and in any case. */
+  readonly host: string;
+  /** The request target, with its query. */
+  readonly path: string;
+  readonly method: string;
+  /** Lower-case names; a list for a header that was sent more than once. */
+  readonly headers: Readonly<Record<string, string | readonly string[]>>;
+}
+
+/**
+ * The reference of what the gateway does with a request; the real Envoy is tested against it. The first row of the
+ * table that matches gets the request, so hosts fall through: exact, longest wildcard, any.
+ * The path must be one that Envoy's normalisation leaves as it is (no dot segments, no doubled or escaped slashes).
+ */
+export function matchRoute(table: readonly RouteTableRow[], request: RoutedRequest): { row: RouteTableRow } | undefined {
+  const host = normalisedHost(request.host);
+  const path = request.path.replace(/[?#].*$/s, '');
+  const row = table.find((candidate) => matches(candidate, { ...request, host, path }));
+  return row === undefined ? undefined : { row };
+}
+
+/** A host as Envoy compares it: without port and one trailing dot, in lower case. */
+export function normalisedHost(host: string): string {
+  return host.toLowerCase().replace(/:\d*$/, '').replace(/\.$/, '');
+}
+
+function matches(row: RouteTableRow, request: RoutedRequest): boolean {
+  return (
+    hostCovers(row.host, request.host) &&
+    (row.match.kind === 'path' ? request.path === row.match.value : request.path.startsWith(row.match.value)) &&
+    (row.methods.length === 0 || row.methods.includes(request.method)) &&
+    Object.entries(row.headers).every(([name, value]) => hasValue(request.headers[name], value))
+  );
+}
+
+function hasValue(sent: string | readonly string[] | undefined, value: string): boolean {
+  return typeof sent === 'string' ? sent === value : (sent?.includes(value) ?? false);
+}
+
+/** The path that the upstream sees: what matched is replaced, and a slash is never doubled by it. The query stays. */
+export function rewrittenPath(row: Pick<RouteTableRow, 'match' | 'rewrite'>, path: string): string {
+  const rest = path.slice(row.match.value.length);
+  return row.rewrite.endsWith('/') && rest.startsWith('/') && row.match.kind === 'prefix'
+    ? row.rewrite + rest.slice(1)
+    : row.rewrite + rest;
+}

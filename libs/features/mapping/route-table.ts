@@ -1,0 +1,73 @@
+import { type HostKind, hostKind } from './host.js';
+import type { MappingState } from './mapping-state.js';
+import { readService } from './service-reference.js';
+import { compareText, isFault } from './text.js';
+
+/** One row of a gateway's route table: a mapping in its place. The first row that matches a request gets it. */
+export interface RouteTableRow {
+  /** 0 for the row that is asked first. */
+  readonly order: number;
+  readonly mapping: string;
+  readonly host: string;
+  readonly hostKind: HostKind;
+  readonly match: { readonly kind: 'path' | 'prefix'; readonly value: string };
+  readonly methods: readonly string[];
+  readonly headers: Readonly<Record<string, string>>;
+  readonly precedence: number;
+  readonly service: string;
+  /** The identity of the upstream (`http://usersvc:80`), or null for a service that makes no sense. */
+  readonly upstream: string | null;
+  readonly rewrite: string;
+  readonly timeoutMs: number;
+}
+
+type Unplaced = Omit<RouteTableRow, 'order'>;
+
+/**
+ * The route table: a total order, so that equal sets of mappings give equal tables on every machine, whatever order
+ * they come in. Hosts: exact, then the longest wildcard, then any. Within a host: higher precedence; exact path, then
+ * the longest prefix; more conditions; the name breaks what is left.
+ */
+export function buildRouteTable(mappings: Iterable<MappingState>): RouteTableRow[] {
+  return [...mappings]
+    .map(row)
+    .sort(compareRows)
+    .map((unplaced, order) => ({ order, ...unplaced }));
+}
+
+function row(mapping: MappingState): Unplaced {
+  const service = readService(mapping.service);
+  return {
+    mapping: mapping.name,
+    host: mapping.host,
+    hostKind: hostKind(mapping.host),
+    match: mapping.path === null ? { kind: 'prefix', value: mapping.prefix ?? '' } : { kind: 'path', value: mapping.path },
+    methods: [...mapping.methods].sort(compareText),
+    headers: mapping.headers,
+    precedence: mapping.precedence,
+    service: mapping.service,
+    upstream: isFault(service) ? null : service.key,
+    rewrite: mapping.rewrite,
+    timeoutMs: mapping.timeoutMs,
+  };
+}
+
+const hostRank: Readonly<Record<HostKind, number>> = { exact: 0, suffix: 1, any: 2 };
+
+function compareRows(a: Unplaced, b: Unplaced): number {
+  return (
+    hostRank[a.hostKind] - hostRank[b.hostKind] ||
+    (a.hostKind === 'suffix' ? b.host.length - a.host.length : 0) ||
+    compareText(a.host, b.host) ||
+    b.precedence - a.precedence ||
+    compareText(a.match.kind, b.match.kind) || // 'path' sorts before 'prefix'
+    b.match.value.length - a.match.value.length ||
+    conditions(b) - conditions(a) ||
+    compareText(a.mapping, b.mapping)
+  );
+}
+
+/** How many conditions a row has beside host and path: each header, and the methods as one. */
+function conditions(row: Pick<RouteTableRow, 'headers' | 'methods'>): number {
+  return Object.keys(row.headers).length + (row.methods.length > 0 ? 1 : 0);
+}

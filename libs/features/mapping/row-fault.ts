@@ -1,0 +1,54 @@
+import { Faults } from './faults.js';
+import { parseHost } from './host.js';
+import { limits } from './limits.js';
+import { nameFault, readHeaders, readMethods } from './mapping-fields.js';
+import { pathFault } from './request-path.js';
+import type { RouteTableRow } from './route-table.js';
+import { readService, upstreamFault } from './service-reference.js';
+import { type Fault, isFault } from './text.js';
+
+/** Why a mapping is not compiled. */
+export interface Refusal {
+  readonly code: string;
+  readonly detail: string;
+  /** Its very match makes no sense, so there is no route on which to say so. */
+  readonly drop: boolean;
+}
+
+/**
+ * What is wrong with a row that is in the log all the same: written past the validation, by an older version, or
+ * allowed when the settings were others. The same rules as for input, so that nothing else ever reaches Envoy.
+ */
+export function rowFault(row: RouteTableRow, context: { readonly allowLoopback: boolean }): Refusal | undefined {
+  const match = nameFault(row.mapping) ?? matchFault(row);
+  if (match !== undefined) return { code: match.code, detail: match.message, drop: true };
+  const action = actionFault(row, context.allowLoopback);
+  return action === undefined ? undefined : { code: action.code, detail: action.message, drop: false };
+}
+
+function matchFault(row: RouteTableRow): Fault | undefined {
+  const host = parseHost(row.host);
+  if (isFault(host)) return host;
+  if (host.host !== row.host) return { code: 'host_not_normalised', message: `The host must read ${host.host}.` };
+  const path = pathFault(row.match.value, 'match');
+  if (path !== undefined) return path;
+  const faults = new Faults();
+  readMethods(row.methods, faults);
+  const headers = readHeaders(new Map(Object.entries(row.headers)), faults);
+  const first = faults.first;
+  if (first !== undefined) return first;
+  const same = Object.keys(row.headers).every((name) => headers.has(name));
+  return same ? undefined : { code: 'header_name_not_normalised', message: 'Header names must be in lower case.' };
+}
+
+function actionFault(row: RouteTableRow, allowLoopback: boolean): Fault | undefined {
+  const service = readService(row.service);
+  if (isFault(service)) return service;
+  const upstream = upstreamFault(service, { allowLoopback, ownPorts: new Set() });
+  if (upstream !== undefined) return upstream;
+  const rewrite = pathFault(row.rewrite, 'rewrite');
+  if (rewrite !== undefined) return rewrite;
+  const { timeoutMs } = row;
+  if (Number.isInteger(timeoutMs) && timeoutMs >= limits.timeoutMinMs && timeoutMs <= limits.timeoutMaxMs) return undefined;
+  return { code: 'timeout_out_of_range', message: 'The timeout is out of range.' };
+}
