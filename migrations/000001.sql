@@ -471,6 +471,9 @@ LANGUAGE sql STABLE SET work_mem = '64MB' AS $$
       END AS fault
     FROM v FULL JOIN e ON e.version = v.version
     UNION ALL
+    SELECT p_from, 'anchor: the version has another hash than the one pinned'
+    WHERE p_from > 0 AND NOT EXISTS (SELECT FROM chancery.version w WHERE w.stream = p_stream AND w.version = p_from AND w.hash = p_from_hash)
+    UNION ALL
     SELECT h.version, 'head: not the last version' FROM chancery.stream h
     LEFT JOIN (SELECT w.version, w.hash FROM chancery.version w WHERE w.stream = p_stream ORDER BY w.version DESC LIMIT 1) last ON true
     WHERE h.stream = p_stream AND (h.version <> coalesce(last.version, 0) OR h.hash <> coalesce(last.hash, chancery.genesis_hash(p_stream)))

@@ -1,0 +1,224 @@
+import { type Db, sqlQuery } from '#platform/database/database.js';
+import type { JsonObject } from '#platform/kernel/json.js';
+
+import type { RecordedEvent, SubjectRecord } from './command.js';
+
+/** A version as the audit record that it is. */
+export interface VersionRecord {
+  readonly version: number;
+  readonly action: string;
+  readonly actor: string;
+  readonly reason: string | null;
+  readonly requestId: string | null;
+  readonly commandId: string;
+  readonly idempotencyKey: string | null;
+  readonly recordedAt: string;
+  /** Hexadecimal. */
+  readonly hash: string;
+  readonly parentHash: string;
+  readonly eventCount: number;
+}
+
+interface SubjectRow {
+  subject: string;
+  version: number;
+  from_version: number;
+  state: JsonObject | null;
+  recorded_at: Date;
+}
+
+const toSubject = (row: SubjectRow): SubjectRecord => ({
+  subject: row.subject,
+  version: row.version,
+  streamVersion: row.from_version,
+  state: row.state,
+  recordedAt: row.recorded_at.toISOString(),
+});
+
+/** One subject as it is now; version 0 when it never existed. */
+export async function readSubject(db: Db, stream: string, subject: string): Promise<SubjectRecord> {
+  const rows = await sqlQuery<SubjectRow>(
+    db,
+    'SELECT subject, version, from_version, state, recorded_at FROM chancery.subject WHERE stream = $1 AND subject = $2',
+    [stream, subject],
+  );
+  return rows[0] ? toSubject(rows[0]) : { subject, version: 0, streamVersion: 0, state: null, recordedAt: null };
+}
+
+/**
+ * The living subjects of a kind, by name in byte order, a page at a time: `after` is the last full subject name of the page before. `equals` compares
+ * top-level text members of the state, `prefixes` their beginnings, `labels` the members of its `labels`.
+ */
+export async function listSubjects(
+  db: Db,
+  options: {
+    readonly stream: string;
+    readonly kind: string;
+    readonly after?: string;
+    readonly limit: number;
+    readonly equals?: Readonly<Record<string, string>>;
+    readonly labels?: Readonly<Record<string, string>>;
+    readonly prefixes?: Readonly<Record<string, string>>;
+  },
+): Promise<SubjectRecord[]> {
+  const values: unknown[] = [options.stream, `${options.kind}/`, `${options.kind}0`, options.after ?? '', options.limit];
+  const value = (text: string) => `$${values.push(text)}::text`;
+  const filters = [
+    ...Object.entries(options.equals ?? {}).map(([key, text]) => `state->>${value(key)} = ${value(text)}`),
+    ...Object.entries(options.labels ?? {}).map(([key, text]) => `state->'labels'->>${value(key)} = ${value(text)}`),
+    ...Object.entries(options.prefixes ?? {}).map(([key, text]) => `starts_with(state->>${value(key)}, ${value(text)})`),
+  ];
+  const rows = await sqlQuery<SubjectRow>(
+    db,
+    // '0' follows '/' in byte order, so the two bounds hold exactly the names of this kind.
+    `SELECT subject, version, from_version, state, recorded_at FROM chancery.subject
+     WHERE stream = $1 AND subject >= $2 AND subject < $3 AND subject > $4 AND state IS NOT NULL${filters.map((filter) => ` AND ${filter}`).join('')}
+     ORDER BY subject LIMIT $5`,
+    values,
+  );
+  return rows.map(toSubject);
+}
+
+/** All living subjects with the head that they belong to, in one snapshot: where a worker starts instead of at event 1. */
+export async function readSnapshot(db: Db, stream: string): Promise<{ version: number; hash: string; subjects: SubjectRecord[] }> {
+  return db
+    .transaction()
+    .setIsolationLevel('repeatable read')
+    .setAccessMode('read only')
+    .execute(async (tx) => {
+      const head = await sqlQuery<{ version: number; hash: string }>(
+        tx,
+        "SELECT version, encode(hash, 'hex') AS hash FROM chancery.stream WHERE stream = $1",
+        [stream],
+      );
+      const rows = await sqlQuery<SubjectRow>(
+        tx,
+        'SELECT subject, version, from_version, state, recorded_at FROM chancery.subject WHERE stream = $1 AND state IS NOT NULL ORDER BY subject',
+        [stream],
+      );
+      return { version: head[0]?.version ?? 0, hash: head[0]?.hash ?? '', subjects: rows.map(toSubject) };
+    });
+}
+
+/** The subjects that lived at a version, as they were, by name. A version beyond the head answers the head's state. */
+export async function stateAt(db: Db, stream: string, version: number): Promise<SubjectRecord[]> {
+  const rows = await sqlQuery<SubjectRow>(
+    db,
+    'SELECT subject, version, from_version, state, recorded_at FROM chancery.state_at($1, $2) ORDER BY subject COLLATE "C"',
+    [stream, version],
+  );
+  return rows.map(toSubject);
+}
+
+/** The streams whose names match a LIKE pattern, with their heads. */
+export async function listStreams(db: Db, pattern: string): Promise<{ stream: string; version: number; hash: string }[]> {
+  return sqlQuery(db, "SELECT stream, version, encode(hash, 'hex') AS hash FROM chancery.stream WHERE stream LIKE $1 ORDER BY stream", [
+    pattern,
+  ]);
+}
+
+interface VersionRow {
+  version: number;
+  action: string;
+  actor: string;
+  reason: string | null;
+  request_id: string | null;
+  command_id: string;
+  idempotency_key: string | null;
+  recorded_at: Date;
+  hash: string;
+  parent_hash: string;
+  event_count: number;
+}
+
+const VERSION_COLUMNS = `v.version, v.action, v.actor, v.reason, v.request_id, v.command_id, v.idempotency_key, v.recorded_at,
+  encode(v.hash, 'hex') AS hash, encode(v.parent_hash, 'hex') AS parent_hash, v.event_count`;
+
+const toVersion = (row: VersionRow): VersionRecord => ({
+  version: row.version,
+  action: row.action,
+  actor: row.actor,
+  reason: row.reason,
+  requestId: row.request_id,
+  commandId: row.command_id,
+  idempotencyKey: row.idempotency_key,
+  recordedAt: row.recorded_at.toISOString(),
+  hash: row.hash,
+  parentHash: row.parent_hash,
+  eventCount: row.event_count,
+});
+
+/** The history of a stream, newest first; `before` is the last version of the page before. */
+export async function listVersions(
+  db: Db,
+  options: {
+    readonly stream: string;
+    readonly before?: number;
+    readonly limit: number;
+    readonly actor?: string;
+    readonly action?: string;
+    readonly subject?: string;
+  },
+): Promise<VersionRecord[]> {
+  const rows = await sqlQuery<VersionRow>(
+    db,
+    `SELECT ${VERSION_COLUMNS} FROM chancery.version v
+     WHERE v.stream = $1 AND ($2::bigint IS NULL OR v.version < $2) AND ($4::text IS NULL OR v.actor = $4) AND ($5::text IS NULL OR v.action = $5)
+       AND ($6::text IS NULL OR v.version IN (SELECT e.version FROM chancery.event e WHERE e.stream = $1 AND e.subject = $6))
+     ORDER BY v.version DESC LIMIT $3`,
+    [options.stream, options.before ?? null, options.limit, options.actor ?? null, options.action ?? null, options.subject ?? null],
+  );
+  return rows.map(toVersion);
+}
+
+export interface EventWithBefore extends RecordedEvent {
+  /** The subject's state before this event; null when it did not exist. */
+  readonly before: JsonObject | null;
+}
+
+/** One version with its events, each with the state before it; undefined when the stream has no such version. */
+export async function readVersion(
+  db: Db,
+  stream: string,
+  version: number,
+): Promise<(VersionRecord & { events: EventWithBefore[] }) | undefined> {
+  const versions = await sqlQuery<VersionRow>(
+    db,
+    `SELECT ${VERSION_COLUMNS} FROM chancery.version v WHERE v.stream = $1 AND v.version = $2`,
+    [stream, version],
+  );
+  const record = versions[0];
+  if (!record) return undefined;
+  const events = await sqlQuery<EventWithBefore>(
+    db,
+    `SELECT e.subject, e.subject_version AS "subjectVersion", e.type, e.schema_version AS "schemaVersion", e.state, e.position AS index, b.state AS before
+     FROM chancery.event e LEFT JOIN chancery.event b ON b.stream = e.stream AND b.subject = e.subject AND b.subject_version = e.subject_version - 1
+     WHERE e.stream = $1 AND e.version = $2 ORDER BY e.position`,
+    [stream, version],
+  );
+  return { ...toVersion(record), events };
+}
+
+/**
+ * Recomputes every digest and hash of a stream after `from` (a version whose hash the caller has pinned; the beginning by default), and looks for gaps
+ * and for a head that is not the last version. Incremental: pin what it answers and start there the next time.
+ */
+export async function verifyStream(
+  db: Db,
+  stream: string,
+  options: { readonly from?: { readonly version: number; readonly hash: string } } = {},
+): Promise<{ ok: true; version: number; hash: string } | { ok: false; version: number; fault: string }> {
+  const { from } = options;
+  const rows = await sqlQuery<{ head: number | null; hash: string | null; version: number | null; fault: string | null }>(
+    db,
+    `WITH start AS (SELECT $2::bigint AS version, coalesce(decode($3, 'hex'), chancery.genesis_hash($1)) AS hash)
+     SELECT s.version AS head, encode(s.hash, 'hex') AS hash, f.version, f.fault
+     FROM start LEFT JOIN chancery.stream s ON s.stream = $1 LEFT JOIN LATERAL chancery.verify($1, start.version, start.hash) f ON true`,
+    [stream, from?.version ?? 0, from?.hash ?? null],
+  );
+  const row = rows[0];
+  if (row && row.version !== null) return { ok: false, version: row.version, fault: row.fault ?? 'unknown' };
+  if (from && (row?.head ?? 0) < from.version)
+    return { ok: false, version: row?.head ?? 0, fault: `the log ends before the pinned version ${from.version}` };
+  return { ok: true, version: row?.head ?? 0, hash: row?.hash ?? '' };
+}
