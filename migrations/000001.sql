@@ -229,12 +229,12 @@ BEGIN
   END IF;
   IF array_position(e_state, NULL) IS NOT NULL THEN
     FOR r IN
-      SELECT e.command, e.subject, f.subject AS by
+      SELECT e.command, e.subject, f.subject AS dependent
       FROM unnest(e_command, e_subject, e_state, e_last) AS e(command, subject, state, last) JOIN reference f ON f.stream = p_stream AND f.target = e.subject
       WHERE e.last AND e.state IS NULL
         AND NOT EXISTS (SELECT FROM unnest(e_command, e_subject) AS o(command, subject) WHERE o.command = e.command AND o.subject = f.subject)
     LOOP
-      refused[r.command] := coalesce(refused[r.command], jsonb_build_object('code', 'referenced', 'subject', r.subject, 'by', r.by));
+      refused[r.command] := coalesce(refused[r.command], jsonb_build_object('code', 'referenced', 'subject', r.subject, 'by', r.dependent));
     END LOOP;
   END IF;
 
