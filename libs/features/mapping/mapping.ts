@@ -7,6 +7,7 @@ import { fromJson, type MappingState, toJson } from './mapping-state.js';
 import { matchClaims } from './match-claims.js';
 
 export type { MappingState } from './mapping-state.js';
+export { mappingWarnings, type Warning } from './mapping-warnings.js';
 
 /** What happens to a mapping. Each event carries the whole new state; it is null when the mapping ends. */
 export type MappingEvent = MappingCreated | MappingUpdated | MappingDeleted;

@@ -9,7 +9,7 @@ import { type Fault, hasControlCharacter, isPrintableAscii, isWellFormed } from 
  * off), so text that can never be left is refused here: it would be accepted and silently never match.
  */
 export function pathFault(text: string, role: 'match' | 'rewrite'): Fault | undefined {
-  const fault = shapeFault(text) ?? escapeFault(text) ?? segmentFault(text, role);
+  const fault = shapeFault(text) ?? segmentFault(text, role) ?? escapeFault(text, role);
   if (fault !== undefined || role === 'rewrite') return fault;
   if (text.toLowerCase().startsWith(RESERVED_PREFIX) || `${text.toLowerCase()}/` === RESERVED_PREFIX) {
     return { code: 'path_reserved', message: `${RESERVED_PREFIX} is the gateway's own; choose another.` };
@@ -31,28 +31,47 @@ function shapeFault(text: string): Fault | undefined {
   return undefined;
 }
 
-function escapeFault(text: string): Fault | undefined {
-  if (/%(?![0-9A-Fa-f]{2})/.test(text))
+function escapeFault(text: string, role: 'match' | 'rewrite'): Fault | undefined {
+  const bad = /[ "<>\\^`{|}]/.exec(text)?.[0];
+  if (bad !== undefined)
+    return { code: 'path_bad_character', message: `A URL path cannot hold ${JSON.stringify(bad)}; write ${escaped(bad)}.` };
+  if (/%(?![0-9A-Fa-f]{2})/.test(text)) {
     return { code: 'path_bad_escape', message: 'A "%" must be followed by two hexadecimal digits; a literal one is %25.' };
-  if (/%(2f|5c)/i.test(text))
+  }
+  if (/%00/.test(text))
+    return { code: 'path_escaped_nul', message: 'The gateway refuses requests with %00, and services are confused by it; remove it.' };
+  if (role === 'rewrite') return undefined;
+  if (/%(2f|5c)/i.test(text)) {
     return {
       code: 'path_escaped_slash',
       message: 'The gateway refuses requests with an escaped slash, so this could never match; use "/".',
     };
-  if (/%00/.test(text)) return { code: 'path_escaped_nul', message: 'The gateway refuses requests with %00, so this could never match.' };
-  const bad = /[ "<>\\^`{|}]/.exec(text);
-  if (bad !== null) {
-    const hex = bad[0].charCodeAt(0).toString(16).toUpperCase();
-    return { code: 'path_bad_character', message: `A URL path cannot hold ${JSON.stringify(bad[0])}; write %${hex}.` };
   }
-  return undefined;
+  // Seen on Envoy 1.40: escapes of RFC 3986 unreserved characters are decoded in requests, all others stay as they were sent.
+  const needless = /%(2[dDeE]|3[0-9]|[46][1-9a-fA-F]|[57][0-9aA]|5[fF]|7[eE])/.exec(text)?.[0];
+  if (needless !== undefined) {
+    const plain = String.fromCharCode(Number.parseInt(needless.slice(1), 16));
+    return {
+      code: 'path_needless_escape',
+      message: `The gateway decodes ${needless} in requests, so this could never match; write ${plain}.`,
+    };
+  }
+  const lower = /%(?=.?[a-f])../.exec(text)?.[0];
+  if (lower === undefined) return undefined;
+  return { code: 'path_lower_case_escape', message: `Write escapes in upper case, as clients send them: ${lower.toUpperCase()}.` };
+}
+
+function escaped(character: string): string {
+  return `%${character.charCodeAt(0).toString(16).toUpperCase()}`;
 }
 
 function segmentFault(text: string, role: 'match' | 'rewrite'): Fault | undefined {
   const why =
     role === 'match' ? 'the gateway normalises it away in requests, so this could never match' : 'services disagree on what it means';
   if (text.includes('//')) return { code: 'path_empty_segment', message: `It holds "//": ${why}. Use one slash.` };
-  if (/\/(\.|%2e){1,2}(\/|$)/i.test(text))
+  // Envoy takes "..;x" for ".." as well.
+  if (/\/(\.|%2e){1,2}(;[^/]*)?(\/|$)/i.test(text)) {
     return { code: 'path_dot_segment', message: `It holds a "." or ".." segment: ${why}. Write the path without it.` };
+  }
   return undefined;
 }

@@ -1,0 +1,78 @@
+import { hostCovers } from './host.js';
+import type { MappingState } from './mapping-state.js';
+import { buildRouteTable, type RouteTableRow } from './route-table.js';
+import { readService, type ServiceReference } from './service-reference.js';
+import { isFault } from './text.js';
+
+/** Something that was accepted and is probably not what its author means. */
+export interface Warning {
+  readonly code: string;
+  readonly message: string;
+  /** Into the mapping. */
+  readonly pointer: string;
+}
+
+/** What is known when the warnings are made; what is left out is not warned about. */
+export interface WarningContext {
+  /** Does discovery know this service? undefined: it cannot be said. */
+  readonly isKnown?: (service: ServiceReference) => boolean | undefined;
+  /** The other mappings of the gateway. */
+  readonly others?: Iterable<MappingState>;
+  /** How long a request may last without being cut by a hot restart, in milliseconds. */
+  readonly windowMs?: number;
+}
+
+/** What the author of a mapping should hear, beside that it was accepted. */
+export function mappingWarnings(state: MappingState, context: WarningContext): Warning[] {
+  return [
+    ...serviceWarnings(state, context),
+    ...rewriteWarnings(state),
+    ...timeoutWarnings(state, context),
+    ...shadowWarnings(state, context),
+  ];
+}
+
+function* serviceWarnings(state: MappingState, { isKnown }: WarningContext): Iterable<Warning> {
+  const service = readService(state.service);
+  if (isFault(service) || service.ipVersion !== 0 || isKnown?.(service) !== false) return;
+  const message = `The service ${service.name} is not known yet. The mapping answers 503 until it appears, and goes live by itself then.`;
+  yield { code: 'unresolved_service', message, pointer: '/service' };
+}
+
+function* rewriteWarnings({ prefix, rewrite }: MappingState): Iterable<Warning> {
+  if (prefix === null || !prefix.endsWith('/') || rewrite.endsWith('/')) return;
+  const message = `${prefix}x becomes ${rewrite}x, in one segment. Let the rewrite end in "/" if that is not meant.`;
+  yield { code: 'rewrite_joins_segments', message, pointer: '/rewrite' };
+}
+
+function* timeoutWarnings({ timeoutMs }: MappingState, { windowMs }: WarningContext): Iterable<Warning> {
+  if (windowMs === undefined || timeoutMs < windowMs) return;
+  const message = `A request that takes longer than ${windowMs} ms is cut when the gateway restarts for a change (parentShutdownTimeS - drainTimeS).`;
+  yield { code: 'timeout_exceeds_window', message, pointer: '/timeoutMs' };
+}
+
+function* shadowWarnings(state: MappingState, { others }: WarningContext): Iterable<Warning> {
+  if (others === undefined) return;
+  const table = buildRouteTable([state, ...[...others].filter(({ name }) => name !== state.name)]);
+  const own = table.find(({ mapping }) => mapping === state.name);
+  const above = own === undefined ? undefined : table.slice(0, own.order).find((row) => coversAll(row, own));
+  if (above === undefined) return;
+  const message = `Every request that this could match goes to ${above.mapping}, which is asked first. Raise the precedence, or narrow the other.`;
+  yield { code: 'shadowed', message, pointer: state.path === null ? '/prefix' : '/path' };
+}
+
+/** Does `row` take every request that `other` could match? */
+function coversAll(row: RouteTableRow, other: RouteTableRow): boolean {
+  const path =
+    row.match.kind === 'path'
+      ? other.match.kind === 'path' && row.match.value === other.match.value
+      : other.match.value.startsWith(row.match.value);
+  const methods = row.methods.length === 0 || (other.methods.length > 0 && other.methods.every((method) => row.methods.includes(method)));
+  const headers = Object.entries(row.headers).every(([name, value]) => other.headers[name] === value);
+  return (
+    path &&
+    methods &&
+    headers &&
+    (row.host === other.host || row.host === '*' || (row.hostKind === 'suffix' && hostCovers(row.host, other.host)))
+  );
+}
