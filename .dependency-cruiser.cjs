@@ -3,8 +3,8 @@
 /** Files that decide, fold or translate: mapping.ts, mapping.envoy.ts and their like. */
 const pure = String.raw`^libs/features/([^/]+)/(\1|[^/]+\.envoy)\.ts$`;
 
-/** A feature's public face: its core file as types, and its command and query classes (files named by the verb). */
-const commandsAndQueries = String.raw`^libs/features/[^/]+/(create|update|delete|put|get|list|find|request|revoke|configure|read)-[^/]+\.ts$`;
+/** A feature's public face: its core file as types, its command and query classes (files named by the verb), and how their input is read. */
+const commandsAndQueries = String.raw`^libs/features/[^/]+/((create|update|delete|put|get|list|find|request|revoke|configure|read)-[^/]+|[^/]+-input)\.ts$`;
 
 module.exports = {
   forbidden: [

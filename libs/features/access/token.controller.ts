@@ -3,14 +3,16 @@ import type { FastifyReply, FastifyRequest } from 'fastify';
 import { z } from 'zod';
 
 import { Scopes } from '#platform/http/access.decorators.js';
+import { isoTime, pageSchema } from '#platform/http/answer-schemas.js';
 import { CommandRunner } from '#platform/http/command-runner.js';
+import { Describe } from '#platform/http/describe.decorator.js';
 import { entityTag } from '#platform/http/entity-tag.js';
 import { JsonBody } from '#platform/http/json-body.js';
-import { decodeCursor, nextLink, type Page, pageParameters, toPage } from '#platform/http/page.js';
+import { answerPage, decodeCursor, type Page, pageParameters, toPage } from '#platform/http/page.js';
 import { QueryBy } from '#platform/http/query-parameters.js';
 import { QueryRunner } from '#platform/http/query-runner.js';
 import { Answer, Asked } from '#platform/http/request-context.js';
-import { dryRunAnswer, writeHeaders } from '#platform/http/write-answer.js';
+import { writeHeaders } from '#platform/http/write-answer.js';
 import { Write, type WriteRequest } from '#platform/http/write-request.js';
 import { DomainError } from '#platform/kernel/errors.js';
 import type { Json } from '#platform/kernel/json.js';
@@ -19,7 +21,24 @@ import { ACCESS_STREAM, tokenSubject } from './access.js';
 import { CreateToken } from './create-token.js';
 import { GetToken, ListTokens, type TokenView, tokenView } from './list-tokens.js';
 import { RevokeToken } from './revoke-token.js';
-import { parseTokenInput } from './token-input.js';
+import { parseTokenInput, TokenCreateInput } from './token-input.js';
+
+const tag = 'Tokens';
+const fields = {
+  id: z.string(),
+  name: z.string(),
+  scopes: z.array(z.string()),
+  state: z.enum(['active', 'expired', 'revoked']),
+  createdAt: isoTime,
+  createdBy: z.string(),
+  expiresAt: isoTime,
+  revokedAt: isoTime.nullable(),
+};
+const tokenSchema = z.object(fields);
+const issuedSchema = z.object({ ...fields, token: z.string().describe('The secret. Shown this once.') });
+const wouldIssueSchema = z.object({ dryRun: z.literal(true), would: z.object({ ...fields, id: z.null() }) });
+const revokedSchema = z.object({ id: z.string(), state: z.literal('revoked') });
+const wouldRevokeSchema = z.object({ dryRun: z.literal(true), wouldRevoke: z.string() });
 
 const listParameters = z.strictObject(pageParameters);
 
@@ -33,6 +52,7 @@ export class TokenController {
   ) {}
 
   @Get()
+  @Describe({ tag, summary: 'List tokens; never their secrets', query: listParameters, answers: { 200: pageSchema(tokenSchema) } })
   async list(
     @QueryBy(listParameters) query: z.infer<typeof listParameters>,
     @Asked() asked: FastifyRequest,
@@ -40,12 +60,15 @@ export class TokenController {
   ): Promise<Page<TokenView>> {
     const after = query.cursor === undefined ? undefined : decodeCursor('tokens', 'string', query.cursor);
     const rows = await this.queries.run(new ListTokens({ after, limit: query.limit }));
-    const page = toPage(rows, query.limit, 'tokens', (token) => token.id);
-    if (page.next !== null) reply.header('Link', nextLink(asked.url, page.next));
-    return page;
+    return answerPage(
+      asked,
+      reply,
+      toPage(rows, query.limit, 'tokens', (token) => token.id),
+    );
   }
 
   @Get(':token')
+  @Describe({ tag, summary: 'Read a token; never its secret', answers: { 200: tokenSchema } })
   async read(@Param('token') id: string, @Answer() reply: FastifyReply): Promise<TokenView> {
     const found = await this.queries.run(new GetToken(id));
     if (found === undefined) throw new DomainError('not_found', 'token_not_found', 'There is no token of this id.');
@@ -55,22 +78,41 @@ export class TokenController {
 
   /** The answer's `token` is the secret; it is shown this once. */
   @Post()
+  @Describe({
+    tag,
+    summary: 'Create a token; the answer shows its secret, once',
+    write: true,
+    body: TokenCreateInput,
+    answers: { 200: wouldIssueSchema, 201: issuedSchema },
+  })
   async create(@JsonBody() body: Json, @Write() write: WriteRequest, @Answer() reply: FastifyReply): Promise<object> {
     const request = { context: write.context, dryRun: write.dryRun };
     const issued = await this.commands.execute(new CreateToken(parseTokenInput(body), request), write.context, (result) => result.outcome);
     const view = tokenView(issued.state, Date.now());
-    if (write.dryRun) return { ...dryRunAnswer(reply, { ...issued.outcome, events: [] }), token: null, would: { ...view, id: null } };
+    if (write.dryRun) {
+      reply.status(200).header('Dry-Run', 'true');
+      return { dryRun: true, would: { ...view, id: null } };
+    }
     writeHeaders(reply, issued.outcome, tokenSubject(view.id));
     reply.status(201).header('Location', `/v1/tokens/${view.id}`);
     return { ...view, token: issued.secret };
   }
 
   @Delete(':token')
+  @Describe({
+    tag,
+    summary: 'Revoke a token; it is refused everywhere within 5 s',
+    write: true,
+    answers: { 200: z.union([revokedSchema, wouldRevokeSchema]) },
+  })
   async revoke(@Param('token') id: string, @Write() write: WriteRequest, @Answer() reply: FastifyReply): Promise<object> {
     const subject = tokenSubject(id);
     const request = await this.commands.requestFor(write, ACCESS_STREAM, subject);
     const outcome = await this.commands.run(new RevokeToken(id, request), write.context);
-    if (outcome.dryRun) return { dryRun: true, wouldRevoke: id };
+    if (outcome.dryRun) {
+      reply.header('Dry-Run', 'true');
+      return { dryRun: true, wouldRevoke: id };
+    }
     writeHeaders(reply, outcome, subject);
     return { id, state: 'revoked' };
   }

@@ -1,3 +1,5 @@
+import type { FastifyReply, FastifyRequest } from 'fastify';
+
 import { DomainError } from '#platform/kernel/errors.js';
 
 /**
@@ -36,4 +38,12 @@ export function noneMatchHolds(header: string | undefined, tag: string): boolean
   if (header === undefined) return false;
   if (header.trim() === '*') return true;
   return [...header.matchAll(oneTag)].some(([, , value]) => `"${value}"` === tag);
+}
+
+/** Answers a read with its tag: the body, or 304 and nothing when the client has these very bytes. */
+export function tagged<T>(request: FastifyRequest, reply: FastifyReply, tag: string, body: T): T | undefined {
+  reply.header('ETag', tag);
+  if (!noneMatchHolds(request.headers['if-none-match'], tag)) return body;
+  reply.status(304);
+  return undefined;
 }

@@ -1,6 +1,5 @@
 import type { Json } from '#platform/kernel/json.js';
-
-import { jsonPointer } from './strict-json.js';
+import { pointerTo } from '#platform/kernel/pointer.js';
 
 /** One member that differs. A member that one side lacks is null there, and `op` says so. */
 export interface Difference {
@@ -15,14 +14,14 @@ export function jsonDiff(before: Json, after: Json, path: readonly string[] = []
   if (!isObject(before) || !isObject(after)) {
     return JSON.stringify(before) === JSON.stringify(after)
       ? []
-      : [{ op: operation(before, after, path), pointer: jsonPointer(path), before, after }];
+      : [{ op: operation(before, after, path), pointer: pointerTo(...path), before, after }];
   }
   const keys = [...new Set([...Object.keys(before), ...Object.keys(after)])].sort();
   return keys.flatMap((key): Difference[] => {
     const inner = [...path, key];
     const [old, young] = [Object.hasOwn(before, key) ? before[key] : undefined, Object.hasOwn(after, key) ? after[key] : undefined];
-    if (old === undefined) return [{ op: 'add', pointer: jsonPointer(inner), before: null, after: young ?? null }];
-    if (young === undefined) return [{ op: 'remove', pointer: jsonPointer(inner), before: old, after: null }];
+    if (old === undefined) return [{ op: 'add', pointer: pointerTo(...inner), before: null, after: young ?? null }];
+    if (young === undefined) return [{ op: 'remove', pointer: pointerTo(...inner), before: old, after: null }];
     return jsonDiff(old, young, inner);
   });
 }

@@ -1,3 +1,4 @@
+import type { FastifyReply, FastifyRequest } from 'fastify';
 import { z } from 'zod';
 
 import { DomainError } from '#platform/kernel/errors.js';
@@ -47,7 +48,13 @@ export function toPage<T>(rows: readonly T[], limit: number, kind: string, key: 
   return { items, next: rows.length > limit && last !== undefined ? encodeCursor(kind, key(last)) : null };
 }
 
-/** The Link header of a page: the same address with the next cursor. */
+/** Sends a page: its Link header says where the next one is (RFC 8288). */
+export function answerPage<T>(request: FastifyRequest, reply: FastifyReply, page: Page<T>): Page<T> {
+  if (page.next !== null) reply.header('Link', nextLink(request.url, page.next));
+  return page;
+}
+
+/** The same address with the next cursor. */
 export function nextLink(url: string, next: string): string {
   const [path, query] = url.split('?', 2);
   const parameters = new URLSearchParams(query);

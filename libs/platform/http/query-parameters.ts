@@ -3,8 +3,7 @@ import type { FastifyRequest } from 'fastify';
 import { z } from 'zod';
 
 import { DomainError, type FieldError } from '#platform/kernel/errors.js';
-
-import { jsonPointer } from './strict-json.js';
+import { pointerTo } from '#platform/kernel/pointer.js';
 
 /** `?flag`, `?flag=true`, `?flag=false`. */
 export const flagParameter = z
@@ -29,12 +28,12 @@ export function parseQuery<S extends z.ZodType>(schema: S, request: FastifyReque
 function queryErrors(issue: z.core.$ZodIssue): FieldError[] {
   if (issue.code === 'unrecognized_keys') {
     return issue.keys.map((key) => ({
-      pointer: jsonPointer([key]),
+      pointer: pointerTo(key),
       code: 'parameter_unknown',
       message: `there is no parameter "${key.slice(0, 64)}"`,
     }));
   }
-  const pointer = jsonPointer(issue.path.map((part) => (typeof part === 'symbol' ? String(part) : part)));
+  const pointer = pointerTo(...issue.path.map((part) => (typeof part === 'symbol' ? String(part) : part)));
   return [{ pointer, code: 'parameter_invalid', message: `${pointer.slice(1)}: ${issue.message}` }];
 }
 

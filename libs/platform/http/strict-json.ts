@@ -1,5 +1,6 @@
 import { DomainError } from '#platform/kernel/errors.js';
 import type { Json } from '#platform/kernel/json.js';
+import { pointerTo } from '#platform/kernel/pointer.js';
 
 const literal =
   // biome-ignore lint/suspicious/noControlCharactersInRegex: JSON forbids exactly these inside a string.
@@ -10,7 +11,7 @@ const space = /[\u0020\t\r\n]*/y;
  * Reads JSON text as RFC 8259 has it and a little more strictly, because what `JSON.parse` lets through has hurt others:
  * a key given twice (which one counts?), the key `__proto__`, nesting without end, numbers beyond a double.
  * `text` is at most the body limit long, and the nesting is bounded, so recursion is safe.
- * @throws DomainError malformed: `json_invalid`, `json_too_deep`, `json_duplicate_key`, `json_forbidden_key`, with a pointer.
+ * @throws DomainError malformed: `json_invalid`, `json_too_deep`, `json_duplicate_key`, `forbidden_key`, with a pointer.
  */
 export function parseStrictJson(text: string, maxDepth = 20): Json {
   const reader = new Reader(text, maxDepth);
@@ -54,7 +55,7 @@ class Reader {
       if (quoted === undefined) throw this.invalid(path);
       const key = JSON.parse(quoted) as string;
       const inner = [...path, key];
-      if (key === '__proto__') throw refuse('json_forbidden_key', 'The key "__proto__" is not accepted.', inner);
+      if (key === '__proto__') throw refuse('forbidden_key', 'The key "__proto__" is not accepted.', inner);
       if (members.has(key)) throw refuse('json_duplicate_key', 'This key is given twice; give it once.', inner);
       if (this.mark(path) !== ':') throw this.invalid(path);
       members.set(key, this.value(inner));
@@ -108,10 +109,5 @@ class Reader {
 }
 
 function refuse(code: string, message: string, path: readonly (string | number)[]): DomainError {
-  return new DomainError('malformed', code, message, { errors: [{ pointer: jsonPointer(path), code, message }] });
-}
-
-/** RFC 6901. */
-export function jsonPointer(path: readonly (string | number)[]): string {
-  return path.map((part) => `/${String(part).replaceAll('~', '~0').replaceAll('/', '~1')}`).join('');
+  return new DomainError('malformed', code, message, { errors: [{ pointer: pointerTo(...path), code, message }] });
 }

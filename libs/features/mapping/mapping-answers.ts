@@ -1,0 +1,60 @@
+import { z } from 'zod';
+
+import { isoTime, warningSchema } from '#platform/http/answer-schemas.js';
+
+const texts = z.record(z.string(), z.string());
+
+const stateFields = {
+  name: z.string(),
+  host: z.string(),
+  prefix: z.string().nullable(),
+  path: z.string().nullable(),
+  service: z.string(),
+  rewrite: z.string(),
+  methods: z.array(z.string()),
+  headers: texts,
+  precedence: z.int(),
+  timeoutMs: z.int(),
+  labels: texts,
+};
+
+export const mappingStatusSchema = z.object({
+  state: z.enum(['live', 'pending', 'unresolved', 'set_aside']),
+  reasons: z.array(z.object({ code: z.string(), message: z.string(), since: isoTime.nullable() })),
+});
+
+/** A mapping as it is read. */
+export const mappingSchema = z.object({
+  ...stateFields,
+  version: z.int().describe("The mapping's own version; its ETag."),
+  gatewayVersion: z.int().describe("The gateway's version that made it."),
+  recordedAt: isoTime.nullable(),
+  status: mappingStatusSchema,
+});
+
+/** A mapping as a write answers it. */
+export const writtenMappingSchema = z.object({
+  ...stateFields,
+  version: z.int(),
+  gatewayVersion: z.int(),
+  recordedAt: isoTime.nullable(),
+  status: mappingStatusSchema,
+  warnings: z.array(warningSchema),
+});
+
+export const deletedMappingSchema = z.object({ name: z.string(), deleted: z.literal(true), gatewayVersion: z.int() });
+
+export const routeRowSchema = z.object({
+  order: z.int(),
+  mapping: z.string(),
+  host: z.string(),
+  hostKind: z.enum(['exact', 'suffix', 'any']),
+  match: z.object({ kind: z.enum(['path', 'prefix']), value: z.string() }),
+  methods: z.array(z.string()),
+  headers: texts,
+  precedence: z.int(),
+  service: z.string(),
+  upstream: z.string().nullable(),
+  rewrite: z.string(),
+  timeoutMs: z.int(),
+});

@@ -1,0 +1,69 @@
+import { z } from 'zod';
+
+import { isoTime } from '#platform/http/answer-schemas.js';
+
+export const targetSchema = z.object({
+  name: z.string(),
+  gateway: z.string(),
+  state: z.enum(['enrolled', 'away', 'retired']),
+  desiredVersion: z.int().describe('What it should run: the head of the gateway.'),
+  appliedVersion: z.int(),
+  provenVersion: z.int().describe('The newest version that it has proven through its data plane.'),
+  delivery: z.literal('hot-restart'),
+  epoch: z.int().describe("Envoy's restart epoch; -1 when no Envoy runs."),
+  agentState: z.string(),
+  windowEndsAt: isoTime.nullable(),
+  error: z.string(),
+  lastSeenAt: isoTime.nullable(),
+  envoyVersion: z.string(),
+  release: z.string(),
+  connected: z.boolean(),
+});
+
+export const deploymentSchema = z.object({
+  id: z.string(),
+  gateway: z.string(),
+  target: z.string(),
+  release: z.string(),
+  version: z.int(),
+  renderSha256: z.string(),
+  trigger: z.string(),
+  state: z.enum(['running', 'proven', 'failed', 'superseded', 'refused']),
+  code: z.string(),
+  detail: z.string(),
+  startedAt: isoTime,
+  finishedAt: isoTime.nullable(),
+  epochFrom: z.int(),
+  epochTo: z.int(),
+  steps: z.array(z.object({ step: z.string(), at: isoTime, durationMs: z.number(), detail: z.string(), code: z.string() })),
+});
+
+export const redeploymentSchema = z.object({
+  id: z.string(),
+  targets: z.array(z.string()).nullable().describe('null: every target of the gateway.'),
+  reason: z.string(),
+  force: z.boolean(),
+  requestedAt: isoTime.nullable(),
+});
+
+export const statsSchema = z.object({
+  at: isoTime.nullable(),
+  mappings: z.record(
+    z.string(),
+    z.object({
+      healthyMembers: z.number(),
+      totalMembers: z.number(),
+      rq2xx: z.number(),
+      rq3xx: z.number(),
+      rq4xx: z.number(),
+      rq5xx: z.number(),
+      rqTotal: z.number(),
+    }),
+  ),
+  envoy: z.record(z.string(), z.number()),
+  updateAttempts: z.number(),
+  updateSuccesses: z.number(),
+  updateErrors: z.number(),
+  lastUpdateAt: isoTime.nullable(),
+  lastAttemptAt: isoTime.nullable(),
+});

@@ -1,0 +1,40 @@
+import { z } from 'zod';
+
+/** What several answers share. Schemas of answers are for the interface description and for tests; nothing is parsed by them. */
+export const isoTime = z.string().describe('ISO 8601, UTC.');
+
+export const warningSchema = z
+  .object({ code: z.string(), message: z.string(), pointer: z.string() })
+  .describe('Accepted, and worth a second look.');
+
+export function pageSchema(item: z.ZodType) {
+  return z.object({ items: z.array(item), next: z.string().nullable().describe('The cursor of the next page, or null on the last.') });
+}
+
+const json = z.unknown();
+
+export const dryRunSchema = z.object({
+  dryRun: z.literal(true),
+  changes: z.array(
+    z.object({
+      subject: z.string(),
+      event: z.string(),
+      before: json,
+      after: json,
+      diff: z.array(z.object({ op: z.enum(['add', 'remove', 'replace']), pointer: z.string(), before: json, after: json })),
+    }),
+  ),
+  warnings: z.array(warningSchema),
+});
+
+/** RFC 9457. A refusal may carry more members (`currentVersion`, `commandId`, ...). */
+export const problemSchema = z.looseObject({
+  type: z.string(),
+  title: z.string(),
+  status: z.int(),
+  detail: z.string(),
+  instance: z.string(),
+  code: z.string().describe('Stable.'),
+  errors: z.array(z.object({ pointer: z.string(), code: z.string(), message: z.string() })).optional(),
+  requestId: z.string(),
+});

@@ -1,0 +1,23 @@
+import { SetMetadata } from '@nestjs/common';
+import type { z } from 'zod';
+
+export const DESCRIPTION = 'chancery:description';
+
+/** What the interface description says of a route. The guard, the media types and the refusals are added by themselves. */
+export interface RouteDescription {
+  readonly summary: string;
+  readonly details?: string;
+  /** The group in the page: Mappings, Gateways, ... */
+  readonly tag: string;
+  /** The query parameters of a read; a write's are added. */
+  readonly query?: z.ZodObject;
+  readonly body?: z.ZodType;
+  /** True when the body may be left out. */
+  readonly bodyOptional?: boolean;
+  /** If-Match, If-None-Match, Idempotency-Key, dryRun and reason are accepted. */
+  readonly write?: boolean;
+  /** The answers by status: a schema, or (for one without JSON) what it is. */
+  readonly answers: Readonly<Record<number, z.ZodType | string>>;
+}
+
+export const Describe = (description: RouteDescription) => SetMetadata(DESCRIPTION, description);
