@@ -1,0 +1,117 @@
+import { setTimeout as sleep } from 'node:timers/promises';
+
+import { ConfigError } from '#platform/config/environment.js';
+import { type ProjectorConfig, readProjectorConfig } from '#platform/config/projector-config.js';
+import { openDatabase } from '#platform/database/database.js';
+import { createWake } from '#platform/eventstore/wake.js';
+import { useFailpoints } from '#platform/failpoint/failpoint.js';
+import { createLog, type Log } from '#platform/log/log.js';
+
+import { becomeOwner } from './ownership.js';
+import { type RouteProjector, startRouteProjector } from './route-projector.js';
+import { createMetrics, type ProjectorMetrics, type ProjectorStatus, serveStatus } from './status-server.js';
+
+const STOP_DEADLINE_MS = 10_000;
+const RETRY_MS = 500;
+
+/** Follows the log and keeps the route tables, until SIGTERM: the batch under way is finished, then exit 0. */
+async function main(): Promise<void> {
+  const config = readProjectorConfig();
+  useFailpoints(config.failpointDir);
+  const log = createLog({ process: 'projector', level: config.logLevel });
+  const stop = new AbortController();
+  for (const signal of ['SIGTERM', 'SIGINT'] as const) {
+    process.once(signal, () => {
+      stop.abort();
+      setTimeout(() => process.exit(1), STOP_DEADLINE_MS).unref();
+    });
+  }
+  const database = openDatabase({ url: config.databaseUrl, applicationName: 'chancery-projector', maxConnections: 5, log });
+  const wake = createWake(config.databaseUrl, log);
+  const status: ProjectorStatus = { role: 'starting', caughtUp: false };
+  const metrics = createMetrics(database, status);
+  const server =
+    config.metricsListen === undefined
+      ? undefined
+      : await serveStatus(config.metricsListen, { database, status, registry: metrics.registry });
+  const announce = once(() =>
+    process.stdout.write(`${JSON.stringify({ event: 'ready', ...(server === undefined ? {} : { metrics: `${server.url}/metrics` }) })}\n`),
+  );
+  while (!stop.signal.aborted) await serveTerm({ config, database, wake, log, status, metrics, stop: stop.signal, announce });
+  await server?.close();
+  await wake.close();
+  await database.close();
+}
+
+interface Term {
+  readonly config: ProjectorConfig;
+  readonly database: ReturnType<typeof openDatabase>;
+  readonly wake: ReturnType<typeof createWake>;
+  readonly log: Log;
+  readonly status: ProjectorStatus;
+  readonly metrics: ProjectorMetrics;
+  readonly stop: AbortSignal;
+  readonly announce: () => void;
+}
+
+/** One term as the owner: from getting the right until it is lost, the cursors were moved by another hand, or the process is to stop. */
+async function serveTerm({ config, database, wake, log, status, metrics, stop, announce }: Term): Promise<void> {
+  const standby = setTimeout(() => {
+    status.role = 'standby';
+    announce(); // standing by is all that is asked of this process
+  }, STANDBY_AFTER_MS);
+  const ownership = await becomeOwner(config.databaseUrl, log, stop);
+  clearTimeout(standby);
+  if (ownership === null) return;
+  status.role = 'owner';
+  const projector = startRouteProjector({ database, wake, log, onApplied: (versions) => metrics.applied.inc(versions) });
+  const term = new AbortController();
+  void untilCaughtUp(projector, log, term.signal).then((caughtUp) => {
+    if (!caughtUp) return;
+    status.caughtUp = true;
+    announce();
+  });
+  const ending = new Promise<string>((resolve) => {
+    if (stop.aborted) resolve('asked to stop');
+    stop.addEventListener('abort', () => resolve('asked to stop'), { once: true });
+    ownership.lost.then(() => resolve('the ownership was lost with its connection'));
+    projector.moved.then(() => resolve('the cursors were moved by another hand'));
+  });
+  const why = await ending;
+  if (!stop.aborted) log.warn({ why }, 'beginning again from the cursors in the database');
+  term.abort();
+  status.role = 'starting';
+  status.caughtUp = false;
+  await projector.close();
+  await ownership.release();
+}
+
+/** False when the term ended first. A database that is away is waited out. */
+async function untilCaughtUp(projector: RouteProjector, log: Log, term: AbortSignal): Promise<boolean> {
+  while (!term.aborted) {
+    try {
+      await projector.caughtUp();
+      return !term.aborted;
+    } catch (err) {
+      log.warn({ err }, 'the heads of the log could not be read; it is tried again');
+      await sleep(RETRY_MS, undefined, { signal: term }).catch(() => undefined); // aborted: the loop ends
+    }
+  }
+  return false;
+}
+
+/** Long enough for the connection of a killed owner to be noticed by the server. */
+const STANDBY_AFTER_MS = 2_000;
+
+function once(action: () => void): () => void {
+  let done = false;
+  return () => {
+    if (!done) action();
+    done = true;
+  };
+}
+
+main().catch((error: unknown) => {
+  process.stderr.write(`${error instanceof ConfigError ? error.message : error instanceof Error ? error.stack : String(error)}\n`);
+  process.exit(1);
+});
