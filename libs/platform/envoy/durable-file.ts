@@ -1,6 +1,7 @@
 import { randomBytes } from 'node:crypto';
-import { closeSync, fsyncSync, openSync, renameSync, rmSync, writeSync } from 'node:fs';
+import { closeSync, fsyncSync, openSync, readFileSync, renameSync, rmSync, writeSync } from 'node:fs';
 import { dirname, join } from 'node:path';
+import { sha256Hex } from '#platform/kernel/digest.js';
 
 /**
  * Writes a file so that a reader, or a machine that lost its power, sees the old content or the new, never a part: a temporary file
@@ -36,4 +37,24 @@ export function syncFolder(folder: string): void {
   } finally {
     closeSync(fd);
   }
+}
+
+/** Writes JSON with its SHA-256 in the line before it, atomically: what readCheckedJson reads. */
+export function writeCheckedJson(path: string, value: unknown, options: { durable?: boolean } = {}): void {
+  const body = JSON.stringify(value);
+  writeFileAtomically(path, `${sha256Hex(body)}\n${body}`, options);
+}
+
+/** What a file of writeCheckedJson holds; `damaged` when a byte of it is not as it was written. */
+export function readCheckedJson(path: string): { readonly value: unknown } | 'absent' | 'damaged' {
+  let bytes: Buffer;
+  try {
+    bytes = readFileSync(path);
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return 'absent';
+    throw error;
+  }
+  const body = bytes.subarray(65);
+  if (bytes[64] !== 10 || sha256Hex(body) !== bytes.subarray(0, 64).toString('latin1')) return 'damaged';
+  return { value: JSON.parse(body.toString('utf8')) };
 }

@@ -27,6 +27,7 @@ export interface EpochStarterOptions {
   readonly admin: EnvoyAdmin;
   readonly liveTimeoutMs: number;
   readonly failpoint: (name: string) => void;
+  readonly onNote: (message: string, facts: Record<string, unknown>) => void;
 }
 
 /** Epoch logs that are kept; the names carry base id and epoch. */
@@ -50,7 +51,7 @@ export class EpochStarter {
     const logPath = this.logPath(place);
     rmSync(logPath, { force: true });
     this.#dropOldLogs();
-    writeLineage(folder.path, place);
+    this.#recordLineage(place);
     failpoint('agent.beforeFork');
     const { drainTimeS, parentShutdownTimeS } = config;
     const configPath = configFile(config.key);
@@ -108,6 +109,15 @@ export class EpochStarter {
 
   logPath({ baseId, epoch }: { readonly baseId: number; readonly epoch: number }): string {
     return join(this.#options.folder.logs, `envoy-${baseId}-${epoch}.log`);
+  }
+
+  #recordLineage(place: EpochPlace): void {
+    try {
+      writeLineage(this.#options.folder.path, place);
+    } catch (error) {
+      // A full disk must not keep Envoy from starting: without the record the next cold start begins a new lineage.
+      this.#options.onNote('the lineage could not be recorded', { error: (error as Error).message });
+    }
   }
 
   #dropOldLogs(): void {

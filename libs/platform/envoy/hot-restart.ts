@@ -41,7 +41,7 @@ export type RestartOutcome =
   | { readonly kind: 'live'; readonly live: LiveEpoch; readonly cut: boolean; readonly durationMs: number }
   | {
       readonly kind: 'refused';
-      readonly code: 'child_died' | 'child_timeout';
+      readonly code: 'child_died' | 'child_timeout' | 'parent_died';
       /** Envoy's own words. */
       readonly message: string;
       /** The parent had lost its admin, so the same epoch number was started with this older configuration. */
@@ -83,7 +83,7 @@ export class EnvoySupervisor {
 
   constructor({ folder, binary, concurrency, liveTimeoutMs = 60_000, failpoint = () => {}, onNote = () => {} }: SupervisorOptions) {
     this.admin = new EnvoyAdmin(folder.adminSocket);
-    this.#starter = new EpochStarter({ folder, binary, admin: this.admin, liveTimeoutMs, failpoint });
+    this.#starter = new EpochStarter({ folder, binary, admin: this.admin, liveTimeoutMs, failpoint, onNote });
     this.#folder = folder.path;
     this.#concurrency = concurrency;
     this.#note = onNote;
@@ -179,7 +179,7 @@ export class EnvoySupervisor {
         return { kind: 'live', live: attempt.live, cut, durationMs: performance.now() - startedAt };
       }
       const refused = { kind: 'refused', code: attempt.code, message: attempt.message } as const;
-      if (!isRunning(parent.process)) return { ...refused, healed: null, adminLost: true };
+      if (!isRunning(parent.process)) return { ...refused, code: 'parent_died', healed: null, adminLost: true };
       if (await this.#starter.adminAnswers(parent.epoch)) return { ...refused, healed: null, adminLost: false };
       const healed = await this.#heal(parent, fallbacks);
       return { ...refused, healed, adminLost: healed === null };

@@ -13,6 +13,8 @@ export interface ProofOptions {
   readonly answers: number;
   /** Milliseconds for the whole proof. */
   readonly timeoutMs: number;
+  /** Asked between two requests: true gives the proof up. */
+  readonly abandoned?: () => boolean;
 }
 
 export type Proof =
@@ -32,7 +34,7 @@ export async function prove(options: ProofOptions): Promise<Proof> {
   let inARow = 0;
   let requests = 0;
   let seen = 'nothing was asked';
-  while (performance.now() - startedAt < options.timeoutMs) {
+  while (performance.now() - startedAt < options.timeoutMs && options.abandoned?.() !== true) {
     const answer = await ask(options);
     requests += 1;
     if (answer.status === 200 && answer.body === options.marker) {

@@ -1,0 +1,238 @@
+import { passGate } from '#platform/envoy/gate.js';
+import type { Release } from '#platform/envoy/release-store.js';
+import { Status } from '#platform/xds/generated/delivery.js';
+import { type Applied, EnvoyLane, type EnvoyLaneOptions } from './envoy-lane.js';
+import { decideFence, type FenceDecision } from './fence.js';
+import { type KeyedRelease, namedFiles, nameOf } from './release-files.js';
+import { Wake } from './wake.js';
+
+/*
+ * From an accepted release to a proven one, on two lanes that never wait for each other:
+ *
+ *   accept ──► gate lane: own checks, validation, shadow boot ──► Envoy lane: hot restart, proof
+ *
+ *   The gate lane takes the newest accepted release; what it passes over is superseded. It also runs while the parent of the last
+ *   restart drains, so that a refusal is told at once and the release is ready when the window ends.
+ *   The Envoy lane owns Envoy. In this order: Envoy is dead -> start it from disk; a release has passed the gate and no parent drains
+ *   -> restart, prove; else sleep. While a parent drains only the newest gated release is kept. A release that is ready when nobody
+ *   drains is applied even if a newer one is on its way, so that a stream of changes cannot starve itself.
+ *
+ * A release whose render equals the running one needs no gate and no restart: its endpoint files are written and the running marker
+ * proves it.
+ */
+
+export interface DeployerOptions extends EnvoyLaneOptions {
+  readonly binary: string;
+  /** Something of the status has changed. */
+  readonly onChange: () => void;
+}
+
+/** How often the Envoy lane looks at the processes when nothing calls it: a death is seen within this time. */
+const LOOK_MS = 15;
+/** How long after a step that failed for reasons of the machine it is tried again. */
+const RETRY_MS = 1000;
+/** A parent that has not gone this long after its window is ended. */
+const PARENT_GRACE_MS = 5000;
+
+export class Deployer {
+  readonly #options: DeployerOptions;
+  readonly #envoy: EnvoyLane;
+  readonly #gateWake = new Wake();
+  readonly #envoyWake = new Wake();
+  #toGate: KeyedRelease | null = null;
+  #gating: KeyedRelease | null = null;
+  #ready: KeyedRelease | null = null;
+  #busy = false;
+  #stopping = false;
+  #lanes: Promise<unknown> = Promise.resolve();
+
+  constructor(options: DeployerOptions) {
+    this.#options = options;
+    this.#envoy = new EnvoyLane(options);
+  }
+
+  /** Adopts or starts Envoy, then works until `stop`. Resolves when Envoy is settled, as far as the disk allows. */
+  async start(): Promise<void> {
+    const { store, log } = this.#options;
+    await this.#envoy.begin();
+    const newest = store.newest('candidate', 'good');
+    // A candidate was accepted before the agent died; whether it runs already or not, it has not been proven.
+    if (newest !== null && newest.standing === 'candidate') this.#toGate = newest;
+    const lane = (work: () => Promise<void>) =>
+      work().catch((error: Error) => {
+        log.fatal({ err: error }, 'the agent has a defect and cannot go on');
+        process.exitCode = 1;
+        process.kill(process.pid, 'SIGTERM');
+      });
+    this.#lanes = Promise.all([lane(() => this.#gateLane()), lane(() => this.#envoyLane())]);
+  }
+
+  /** Takes a release in: fence, then disk. When this returns with accept, the release survives whatever happens next. */
+  accept(release: Release): FenceDecision {
+    const { store, state, report, failpoint, supervisor } = this.#options;
+    const decision = decideFence(state.accepted, release.manifest);
+    const { fence, version, renderSha256 } = release.manifest;
+    if (!decision.accept || fence === undefined) return decision;
+    const next = { key: store.save(release), release };
+    failpoint('agent.afterManifestWritten');
+    state.accept({ fence, version, renderSha256 });
+    report({ name: nameOf(next), step: 'accepted' });
+    if (supervisor.parent !== null && !release.manifest.force)
+      report({ name: nameOf(next), step: 'waiting', detail: 'the parent of the last restart still drains' });
+    this.#supersede(this.#toGate, next);
+    this.#toGate = next;
+    this.#gateWake.call();
+    return decision;
+  }
+
+  status(): Status {
+    const { supervisor, state } = this.#options;
+    const { parent, live } = supervisor;
+    const pending = this.#toGate ?? this.#gating ?? this.#ready;
+    const working = this.#busy || this.#gating !== null || this.#toGate !== null;
+    return Status.fromPartial({
+      state: live === null ? 'starting' : working ? 'busy' : parent !== null ? 'draining' : 'idle',
+      windowEndsMs: parent?.endsAtMs ?? 0,
+      epoch: live?.epoch ?? -1,
+      appliedRelease: state.applied?.releaseId ?? '',
+      appliedVersion: state.applied?.version ?? 0,
+      appliedRenderSha256: state.applied?.renderSha256 ?? '',
+      provenRelease: state.proven?.releaseId ?? '',
+      provenVersion: state.proven?.version ?? 0,
+      error: this.#envoy.error.slice(0, 2000),
+      envoyPid: live?.process.pid ?? 0,
+      pendingRelease: pending?.release.manifest.releaseId ?? '',
+    });
+  }
+
+  /** Ends both lanes after what they are doing. Envoy is left as it is. */
+  async stop(): Promise<void> {
+    this.#stopping = true;
+    this.#gateWake.call();
+    this.#envoyWake.call();
+    await this.#lanes;
+  }
+
+  async #gateLane(): Promise<void> {
+    while (!this.#stopping) {
+      const next = this.#toGate;
+      if (next === null) {
+        await this.#gateWake.wait(1000);
+        continue;
+      }
+      this.#toGate = null;
+      this.#gating = next;
+      this.#options.onChange();
+      const passed = await this.#pass(next);
+      this.#gating = null;
+      if (passed) {
+        this.#supersede(this.#ready, next);
+        this.#ready = next;
+      }
+      this.#envoyWake.call();
+      this.#options.onChange();
+    }
+  }
+
+  async #pass(next: KeyedRelease): Promise<boolean> {
+    if (this.#envoy.isRunning(next)) return true;
+    try {
+      return await this.#gate(next);
+    } catch (error) {
+      this.#envoy.error = `the gate failed: ${(error as Error).message}`;
+      this.#options.log.error({ err: error }, 'the gate failed and is tried again');
+      await this.#gateWake.wait(RETRY_MS);
+      this.#toGate ??= next;
+      return false;
+    }
+  }
+
+  async #envoyLane(): Promise<void> {
+    const { supervisor } = this.#options;
+    let recovered = true;
+    while (!this.#stopping) {
+      // While nothing on the disk comes up, a release that has passed the gate is the better hope.
+      if (supervisor.live === null && this.#envoy.shouldRun && (recovered || this.#ready === null)) {
+        recovered = await this.#work(() => this.#envoy.recover(), false);
+        continue;
+      }
+      recovered = true;
+      const ready = this.#ready;
+      if (ready !== null && (supervisor.parent === null || ready.release.manifest.force || this.#envoy.isRunning(ready))) {
+        this.#ready = null;
+        await this.#deploy(ready);
+        continue;
+      }
+      await this.#watch();
+    }
+  }
+
+  async #deploy(next: KeyedRelease): Promise<void> {
+    const applied = await this.#work<Applied>(
+      () => (this.#envoy.isRunning(next) ? this.#envoy.refresh(next) : this.#envoy.apply(next)),
+      'again',
+    );
+    if (applied === 'again') this.#ready ??= next;
+    // What runs now has failed: back to what was proven, unless something newer is ready.
+    else if (applied === 'failed' && this.#envoy.running?.key === next.key) this.#ready ??= this.#envoy.bestOther();
+  }
+
+  /** Sleeps a moment; ends a parent that does not go; tidies up when it has gone. */
+  async #watch(): Promise<void> {
+    const { supervisor, log } = this.#options;
+    const parent = supervisor.parent;
+    if (parent !== null && Date.now() > parent.endsAtMs + PARENT_GRACE_MS) {
+      log.error({ epoch: parent.epoch, pid: parent.process.pid }, 'the parent outstayed its window and is ended');
+      supervisor.killParent();
+    }
+    await this.#envoyWake.wait(LOOK_MS);
+    if (parent === null || supervisor.parent !== null) return;
+    this.#envoy.dropOldFiles([this.#toGate, this.#gating, this.#ready].filter((release) => release !== null));
+    this.#options.onChange();
+  }
+
+  async #gate(next: KeyedRelease): Promise<boolean> {
+    const { folder, binary, probe, store, report, log } = this.#options;
+    const { manifest, bootstrap } = next.release;
+    const result = await passGate({
+      binary,
+      folder: folder.shadow,
+      bootstrap,
+      files: namedFiles(next.release),
+      probe: { path: probe.path, headers: probe.headers, marker: manifest.marker },
+      onStep: (step, durationMs) => report({ name: nameOf(next), step, durationMs }),
+    });
+    if (result.ok) return true;
+    store.mark(next.key, 'refused');
+    this.#envoy.error = `release ${manifest.releaseId}: ${result.code}: ${result.message}`;
+    log.warn(
+      { release: manifest.releaseId, step: result.step, code: result.code, detail: result.message },
+      'a release was refused by the gate',
+    );
+    report({ name: nameOf(next), step: 'refused', code: result.code, detail: result.message, durationMs: result.durationMs });
+    return false;
+  }
+
+  #supersede(old: KeyedRelease | null, next: KeyedRelease): void {
+    if (old === null) return;
+    this.#options.report({ name: nameOf(old), step: 'superseded', detail: `by ${next.release.manifest.releaseId}` });
+  }
+
+  /** Runs a step of the Envoy lane. One that throws (a full disk, say) is logged and tried again, since nobody else would. */
+  async #work<T>(work: () => Promise<T>, otherwise: T): Promise<T> {
+    this.#busy = true;
+    this.#options.onChange();
+    try {
+      return await work();
+    } catch (error) {
+      if (this.#stopping) return otherwise;
+      this.#envoy.error = (error as Error).message;
+      this.#options.log.error({ err: error }, 'a step failed and is tried again');
+      await this.#envoyWake.wait(RETRY_MS);
+      return otherwise;
+    } finally {
+      this.#busy = false;
+      this.#options.onChange();
+    }
+  }
+}

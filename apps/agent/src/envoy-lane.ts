@@ -1,0 +1,283 @@
+import { setTimeout as pause } from 'node:timers/promises';
+import type { LiveEpoch } from '#platform/envoy/epoch-start.js';
+import type { EnvoySupervisor, RestartOutcome } from '#platform/envoy/hot-restart.js';
+import type { NodeFolder } from '#platform/envoy/node-folder.js';
+import { prove } from '#platform/envoy/proof.js';
+import { type Crash, planRecovery } from '#platform/envoy/recovery-plan.js';
+import type { ReleaseStore } from '#platform/envoy/release-store.js';
+import type { Log } from '#platform/log/log.js';
+import type { NodeState } from './node-state.js';
+import { dropOtherFiles, type KeyedRelease, nameOf, type ReleaseName, toEpochConfig, writeReleaseFiles } from './release-files.js';
+
+/** One step of what was done with a release, before it gets its number and its time. */
+export interface StepReport {
+  readonly name: ReleaseName;
+  readonly step: string;
+  readonly durationMs?: number;
+  readonly epochFrom?: number;
+  readonly epochTo?: number;
+  readonly code?: string;
+  readonly detail?: string;
+}
+
+/** How the marker is asked for, and where the real listener is. */
+export interface Probe {
+  readonly host: string;
+  readonly port: number;
+  readonly path: string;
+  readonly headers: Readonly<Record<string, string>>;
+}
+
+export interface EnvoyLaneOptions {
+  readonly folder: NodeFolder;
+  readonly supervisor: EnvoySupervisor;
+  readonly store: ReleaseStore;
+  readonly state: NodeState;
+  readonly probe: Probe;
+  readonly log: Log;
+  readonly failpoint: (name: string) => void;
+  readonly report: (report: StepReport) => void;
+  /** Another process is the live Envoy now. */
+  readonly onLive: (live: LiveEpoch) => void;
+  /** Aborted when the agent ends: waiting stops, Envoy stays. */
+  readonly signal: AbortSignal;
+}
+
+/** `again`: Envoy died meanwhile, which says nothing against the release. `failed`: it does not serve, and something else should. */
+export type Applied = 'proven' | 'failed' | 'again';
+
+/** A proof takes 20 to 60 ms on a quiet machine; a right answer that needs longer than this is no proof of anything. */
+const PROOF_TIMEOUT_MS = 10_000;
+const DEFAULT_PROOF_ANSWERS = 30;
+/** A release under which Envoy died this often before it was proven is not tried again. */
+const DEATHS_ALLOWED = 3;
+/** Older configurations that are started when a newer one does not come up. */
+const FALLBACKS = 3;
+
+/** Everything that is done to the Envoy itself, one thing at a time: adopt, start, restart, prove, recover. */
+export class EnvoyLane {
+  readonly #options: EnvoyLaneOptions;
+  #running: KeyedRelease | null = null;
+  #crashes: Crash[] = [];
+  readonly #deaths = new Map<string, number>();
+  #error = '';
+
+  constructor(options: EnvoyLaneOptions) {
+    this.#options = options;
+  }
+
+  /** What the live Envoy was started with; null when there is none, or when it runs what this node's disk does not hold. */
+  get running(): KeyedRelease | null {
+    return this.#running;
+  }
+
+  /** The last failure that still stands. */
+  get error(): string {
+    return this.#error;
+  }
+
+  set error(error: string) {
+    this.#error = error;
+  }
+
+  /** At the agent's start: goes on with the Envoy that runs, or starts one from disk. Without either there is nothing to run yet. */
+  async begin(): Promise<void> {
+    const { supervisor, store, report } = this.#options;
+    const fallbacks = this.#good().slice(0, FALLBACKS);
+    for (const fallback of fallbacks) this.#write(fallback);
+    const adoption = await supervisor.adopt(fallbacks.map(toEpochConfig));
+    if (adoption.kind === 'none') {
+      if (fallbacks.length > 0) await this.recover();
+      return;
+    }
+    const release = store.read(adoption.live.config.key);
+    this.#entered(adoption.live, release === null ? null : { key: adoption.live.config.key, release });
+    if (this.#running === null) return;
+    const detail = adoption.kind === 'adopted' ? '' : adoption.message;
+    report({
+      name: nameOf(this.#running),
+      step: adoption.kind === 'healed' ? 'recovered' : 'adopted',
+      epochTo: adoption.live.epoch,
+      detail,
+    });
+  }
+
+  /** Whether an Envoy should be live: there was one, or the disk has a configuration that served before. */
+  get shouldRun(): boolean {
+    return this.#options.supervisor.last !== null || this.#options.store.list().some(({ standing }) => standing === 'good');
+  }
+
+  /** Envoy has died, or was never there: starts the best configuration from disk, slower each time. False when none came up. */
+  async recover(): Promise<boolean> {
+    const { supervisor, report, log } = this.#options;
+    const dead = supervisor.last;
+    const now = performance.now();
+    if (dead !== null) this.#crashes.push({ key: dead.config.key, at: now });
+    this.#crashes = this.#crashes.slice(-50);
+    const good = this.#good();
+    const known = good.length > 0 || this.#running === null ? good : [this.#running];
+    const plan = planRecovery(this.#crashes, known.map(toEpochConfig), now);
+    if (dead !== null)
+      log.error({ pid: dead.process.pid, epoch: dead.epoch, config: dead.config.key, delayMs: plan.delayMs }, 'Envoy has died');
+    await pause(plan.delayMs, undefined, { signal: this.#options.signal });
+    const startedAt = performance.now();
+    for (const { key } of plan.candidates) {
+      const release = known.find((candidate) => candidate.key === key);
+      if (release === undefined) continue;
+      this.#write(release);
+      try {
+        const live = await supervisor.start([toEpochConfig(release)]);
+        this.#entered(live, release);
+        const durationMs = performance.now() - startedAt;
+        report({ name: nameOf(release), step: 'recovered', durationMs, epochFrom: dead?.epoch ?? -1, epochTo: live.epoch });
+        return true;
+      } catch (error) {
+        this.#error = `Envoy does not start: ${(error as Error).message}`;
+        log.error({ err: error, config: key }, 'Envoy could not be started');
+        this.#crashes.push({ key, at: performance.now() });
+      }
+    }
+    return false;
+  }
+
+  /** Whether the live Envoy serves the same render already, so that nothing but files and a proof is needed. */
+  isRunning({ release: { manifest } }: KeyedRelease): boolean {
+    const running = this.#running;
+    if (running === null || this.#options.supervisor.live === null || manifest.force) return false;
+    return running.release.manifest.renderSha256 === manifest.renderSha256 && manifest.renderSha256 !== '';
+  }
+
+  /** The running render with newer facts: endpoints are written, and the marker that runs proves that it still answers. */
+  async refresh(next: KeyedRelease): Promise<Applied> {
+    const { report, folder } = this.#options;
+    const startedAt = performance.now();
+    // The configuration that runs is left as it is; the new one is written too, for a start from disk.
+    writeReleaseFiles(folder, next);
+    report({ name: nameOf(next), step: 'endpoints_written', durationMs: performance.now() - startedAt });
+    this.#applied(next);
+    return this.#prove(next);
+  }
+
+  /** A gated release on the Envoy: hot restart (or the first start), then proof. */
+  async apply(next: KeyedRelease): Promise<Applied> {
+    const { supervisor, report } = this.#options;
+    const epochFrom = supervisor.live?.epoch ?? -1;
+    writeReleaseFiles(this.#options.folder, next);
+    report({ name: nameOf(next), step: 'restarting', epochFrom });
+    const outcome = await this.#start(next);
+    if (outcome.kind === 'live') {
+      this.#entered(outcome.live, next);
+      if (outcome.cut)
+        report({ name: nameOf(next), step: 'cut', detail: 'the parent was still draining: its requests were ended, as was asked for' });
+      report({ name: nameOf(next), step: 'restarted', durationMs: outcome.durationMs, epochFrom, epochTo: outcome.live.epoch });
+      return this.#prove(next);
+    }
+    if (outcome.code === 'parent_died') return this.#again(next);
+    this.#fail(next, outcome.code, outcome.message);
+    if (outcome.healed !== null) {
+      const healed = this.#good().find(({ key }) => key === outcome.healed?.config.key) ?? this.#running;
+      this.#entered(outcome.healed, healed);
+      if (healed !== null)
+        report({
+          name: nameOf(healed),
+          step: 'recovered',
+          epochFrom,
+          epochTo: outcome.healed.epoch,
+          detail: 'the failed child had taken the admin',
+        });
+    }
+    return 'failed';
+  }
+
+  /** Asks the data plane for the running marker; `next` is the release that this proves. */
+  async #prove(next: KeyedRelease): Promise<Applied> {
+    const { supervisor, store, state, probe, report, failpoint } = this.#options;
+    failpoint('agent.beforeProof');
+    const marker = this.#running?.release.manifest.marker ?? next.release.manifest.marker;
+    const answers = next.release.manifest.proofAnswers || DEFAULT_PROOF_ANSWERS;
+    const proof = await prove({ ...probe, marker, answers, timeoutMs: PROOF_TIMEOUT_MS, abandoned: () => supervisor.live === null });
+    if (!proof.proven && supervisor.live === null) return this.#again(next);
+    if (!proof.proven) {
+      this.#fail(next, 'proof_missing', `seen instead of the marker after ${proof.requests} requests: ${proof.seen}`);
+      return 'failed';
+    }
+    store.mark(next.key, 'good');
+    state.change({ proven: nameOf(next) });
+    this.#error = '';
+    report({
+      name: nameOf(next),
+      step: 'proven',
+      durationMs: proof.durationMs,
+      epochTo: supervisor.live?.epoch ?? -1,
+      detail: `${proof.requests} requests`,
+    });
+    return 'proven';
+  }
+
+  /** What to go back to when the running release has failed its proof: the best one that serves something else. */
+  bestOther(): KeyedRelease | null {
+    const render = this.#running?.release.manifest.renderSha256;
+    return this.#good().find(({ release }) => release.manifest.renderSha256 !== render) ?? null;
+  }
+
+  /** Removes files that no release on the Envoy, and none of `waiting`, names. */
+  dropOldFiles(waiting: readonly KeyedRelease[]): void {
+    const { supervisor, folder, store } = this.#options;
+    if (supervisor.parent !== null || this.#running === null) return;
+    const newest = store.newest('good');
+    dropOtherFiles(folder, [this.#running, ...waiting, ...(newest === null ? [] : [newest])]);
+  }
+
+  async #start(next: KeyedRelease): Promise<RestartOutcome> {
+    const { supervisor } = this.#options;
+    const config = toEpochConfig(next);
+    if (supervisor.live !== null) {
+      const fallbacks = this.#good().slice(0, FALLBACKS);
+      for (const fallback of fallbacks) this.#write(fallback, next);
+      return supervisor.restart(config, { fallbacks: fallbacks.map(toEpochConfig), force: next.release.manifest.force });
+    }
+    const startedAt = performance.now();
+    try {
+      const live = await supervisor.start([config]);
+      return { kind: 'live', live, cut: false, durationMs: performance.now() - startedAt };
+    } catch (error) {
+      return { kind: 'refused', code: 'child_died', message: (error as Error).message, healed: null, adminLost: false };
+    }
+  }
+
+  /** Envoy died under a release that was not proven yet. Somebody may have killed it; when it happens again and again it is the release. */
+  #again(next: KeyedRelease): Applied {
+    this.#deaths.set(next.key, (this.#deaths.get(next.key) ?? 0) + 1);
+    if ((this.#deaths.get(next.key) ?? 0) < DEATHS_ALLOWED) return 'again';
+    this.#fail(next, 'envoy_died', `Envoy died ${DEATHS_ALLOWED} times before this release was proven`);
+    return 'failed';
+  }
+
+  #fail(next: KeyedRelease, code: string, detail: string): void {
+    this.#options.store.mark(next.key, 'refused');
+    this.#error = `release ${next.release.manifest.releaseId}: ${code}: ${detail}`;
+    this.#options.report({ name: nameOf(next), step: 'failed', code, detail });
+  }
+
+  #entered(live: LiveEpoch, running: KeyedRelease | null): void {
+    this.#running = running;
+    if (running !== null) this.#applied(running);
+    this.#options.onLive(live);
+  }
+
+  #applied(release: KeyedRelease): void {
+    const { state } = this.#options;
+    if (state.applied?.key !== release.key) state.change({ applied: nameOf(release) });
+  }
+
+  /** Good releases, the applied one first: what runs well is what to start again. */
+  #good(): readonly KeyedRelease[] {
+    const applied = this.#options.state.applied?.key;
+    const good = this.#options.store.good();
+    return [...good.filter(({ key }) => key === applied), ...good.filter(({ key }) => key !== applied)];
+  }
+
+  #write(release: KeyedRelease, newest: KeyedRelease | null = this.#options.store.newest('good')): void {
+    writeReleaseFiles(this.#options.folder, release, newest?.release ?? null);
+  }
+}

@@ -1,0 +1,57 @@
+import { existsSync, readdirSync, readFileSync, rmSync } from 'node:fs';
+import { join } from 'node:path';
+import { writeFileAtomically } from '#platform/envoy/durable-file.js';
+import { configFile } from '#platform/envoy/epoch-start.js';
+import { endpointFile } from '#platform/envoy/model/reserved.js';
+import type { NodeFolder } from '#platform/envoy/node-folder.js';
+import type { EpochConfig } from '#platform/envoy/recovery-plan.js';
+import type { Release } from '#platform/envoy/release-store.js';
+
+/** A release with its key: the name of its configuration file and its place in the order. */
+export interface KeyedRelease {
+  readonly key: string;
+  readonly release: Release;
+}
+
+/** What a release is called where only its name matters. */
+export interface ReleaseName {
+  readonly key: string;
+  readonly releaseId: string;
+  readonly version: number;
+  readonly renderSha256: string;
+}
+
+export function nameOf({ key, release: { manifest } }: KeyedRelease): ReleaseName {
+  return { key, releaseId: manifest.releaseId, version: manifest.version, renderSha256: manifest.renderSha256 };
+}
+
+/** The files of a release as its configuration names them, relative to the node's folder. */
+export function namedFiles({ endpoints }: Release): ReadonlyMap<string, Buffer> {
+  return new Map([...endpoints].map(([cluster, json]) => [endpointFile(cluster), json]));
+}
+
+export function toEpochConfig({ key, release }: KeyedRelease): EpochConfig {
+  return { key, drainTimeS: release.manifest.drainTimeS, parentShutdownTimeS: release.manifest.parentShutdownTimeS };
+}
+
+/**
+ * Puts a release where Envoy reads it. Endpoints are facts of now, not of a version: where a newer release (`facts`) knows a cluster
+ * too, its endpoints are taken. A file that is right already is not written: Envoy would load it again, and the disk may be full.
+ */
+export function writeReleaseFiles(folder: NodeFolder, { key, release }: KeyedRelease, facts: Release | null = null): void {
+  const files = [...release.endpoints].map(([cluster, own]) => [endpointFile(cluster), facts?.endpoints.get(cluster) ?? own] as const);
+  for (const [name, bytes] of [...files, [configFile(key), release.bootstrap] as const]) {
+    const path = join(folder.path, name);
+    if (!existsSync(path) || !readFileSync(path).equals(bytes)) writeFileAtomically(path, bytes, { durable: false });
+  }
+}
+
+/** Removes configurations and endpoint files that none of these releases names. Never called while another epoch still reads them. */
+export function dropOtherFiles(folder: NodeFolder, kept: readonly KeyedRelease[]): void {
+  const names = new Set(kept.flatMap(({ key, release }) => [configFile(key), ...namedFiles(release).keys()]));
+  for (const part of ['configs', 'endpoints']) {
+    for (const name of readdirSync(join(folder.path, part))) {
+      if (!names.has(`${part}/${name}`)) rmSync(join(folder.path, part, name), { force: true });
+    }
+  }
+}
