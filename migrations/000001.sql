@@ -363,6 +363,8 @@ BEGIN
       AND relkind = 'r' AND relowner = current_user::regrole) <> 4 THEN
     RAISE EXCEPTION 'the staging tables are not those of chancery.stage()' USING ERRCODE = 'insufficient_privilege';
   END IF;
+  -- Without statistics the joins below are planned for a handful of rows, and 100,000 take minutes instead of seconds.
+  ANALYZE pg_temp.staged_event, pg_temp.staged_read, pg_temp.staged_claim, pg_temp.staged_reference;
   SELECT sha256(string_agg(e.digest, ''::bytea ORDER BY e.position)), count(*) INTO root, events FROM pg_temp.staged_event e;
 
   SELECT s.version, s.hash INTO v, h FROM stream s WHERE s.stream = p_stream FOR UPDATE;
