@@ -104,7 +104,7 @@ function listener(port: number, marker: string) {
             name: 'envoy.filters.network.http_connection_manager',
             typed_config: {
               '@type': 'type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager',
-              stat_prefix: 'ingress',
+              stat_prefix: 'ingress_http',
               common_http_protocol_options: { idle_timeout: '0.5s' },
               route_config: {
                 name: 'routes',
