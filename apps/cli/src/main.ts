@@ -1,7 +1,12 @@
 import { fileURLToPath } from 'node:url';
 import { Command, InvalidArgumentError } from 'commander';
 
+import { DomainError } from '#platform/kernel/errors.js';
+
+import { addDatabaseCommands } from './database-commands.js';
 import { addDevCommand } from './dev/dev-command.js';
+import { addTokenCommand } from './token-command.js';
+import { UsageError } from './usage-error.js';
 
 const root = fileURLToPath(new URL('../../../../', import.meta.url)); // from dist/apps/cli/src/
 
@@ -14,6 +19,8 @@ const program = new Command('chancery')
   .exitOverride()
   .showHelpAfterError('(--help shows what there is)');
 
+addTokenCommand(program);
+addDatabaseCommands(program);
 addDevCommand(program, { defaultData: `${root}.chancery`, port });
 
 try {
@@ -28,9 +35,13 @@ function port(text: string): number {
   return number;
 }
 
-/** commander ends with `CommanderError` for help and version (status 0) and for wrong usage (its 1 is our 2); it has printed the reason by then. */
+/** commander's own errors carry an exitCode (0 for help and version; its 1 for wrong usage is our 2) and have been printed by then. */
 function exitStatus(error: unknown): number {
   if (error instanceof Error && 'exitCode' in error) return error.exitCode === 0 ? 0 : 2;
   process.stderr.write(`${error instanceof Error ? error.message : String(error)}\n`);
-  return 1;
+  if (error instanceof UsageError) return 2;
+  if (!(error instanceof DomainError)) return 1;
+  if (error.kind === 'malformed' || error.kind === 'invalid') return 2;
+  if (error.kind === 'stale') return 5;
+  return error.kind === 'unauthenticated' || error.kind === 'forbidden' ? 6 : 1;
 }

@@ -1,0 +1,60 @@
+import { userInfo } from 'node:os';
+import type { Command } from 'commander';
+
+import { databaseUrl, withDatabase } from './with-database.js';
+
+/** `migrate`, `recover` and `projector rebuild`: what is done to the database itself, by whoever runs it. */
+export function addDatabaseCommands(program: Command): void {
+  program
+    .command('migrate')
+    .description('bring the database to the schema of this release (run as the role that owns the tables)')
+    .addHelpText('after', '\nExamples:\n  CHANCERY_OWNER_DATABASE_URL=postgresql://chancery_owner@db/chancery chancery migrate')
+    .action(migrateDatabase);
+  program
+    .command('recover')
+    .description(
+      'after the database was restored to the past: declare it right, so that targets which moved beyond it are written to again',
+    )
+    .requiredOption('--reason <text>', 'why; it is recorded')
+    .option('--at-least <lineage>', 'a lineage that a target was seen in, when it is ahead of this database', Number)
+    .addHelpText('after', '\nExamples:\n  chancery recover --reason "restored from the backup of 03:00"')
+    .action(recover);
+  const projector = program.command('projector').description('the projected tables');
+  projector
+    .command('rebuild')
+    .description('forget the route table of a gateway; the projector folds it again from the first event, and the API says how far it is')
+    .option('--gateway <name>', 'which one; all of them without it')
+    .addHelpText('after', '\nExamples:\n  chancery projector rebuild --gateway default')
+    .action(rebuild);
+}
+
+async function migrateDatabase(): Promise<void> {
+  const { migrate } = await import('#platform/database/migrator.js');
+  const { applied } = await migrate(databaseUrl());
+  process.stdout.write(applied.length === 0 ? 'nothing to do\n' : `applied ${applied.join(', ')}\n`);
+}
+
+async function recover(flags: { reason: string; atLeast?: number }): Promise<void> {
+  const { recoverLineage } = await import('#features/rollout/lineage.table.js');
+  const { lineage } = await withDatabase((database) =>
+    recoverLineage(database.db, {
+      reason: flags.reason,
+      actor: `cli/${userInfo().username}`,
+      ...(flags.atLeast === undefined ? {} : { atLeast: flags.atLeast }),
+    }),
+  );
+  process.stdout.write(`this database is right from now on: lineage ${lineage}\n`);
+}
+
+async function rebuild(flags: { gateway?: string }): Promise<void> {
+  const { readRouteProjections, resetRoutes } = await import('#features/mapping/mapping.projection.js');
+  await withDatabase(async (database) => {
+    const gateways = (await readRouteProjections(database.db, flags.gateway)).map(({ gateway }) => gateway);
+    if (gateways.length === 0)
+      throw new Error(
+        flags.gateway === undefined ? 'there is no route table yet' : `there is no route table of a gateway ${flags.gateway}`,
+      );
+    for (const gateway of gateways) await database.db.transaction().execute((tx) => resetRoutes(tx, gateway));
+    process.stdout.write(`reset: ${gateways.join(', ')}. The projector folds them again.\n`);
+  });
+}
