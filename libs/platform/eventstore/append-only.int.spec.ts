@@ -9,7 +9,10 @@ const stream = 'gateway/sealed';
 beforeAll(async () => {
   log = await openLog();
   for (let n = 1; n <= 9; n++) {
-    await log.store.handle({ stream, subjects: ['thing/x'], context: aContext({ reason: `line one\nline ${n}`, requestId: `r${n}` }) }, () => [anEvent('thing/x', { n })]);
+    await log.store.handle(
+      { stream, subjects: ['thing/x'], context: aContext({ reason: `line one\nline ${n}`, requestId: `r${n}` }) },
+      () => [anEvent('thing/x', { n })],
+    );
   }
 });
 afterAll(() => log.close());
@@ -43,7 +46,9 @@ test('the application may not switch triggers off for its session, nor become th
 });
 
 test('the application cannot lend its own tables to the bulk append', async () => {
-  const disguise = ['event', 'read', 'claim', 'reference'].map((name) => `CREATE TEMPORARY VIEW staged_${name} AS SELECT 1 AS position, 'x' AS digest`);
+  const disguise = ['event', 'read', 'claim', 'reference'].map(
+    (name) => `CREATE TEMPORARY VIEW staged_${name} AS SELECT 1 AS position, 'x' AS digest`,
+  );
   const append = "SELECT append_staged('gateway/sealed', gen_random_uuid(), 'A', 'a', null, null, null, null, null)";
   await expect(as(log.test.url, ['BEGIN', ...disguise, append])).rejects.toMatchObject({ code: '42501' });
 });
@@ -70,7 +75,12 @@ describe('the owner is refused too', () => {
 describe('what an owner with the triggers off does, verification finds', () => {
   const tampering: [string, string, number, string][] = [
     ["an event's state", `UPDATE event SET state = '{"n": 666}' WHERE stream = '${stream}' AND version = 4`, 4, 'events'],
-    ["an event's state and its digest", `UPDATE event SET state = '{"n": 666}', digest = event_digest(type, schema_version, subject, subject_version, '{"n": 666}') WHERE version = 4`, 4, 'events'],
+    [
+      "an event's state and its digest",
+      `UPDATE event SET state = '{"n": 666}', digest = event_digest(type, schema_version, subject, subject_version, '{"n": 666}') WHERE version = 4`,
+      4,
+      'events',
+    ],
     ['an actor', `UPDATE version SET actor = 'somebody' WHERE version = 5`, 5, 'record'],
     ['a reason', `UPDATE version SET reason = null WHERE version = 5`, 5, 'record'],
     ['a time', `UPDATE version SET recorded_at = recorded_at - interval '1 microsecond' WHERE version = 5`, 5, 'record'],
@@ -78,7 +88,12 @@ describe('what an owner with the triggers off does, verification finds', () => {
     ['a removed version and its events', 'DELETE FROM version WHERE version = 6; DELETE FROM event WHERE version = 6', 7, 'gap'],
     ['a removed event', 'DELETE FROM event WHERE version = 3', 3, 'events'],
     ['the last version removed', 'DELETE FROM version WHERE version = 9; DELETE FROM event WHERE version = 9', 9, 'head'],
-    ['two versions exchanged', 'UPDATE version SET version = -2 WHERE version = 2; UPDATE version SET version = 2 WHERE version = 3; UPDATE version SET version = 3 WHERE version = -2', 2, 'chain'],
+    [
+      'two versions exchanged',
+      'UPDATE version SET version = -2 WHERE version = 2; UPDATE version SET version = 2 WHERE version = 3; UPDATE version SET version = 3 WHERE version = -2',
+      2,
+      'chain',
+    ],
   ];
   test.each(tampering)('%s', async (_, statement, version, fault) => {
     const owner = new pg.Client({ connectionString: log.test.ownerUrl, options: '-c search_path=chancery' });
@@ -86,7 +101,7 @@ describe('what an owner with the triggers off does, verification finds', () => {
     try {
       await owner.query('BEGIN; ALTER TABLE version DISABLE TRIGGER USER; ALTER TABLE event DISABLE TRIGGER USER');
       await owner.query(statement);
-      const { rows } = await owner.query("SELECT version::int, fault FROM verify($1, 0, genesis_hash($1))", [stream]);
+      const { rows } = await owner.query('SELECT version::int, fault FROM verify($1, 0, genesis_hash($1))', [stream]);
       expect(rows).toEqual([{ version, fault: expect.stringContaining(fault) }]);
     } finally {
       await owner.query('ROLLBACK');
@@ -98,9 +113,14 @@ describe('what an owner with the triggers off does, verification finds', () => {
     const { db } = log.database;
     const whole = await verifyStream(db, stream);
     expect(whole).toMatchObject({ ok: true, version: 9 });
-    expect(await verifyStream(db, stream, { from: { version: 9, hash: 'ab'.repeat(32) } })).toMatchObject({ ok: false, version: 9, fault: expect.stringContaining('anchor') });
+    expect(await verifyStream(db, stream, { from: { version: 9, hash: 'ab'.repeat(32) } })).toMatchObject({
+      ok: false,
+      version: 9,
+      fault: expect.stringContaining('anchor'),
+    });
     expect(await verifyStream(db, stream, { from: { version: 5, hash: 'ab'.repeat(32) } })).toMatchObject({ ok: false });
     expect(await verifyStream(db, stream, { from: { version: 12, hash: 'ab'.repeat(32) } })).toMatchObject({ ok: false });
-    if (whole.ok) expect(await verifyStream(db, stream, { from: { version: 9, hash: whole.hash } })).toMatchObject({ ok: true, version: 9 });
+    if (whole.ok)
+      expect(await verifyStream(db, stream, { from: { version: 9, hash: whole.hash } })).toMatchObject({ ok: true, version: 9 });
   });
 });

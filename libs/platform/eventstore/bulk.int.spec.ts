@@ -20,10 +20,15 @@ test('100,000 events are one version, and those of the next command too', async 
   );
   expect(first.version).toBe(1);
   expect(first.events).toHaveLength(100_000);
-  expect(await readSubject(log.database.db, stream, 'thing/099999')).toMatchObject({ version: 1, state: { i: 99_999, text: 'tab\t back\\slash "quoted" \n é 中' } });
+  expect(await readSubject(log.database.db, stream, 'thing/099999')).toMatchObject({
+    version: 1,
+    state: { i: 99_999, text: 'tab\t back\\slash "quoted" \n é 中' },
+  });
 
   const some = subjects.slice(0, 500);
-  const second = await store.handle({ stream, subjects: some, context: aContext() }, () => some.map((subject, i) => anEvent(subject, i % 2 ? null : { changed: i }, { claims: i % 2 ? [] : [`moved/${i}`] })));
+  const second = await store.handle({ stream, subjects: some, context: aContext() }, () =>
+    some.map((subject, i) => anEvent(subject, i % 2 ? null : { changed: i }, { claims: i % 2 ? [] : [`moved/${i}`] })),
+  );
   expect(second.version).toBe(2);
   expect(await stateAt(log.database.db, stream, 1)).toHaveLength(100_000);
   expect(await stateAt(log.database.db, stream, 2)).toHaveLength(99_750);
@@ -37,12 +42,18 @@ test('a bulk command is refused whole, by the same rules as a small one', async 
   const stream = 'gateway/bulk-rules';
   const { store } = log;
   const subjects = names(300);
-  await store.handle({ stream, subjects: ['thing/owner'], context: aContext() }, () => [anEvent('thing/owner', { n: 1 }, { claims: ['/taken'] })]);
+  await store.handle({ stream, subjects: ['thing/owner'], context: aContext() }, () => [
+    anEvent('thing/owner', { n: 1 }, { claims: ['/taken'] }),
+  ]);
   const bulk = (more: { claims?: string[]; references?: string[] }, idempotency: { idempotencyKey?: string; fingerprint?: string } = {}) =>
-    store.handle({ stream, subjects, context: aContext(idempotency) }, () => subjects.map((subject, i) => anEvent(subject, { i }, i === 299 ? more : {})));
+    store.handle({ stream, subjects, context: aContext(idempotency) }, () =>
+      subjects.map((subject, i) => anEvent(subject, { i }, i === 299 ? more : {})),
+    );
   await expect(bulk({ claims: ['/taken'] })).rejects.toMatchObject({ code: 'claim_taken', extra: { owner: 'thing/owner' } });
   await expect(bulk({ references: ['thing/absent'] })).rejects.toMatchObject({ code: 'reference_missing' });
-  const stale = store.handle({ stream, subjects, context: aContext(), precondition: { streamVersion: 9 } }, () => subjects.map((subject) => anEvent(subject, {})));
+  const stale = store.handle({ stream, subjects, context: aContext(), precondition: { streamVersion: 9 } }, () =>
+    subjects.map((subject) => anEvent(subject, {})),
+  );
   await expect(stale).rejects.toMatchObject({ code: 'version_mismatch' });
   const key = { idempotencyKey: 'import-1', fingerprint: 'f' };
   expect(await bulk({ references: ['thing/owner'] }, key)).toMatchObject({ version: 2, replayed: false });
@@ -54,15 +65,25 @@ test('a bulk command is refused whole, by the same rules as a small one', async 
 
 test('an event that cannot be stored refuses its bulk command and leaves the connection usable', async () => {
   const subjects = names(300);
-  const poisoned = log.store.handle({ stream: 'gateway/bulk-poison', subjects, context: aContext() }, () => subjects.map((subject, i) => anEvent(subject, { text: i === 200 ? '\0' : 'fine' })));
+  const poisoned = log.store.handle({ stream: 'gateway/bulk-poison', subjects, context: aContext() }, () =>
+    subjects.map((subject, i) => anEvent(subject, { text: i === 200 ? '\0' : 'fine' })),
+  );
   await expect(poisoned).rejects.toMatchObject({ kind: 'invalid', code: 'unstorable' });
-  await log.store.handle({ stream: 'gateway/bulk-poison', subjects, context: aContext() }, () => subjects.map((subject) => anEvent(subject, {})));
+  const unstaged = log.store.handle({ stream: 'gateway/bulk-poison', subjects, context: aContext() }, () =>
+    subjects.map((subject, i) => anEvent(subject, {}, i === 200 ? { schemaVersion: 40_000 } : {})),
+  );
+  await expect(unstaged).rejects.toMatchObject({ kind: 'invalid', code: 'unstorable' });
+  await log.store.handle({ stream: 'gateway/bulk-poison', subjects, context: aContext() }, () =>
+    subjects.map((subject) => anEvent(subject, {})),
+  );
 });
 
 test('small commands go on while a bulk command is being staged', async () => {
   const stream = 'gateway/bulk-beside';
   const subjects = names(20_000);
-  const importing = log.anotherStore({ deadlineMs: 60_000 }).handle({ stream, subjects, context: aContext() }, () => subjects.map((subject) => anEvent(subject, { n: 1 })));
+  const importing = log
+    .anotherStore({ deadlineMs: 60_000 })
+    .handle({ stream, subjects, context: aContext() }, () => subjects.map((subject) => anEvent(subject, { n: 1 })));
   let small = 0;
   let importDone = false;
   void importing.finally(() => {

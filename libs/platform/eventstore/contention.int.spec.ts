@@ -60,10 +60,13 @@ test('64 callers in 8 processes on 40 hot subjects: every acknowledged command o
         const ends = next() < 0.15;
         const precondition = next() < 0.2 ? { subjects: { [subject]: Math.ceil(next() * 20) } } : undefined;
         try {
-          const outcome = await store.handle({ stream, subjects: [subject], context: aContext(), ...(precondition ? { precondition } : {}) }, (view) => {
-            if (!ends) return [anEvent(subject, { token }, { claims })];
-            return view.subject(subject).state === null ? [] : [anEvent(subject, null)];
-          });
+          const outcome = await store.handle(
+            { stream, subjects: [subject], context: aContext(), ...(precondition ? { precondition } : {}) },
+            (view) => {
+              if (!ends) return [anEvent(subject, { token }, { claims })];
+              return view.subject(subject).state === null ? [] : [anEvent(subject, null)];
+            },
+          );
           if (!outcome.unchanged) acknowledged.push({ version: outcome.version, subject, token: ends ? '' : token });
         } catch (error) {
           if (!(error instanceof DomainError)) throw error;
@@ -73,7 +76,10 @@ test('64 callers in 8 processes on 40 hot subjects: every acknowledged command o
     }),
   );
 
-  const events = await log.asAdmin<EventRow>('SELECT version, subject, subject_version, state FROM chancery.event WHERE stream = $1 ORDER BY version, position', [stream]);
+  const events = await log.asAdmin<EventRow>(
+    'SELECT version, subject, subject_version, state FROM chancery.event WHERE stream = $1 ORDER BY version, position',
+    [stream],
+  );
   const versions = acknowledged.map(({ version }) => version).sort((a, b) => a - b);
   expect(versions).toEqual(Array.from({ length: versions.length }, (_, i) => i + 1)); // gapless, none twice, none unacknowledged
   expect(versions.length).toBeGreaterThan(500);
@@ -90,12 +96,17 @@ test('64 callers in 8 processes on 40 hot subjects: every acknowledged command o
     perSubject.set(event.subject, Number(event.subject_version));
   }
   for (const version of [0, 1, 2, 57, versions.length >> 1, versions.length - 1, versions.length]) {
-    const stored = new Map((await stateAt(log.database.db, stream, version)).map((record) => [record.subject, { version: record.version, state: record.state }]));
+    const stored = new Map(
+      (await stateAt(log.database.db, stream, version)).map((record) => [record.subject, { version: record.version, state: record.state }]),
+    );
     expect(Object.fromEntries(stored)).toEqual(Object.fromEntries(fold(events, version)));
   }
 
   // Claims are those of the living subjects: one owner each, and none left by a subject that ended.
-  const orphans = await log.asAdmin('SELECT c.claim FROM chancery.claim c LEFT JOIN chancery.subject s USING (stream, subject) WHERE c.stream = $1 AND s.state IS NULL', [stream]);
+  const orphans = await log.asAdmin(
+    'SELECT c.claim FROM chancery.claim c LEFT JOIN chancery.subject s USING (stream, subject) WHERE c.stream = $1 AND s.state IS NULL',
+    [stream],
+  );
   expect(orphans).toEqual([]);
 }, 60_000);
 
@@ -119,7 +130,11 @@ test('64 callers that each add one to the same number lose no addition', async (
 test('commands of several streams run beside each other, each stream gapless', async () => {
   const streams = Array.from({ length: 12 }, (_, i) => `gateway/many${i}`);
   await Promise.all(
-    streams.flatMap((stream) => Array.from({ length: 10 }, (_, i) => log.store.handle({ stream, subjects: [`thing/${i}`], context: aContext() }, () => [anEvent(`thing/${i}`, { i })]))),
+    streams.flatMap((stream) =>
+      Array.from({ length: 10 }, (_, i) =>
+        log.store.handle({ stream, subjects: [`thing/${i}`], context: aContext() }, () => [anEvent(`thing/${i}`, { i })]),
+      ),
+    ),
   );
   for (const stream of streams) expect(await verifyStream(log.database.db, stream)).toMatchObject({ ok: true, version: 10 });
 });

@@ -18,14 +18,6 @@ interface Wire {
 export function copyIn(client: pg.PoolClient, statement: string, rows: Iterable<readonly unknown[]>): Promise<void> {
   return new Promise((resolve, reject) => {
     let failed: unknown;
-    let ended = false;
-    const finish = (error?: unknown) => {
-      failed ??= error;
-      if (ended) return;
-      ended = true;
-      if (failed) reject(failed);
-      else resolve();
-    };
     client.query({
       submit: (wire: Wire) => wire.query(statement),
       handleCopyInResponse(wire: Wire) {
@@ -34,13 +26,13 @@ export function copyIn(client: pg.PoolClient, statement: string, rows: Iterable<
           wire.sendCopyFail(String(error));
         });
       },
-      // The server answers an error and then that it is ready again; pg takes the next query only then.
+      // pg forgets a query at its first error, and takes the next one only when the server is ready again: this is the last that we hear.
       handleError(error: unknown) {
         failed ??= error;
-        if ((error as { code?: unknown }).code === undefined) finish(error); // the connection is gone: nothing more will come
+        reject(failed);
       },
       handleCommandComplete: () => undefined,
-      handleReadyForQuery: () => finish(),
+      handleReadyForQuery: () => resolve(),
       handleRowDescription: () => undefined,
       handleDataRow: () => undefined,
       handleEmptyQuery: () => undefined,
