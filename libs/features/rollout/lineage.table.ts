@@ -9,7 +9,11 @@ export interface Lineage {
 }
 
 export async function readLineage(db: Db): Promise<Lineage> {
-  const [row] = await sqlQuery<{ lineage: number; lineage_id: string }>(db, 'select lineage, lineage_id from chancery.lineage order by lineage desc limit 1', []);
+  const [row] = await sqlQuery<{ lineage: number; lineage_id: string }>(
+    db,
+    'select lineage, lineage_id from chancery.lineage order by lineage desc limit 1',
+    [],
+  );
   if (row === undefined) throw new Error('the database has no lineage: its migrations are incomplete');
   return { lineage: row.lineage, lineageId: row.lineage_id };
 }
@@ -19,7 +23,10 @@ export async function readLineage(db: Db): Promise<Lineage> {
  * newer, for every agent, than anything sent before; targets that stood still are written to again.
  * @param atLeast a lineage that a target was seen in, when it is ahead of this database's own
  */
-export async function recoverLineage(db: Db, options: { readonly reason: string; readonly actor: string; readonly atLeast?: number }): Promise<Lineage> {
+export async function recoverLineage(
+  db: Db,
+  options: { readonly reason: string; readonly actor: string; readonly atLeast?: number },
+): Promise<Lineage> {
   const [row] = await sqlQuery<{ lineage: number; lineage_id: string }>(
     db,
     `with raised as (
@@ -36,5 +43,9 @@ export async function recoverLineage(db: Db, options: { readonly reason: string;
 
 /** The targets that nothing may be pushed to, with the reason. */
 export async function listReadOnlyTargets(db: Db): Promise<{ name: string; gateway: string; reason: string }[]> {
-  return sqlQuery(db, `select name, gateway, read_only as reason from chancery.target where read_only is not null and state <> 'retired' order by name`, []);
+  return sqlQuery(
+    db,
+    `select name, gateway, read_only as reason from chancery.target where read_only is not null and state <> 'retired' order by name`,
+    [],
+  );
 }

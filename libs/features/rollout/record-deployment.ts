@@ -35,7 +35,9 @@ export function deploymentEvent(deployment: DeploymentView): NewEvent {
 
 /** A UUID that any worker derives alike from what was pushed where. */
 export function recordCommandId(deployment: Pick<DeploymentView, 'gateway' | 'target' | 'release' | 'id'>): string {
-  const bytes = createHash('sha256').update(`deployment\n${deployment.gateway}\n${deployment.target}\n${deployment.release}\n${deployment.id}`).digest();
+  const bytes = createHash('sha256')
+    .update(`deployment\n${deployment.gateway}\n${deployment.target}\n${deployment.release}\n${deployment.id}`)
+    .digest();
   bytes[6] = ((bytes[6] ?? 0) & 0x0f) | 0x80; // version 8: made by a rule of our own (RFC 9562)
   bytes[8] = ((bytes[8] ?? 0) & 0x3f) | 0x80;
   const hex = bytes.toString('hex').slice(0, 32);

@@ -32,6 +32,8 @@ export interface AgentFacts {
   readonly state: string;
   /** The render that its Envoy runs. */
   readonly appliedRender: string;
+  /** It holds a release that waits for the window to end; a newer one takes its place. */
+  readonly pending: boolean;
 }
 
 export interface NewestRender {
@@ -72,13 +74,20 @@ export function nextStep(target: TargetFacts, agent: AgentFacts, newest: NewestR
   return { kind: 'push', trigger: triggerOf(target, newest, { sameRender, failedBefore, demand }), force: demand.force };
 }
 
-/** A restart waits for the drain of the one before; endpoint files do not need one, and a forced redeployment cuts it. */
+/**
+ * A restart waits for the drain of the one before; endpoint files do not need one, a forced redeployment cuts it, and what waits
+ * at the agent for the drain may be replaced meanwhile.
+ */
 function canTake(agent: AgentFacts, sameRender: boolean, force: boolean): boolean {
   if (agent.state === 'idle') return true;
-  return agent.state === 'draining' && (sameRender || force);
+  return agent.state === 'draining' && (sameRender || force || agent.pending);
 }
 
-function triggerOf(target: TargetFacts, newest: NewestRender, facts: { sameRender: boolean; failedBefore: boolean; demand: Demand }): Trigger {
+function triggerOf(
+  target: TargetFacts,
+  newest: NewestRender,
+  facts: { sameRender: boolean; failedBefore: boolean; demand: Demand },
+): Trigger {
   if (facts.demand.redeployment) return 'redeployment';
   if (facts.failedBefore) return 'retry';
   if (facts.sameRender) return 'endpoints';
@@ -100,15 +109,11 @@ export interface FencePosition {
  * @param accepted the newest release that the agent accepted; null when it never had one
  * @param sent what this database last sent to it
  */
-export function readOnlyReason(
-  accepted: FencePosition | null,
-  appliedVersion: number,
-  sent: FencePosition,
-  head: number,
-): string | null {
+export function readOnlyReason(accepted: FencePosition | null, appliedVersion: number, sent: FencePosition, head: number): string | null {
   if (accepted === null || accepted.lineage < sent.lineage) return null;
   if (accepted.lineage > sent.lineage) return `the target is in lineage ${accepted.lineage}, this database in ${sent.lineage}`;
-  if (accepted.lineageId !== sent.lineageId) return `the target follows another database of the same lineage number (${accepted.lineageId})`;
+  if (accepted.lineageId !== sent.lineageId)
+    return `the target follows another database of the same lineage number (${accepted.lineageId})`;
   if (accepted.term > sent.term || (accepted.term === sent.term && accepted.sequence > sent.sequence)) {
     return `the target accepted release ${releaseId(accepted)}, this database only knows ${releaseId(sent)}`;
   }

@@ -17,11 +17,20 @@ export interface StatusRow extends SetAside {
 }
 
 export async function readStatusRows(db: Db, gateway: string): Promise<StatusRow[]> {
-  return sqlQuery(db, 'select mapping, state, digest, code, reason, dropped from chancery.mapping_status where gateway = $1 order by mapping, state', [gateway]);
+  return sqlQuery(
+    db,
+    'select mapping, state, digest, code, reason, dropped from chancery.mapping_status where gateway = $1 order by mapping, state',
+    [gateway],
+  );
 }
 
 /** Brings the table from `before` to `after`, writing only the differences. An unchanged status keeps its `since`. */
-export async function replaceStatusRows(db: Db, gateway: string, before: readonly StatusRow[], after: readonly StatusRow[]): Promise<boolean> {
+export async function replaceStatusRows(
+  db: Db,
+  gateway: string,
+  before: readonly StatusRow[],
+  after: readonly StatusRow[],
+): Promise<boolean> {
   const key = (row: StatusRow) => JSON.stringify([row.mapping, row.state, row.digest, row.code, row.reason, row.dropped]);
   const [old, wanted] = [new Set(before.map(key)), new Set(after.map(key))];
   const gone = before.filter((row) => !wanted.has(key(row)));

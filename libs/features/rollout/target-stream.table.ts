@@ -45,18 +45,28 @@ export async function openStream(
     [target.name, target.gateway, target.worker, JSON.stringify(target.facts)],
   );
   if (row === undefined) throw await whyNot(db, target.name);
-  return { term: row.term, sent: { lineage: row.lineage, lineageId: row.lineage_id, term: row.term - 1, sequence: row.sequence }, head: row.head };
+  return {
+    term: row.term,
+    sent: { lineage: row.lineage, lineageId: row.lineage_id, term: row.term - 1, sequence: row.sequence },
+    head: row.head,
+  };
 }
 
 async function whyNot(db: Db, name: string): Promise<DomainError> {
-  const [row] = await sqlQuery<{ gateway: string; state: string }>(db, 'select gateway, state from chancery.target where name = $1', [name]);
+  const [row] = await sqlQuery<{ gateway: string; state: string }>(db, 'select gateway, state from chancery.target where name = $1', [
+    name,
+  ]);
   if (row?.state === 'retired') return new DomainError('forbidden', 'target_retired', `The target ${name} is retired.`);
   return new DomainError('conflict', 'target_elsewhere', `The target ${name} belongs to the gateway ${row?.gateway ?? '?'}.`);
 }
 
 /** The stream ended: nobody holds the target until another opens. */
 export async function closeStream(db: Db, { target, term }: StreamOwner): Promise<void> {
-  await sqlQuery(db, `update chancery.target set worker = null, agent_state = 'unknown', last_seen_at = clock_timestamp() where name = $1 and term = $2`, [target, term]);
+  await sqlQuery(
+    db,
+    `update chancery.target set worker = null, agent_state = 'unknown', last_seen_at = clock_timestamp() where name = $1 and term = $2`,
+    [target, term],
+  );
 }
 
 /** Marks the targets as seen; answers those that this worker no longer holds. */
@@ -122,12 +132,19 @@ export async function writeStatus(db: Db, owner: StreamOwner, status: AgentStatu
 }
 
 export async function writeReadOnly(db: Db, owner: StreamOwner, reason: string | null): Promise<boolean> {
-  const rows = await sqlQuery(db, 'update chancery.target set read_only = $3 where name = $1 and term = $2 returning 1', [owner.target, owner.term, reason]);
+  const rows = await sqlQuery(db, 'update chancery.target set read_only = $3 where name = $1 and term = $2 returning 1', [
+    owner.target,
+    owner.term,
+    reason,
+  ]);
   return rows.length > 0;
 }
 
 /** What `nextStep` needs of the row; undefined when another stream was opened since. */
-export async function readFacts(db: Db, owner: StreamOwner): Promise<(TargetFacts & { readonly redeployment: boolean; readonly force: boolean }) | undefined> {
+export async function readFacts(
+  db: Db,
+  owner: StreamOwner,
+): Promise<(TargetFacts & { readonly redeployment: boolean; readonly force: boolean }) | undefined> {
   const [row] = await sqlQuery<{
     read_only: string | null;
     proven_version: number;
@@ -177,7 +194,9 @@ export async function writeProvenVersion(db: Db, owner: StreamOwner, version: nu
 
 /** Who holds the stream of a target; undefined for an unknown target, null when nobody does. */
 export async function readHolder(db: Db, target: string): Promise<string | null | undefined> {
-  const [row] = await sqlQuery<{ worker: string | null }>(db, `select worker from chancery.target where name = $1 and state <> 'retired'`, [target]);
+  const [row] = await sqlQuery<{ worker: string | null }>(db, `select worker from chancery.target where name = $1 and state <> 'retired'`, [
+    target,
+  ]);
   return row?.worker;
 }
 

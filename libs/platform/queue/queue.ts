@@ -1,4 +1,12 @@
-import { type BackendFactory, type Job, Queue as BullQueue, type QueueOptions, UnrecoverableError, Worker, type WorkerOptions } from 'bullmq';
+import {
+  type BackendFactory,
+  Queue as BullQueue,
+  type Job,
+  type QueueOptions,
+  UnrecoverableError,
+  Worker,
+  type WorkerOptions,
+} from 'bullmq';
 
 import type { Log } from '#platform/log/log.js';
 import { openPostgresConnection } from './postgres-connection.js';
@@ -61,7 +69,9 @@ const longestBackoffMs = 60_000;
  */
 export async function openQueue(options: OpenQueueOptions): Promise<Queue> {
   const connection =
-    options.redisUrl === undefined ? await openPostgresConnection(options.databaseUrl, options.log) : await openRedisConnection(options.redisUrl, options.log);
+    options.redisUrl === undefined
+      ? await openPostgresConnection(options.databaseUrl, options.log)
+      : await openRedisConnection(options.redisUrl, options.log);
   return new TargetQueue(connection, options);
 }
 
@@ -116,9 +126,14 @@ class TargetQueue implements Queue {
     };
     const handle = (job: Job) => processor(readLook(job));
     const { factory } = this.#connection;
-    this.#worker = factory === undefined ? new Worker(this.#name, handle, workerOptions) : new Worker(this.#name, handle, workerOptions, factory as never);
+    this.#worker =
+      factory === undefined
+        ? new Worker(this.#name, handle, workerOptions)
+        : new Worker(this.#name, handle, workerOptions, factory as never);
     this.#worker.on('error', (err) => this.#log.warn({ err }, 'the queue has trouble with its server'));
-    this.#worker.on('failed', (job, err) => this.#log.warn({ err, target: job?.data?.target, attempt: job?.attemptsMade }, 'a look at a target failed'));
+    this.#worker.on('failed', (job, err) =>
+      this.#log.warn({ err, target: job?.data?.target, attempt: job?.attemptsMade }, 'a look at a target failed'),
+    );
     this.#worker.on('stalled', (id) => this.#log.warn({ job: id }, 'a job stalled and is taken up again'));
   }
 

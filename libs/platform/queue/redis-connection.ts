@@ -10,7 +10,11 @@ import type { QueueConnection } from './queue.js';
  * @throws DomainError unavailable `queue_unavailable`; invalid `redis_may_evict`.
  */
 export async function openRedisConnection(url: string, log: Log): Promise<QueueConnection> {
-  const common = { connectTimeout: 5_000, keepAlive: 10_000, retryStrategy: (times: number) => Math.min(2_000, 50 * 2 ** Math.min(times, 6)) };
+  const common = {
+    connectTimeout: 5_000,
+    keepAlive: 10_000,
+    retryStrategy: (times: number) => Math.min(2_000, 50 * 2 ** Math.min(times, 6)),
+  };
   const queue = new Redis(url, { ...common, lazyConnect: true, enableOfflineQueue: false, maxRetriesPerRequest: 1, commandTimeout: 5_000 });
   const worker = new Redis(url, { ...common, lazyConnect: true, maxRetriesPerRequest: null });
   for (const connection of [queue, worker]) connection.on('error', (err) => log.warn({ err }, 'the queue has trouble with Redis'));
@@ -25,9 +29,14 @@ export async function openRedisConnection(url: string, log: Log): Promise<QueueC
   } catch (error) {
     await close();
     if (error instanceof DomainError) throw error;
-    throw new DomainError('unavailable', 'queue_unavailable', `Redis does not answer: ${error instanceof Error ? error.message : String(error)}`, {
-      cause: error,
-    });
+    throw new DomainError(
+      'unavailable',
+      'queue_unavailable',
+      `Redis does not answer: ${error instanceof Error ? error.message : String(error)}`,
+      {
+        cause: error,
+      },
+    );
   }
   return { factory: undefined, queue: queue as never, worker: worker as never, close };
 }

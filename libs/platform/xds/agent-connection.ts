@@ -7,16 +7,12 @@ import {
   ReportsClient,
   type Stats,
   type Status,
-  type ValidateRequest,
   type Validated,
+  type ValidateRequest,
   type Welcome,
   type WorkerMessage,
 } from './generated/delivery.js';
-import {
-  AggregatedDiscoveryServiceClient,
-  type DeltaDiscoveryRequest,
-  type DeltaDiscoveryResponse,
-} from './generated/discovery.js';
+import { AggregatedDiscoveryServiceClient, type DeltaDiscoveryRequest, type DeltaDiscoveryResponse } from './generated/discovery.js';
 import { DELIVERY_TYPES, type DeliveredResource, decodeResource } from './resource.js';
 
 /** Thrown by `onResources` to refuse a push: the message goes to the worker as the reason (NACK). */
@@ -42,7 +38,11 @@ export interface AgentConnectionOptions {
    * Called with each push, in order, one at a time over all types; the next waits until this resolves. Resolving acknowledges it (for a manifest:
    * it has passed the fence and is on disk), a DeliveryRefusal refuses it.
    */
-  onResources(push: { readonly typeUrl: string; readonly resources: readonly DeliveredResource[]; readonly removed: readonly string[] }): Promise<void>;
+  onResources(push: {
+    readonly typeUrl: string;
+    readonly resources: readonly DeliveredResource[];
+    readonly removed: readonly string[];
+  }): Promise<void>;
   onReportAck(reportId: number): void;
   onValidate(request: ValidateRequest): void;
   /** Once, when the connection is over, whoever ended it. Reconnecting is the caller's. */
@@ -130,7 +130,11 @@ class Connection implements AgentConnection {
     const metadata = this.#metadata.clone();
     metadata.set('chancery-session', session);
     // A client of its own is a channel of its own only if the options differ: both share the connection, as the protocol wants.
-    this.#discoveryClient = new AggregatedDiscoveryServiceClient(this.#options.address, credentials.createInsecure(), this.#channelOptions());
+    this.#discoveryClient = new AggregatedDiscoveryServiceClient(
+      this.#options.address,
+      credentials.createInsecure(),
+      this.#channelOptions(),
+    );
     const call = this.#discoveryClient.deltaAggregatedResources(metadata);
     this.#discovery = call;
     call.on('error', (error) => this.#end(error.message, undefined));

@@ -83,7 +83,10 @@ export async function startDeliveryServer(options: DeliveryServerOptions): Promi
   const port = await new Promise<number>((resolve, reject) => {
     server.bindAsync(`${host}:${options.port}`, ServerCredentials.createInsecure(), (error, bound) => {
       if (error === null) resolve(bound);
-      else reject(new DomainError('conflict', 'address_in_use', `Cannot listen on ${host}:${options.port}: ${error.message}`, { cause: error }));
+      else
+        reject(
+          new DomainError('conflict', 'address_in_use', `Cannot listen on ${host}:${options.port}: ${error.message}`, { cause: error }),
+        );
     });
   });
   return {
@@ -172,7 +175,8 @@ class SessionSet {
     const header = String(metadata.get('authorization')[0] ?? '');
     const token = /^Bearer (\S{1,512})$/i.exec(header)?.[1];
     const identity = token === undefined ? undefined : await this.options.handlers.authenticate(token);
-    if (identity === undefined) throw new DomainError('unauthenticated', 'token_invalid', 'The token is missing, wrong, expired or revoked.');
+    if (identity === undefined)
+      throw new DomainError('unauthenticated', 'token_invalid', 'The token is missing, wrong, expired or revoked.');
     return identity;
   }
 

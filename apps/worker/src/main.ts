@@ -1,0 +1,72 @@
+import { randomUUID } from 'node:crypto';
+import { hostname } from 'node:os';
+
+import { TokenVerifier } from '#features/access/token-verifier.js';
+import { ConfigError } from '#platform/config/environment.js';
+import { readWorkerConfig } from '#platform/config/worker-config.js';
+import { useFailpoints } from '#platform/failpoint/failpoint.js';
+import { DomainError } from '#platform/kernel/errors.js';
+import { createLog } from '#platform/log/log.js';
+
+import { startWorker } from './worker.js';
+
+/** SIGTERM must be answered by an exit within 10 s; this leaves room for a slow disk. */
+const stopDeadlineMs = 8_000;
+
+async function main(): Promise<void> {
+  const config = readWorkerConfig();
+  useFailpoints(config.failpointDir);
+  const log = createLog({ process: 'worker', level: config.logLevel });
+  let verifier: TokenVerifier | undefined;
+  const worker = await startWorker({
+    name: `${hostname()}-${process.pid}-${randomUUID().slice(0, 8)}`,
+    databaseUrl: config.databaseUrl,
+    redisUrl: config.redisUrl,
+    log,
+    listen: config.listen,
+    statusListen: config.metricsListen,
+    servicesFile: config.servicesFile,
+    allowLoopback: config.allowLoopbackUpstreams,
+    ownPorts: ownPorts(config),
+    authenticate: async (token, db) => {
+      verifier ??= new TokenVerifier({ db });
+      return verifier.verify(token);
+    },
+  });
+  process.stdout.write(
+    `${JSON.stringify({ event: 'ready', listen: `${config.listen.host}:${worker.port}`, metrics: worker.statusPort ?? null })}\n`,
+  );
+  let stopping = false;
+  const stop = (signal: string) => {
+    if (stopping) return;
+    stopping = true;
+    log.info({ signal }, 'stopping');
+    setTimeout(() => process.exit(0), stopDeadlineMs).unref();
+    worker.close().then(
+      () => process.exit(0),
+      (err: unknown) => {
+        log.error({ err }, 'could not stop cleanly');
+        process.exit(1);
+      },
+    );
+  };
+  process.once('SIGTERM', () => stop('SIGTERM'));
+  process.once('SIGINT', () => stop('SIGINT'));
+}
+
+function ownPorts(config: {
+  readonly databaseUrl: string;
+  readonly redisUrl: string | undefined;
+  readonly listen: { readonly port: number };
+}): Set<number> {
+  const ports = [config.listen.port, Number(new URL(config.databaseUrl).port || 5432)];
+  if (config.redisUrl !== undefined) ports.push(Number(new URL(config.redisUrl).port || 6379));
+  return new Set(ports);
+}
+
+main().catch((error: unknown) => {
+  const message =
+    error instanceof ConfigError || error instanceof DomainError ? error.message : error instanceof Error ? error.stack : String(error);
+  process.stderr.write(`${message}\n`);
+  process.exit(1);
+});

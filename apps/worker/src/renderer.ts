@@ -1,0 +1,132 @@
+import type { NewestRender } from '#features/rollout/rollout.js';
+import { readStatusRows, replaceStatusRows, type StatusRow } from '#features/rollout/set-aside.table.js';
+import type { Db } from '#platform/database/database.js';
+import { contentHash } from '#platform/kernel/digest.js';
+import { type EncodedResource, encodeBootstrap, encodeEndpointFile } from '#platform/xds/resource.js';
+
+import { bootstrapBytes, compile, type Endpoint, type Rendered } from './compile.js';
+import type { GatewayFold } from './gateway-fold.js';
+import { type Gateways, serviceOf } from './gateways.js';
+import type { TargetSession } from './target-session.js';
+
+/** The newest configuration of one target. */
+export interface TargetRender extends NewestRender {
+  /** Equal keys, equal render: nothing that it was made of has changed. */
+  readonly key: string;
+  readonly rendered: Rendered;
+  readonly durationMs: number;
+}
+
+export type SetAsideMap = ReadonlyMap<string, { readonly code: string; readonly drop: boolean }>;
+
+/** Renders targets from the folds, what discovery found and what is set aside, and keeps the mappings' statuses. */
+export class Renderer {
+  readonly #encoded = new Map<string, EncodedResource>();
+
+  constructor(
+    readonly db: Db,
+    readonly gateways: Gateways,
+  ) {}
+
+  /** The newest render of a target, from memory when nothing changed. Undefined while its gateway does not exist. */
+  async render(session: TargetSession): Promise<TargetRender | undefined> {
+    const fold = this.gateways.fold(session.gateway);
+    if (fold === undefined) return undefined;
+    const generation = this.gateways.generation(session.gateway);
+    const rows = await readStatusRows(this.db, session.gateway);
+    const setAside = currentSetAsides(rows, fold);
+    const key = `${generation} ${contentHash([...setAside])}`;
+    if (session.render?.key === key) return session.render;
+    const startedMs = performance.now();
+    const rendered = this.compileWith(session, fold, setAside);
+    const render: TargetRender = {
+      key,
+      version: fold.version,
+      rendered,
+      renderSha256: rendered.renderSha256,
+      endpointsSha256: endpointsHash(rendered),
+      durationMs: performance.now() - startedMs,
+    };
+    session.render = render;
+    for (const [mapping, prefix] of rendered.statPrefixOf) session.mappingOfPrefix.set(prefix, mapping);
+    await this.#writeStatuses(fold, rows, rendered);
+    return render;
+  }
+
+  /** Compiles the gateway for a target with these mappings set aside (and, for trials, only some of the mappings). */
+  compileWith(session: TargetSession, fold: GatewayFold, setAside: SetAsideMap, only?: ReadonlySet<string>): Rendered {
+    const { hello } = session.delivery;
+    const listen = (at: typeof hello.http) => (at === undefined || at.port === 0 ? null : { address: at.address, port: at.port });
+    const mappings = [...fold.mappings.values()].map(({ state }) => state);
+    return compile({
+      gateway: fold.gateway,
+      version: fold.version,
+      settings: { ...fold.settings, allowLoopbackUpstreams: this.gateways.allowsLoopback(fold) },
+      mappings: only === undefined ? mappings : mappings.filter(({ name }) => only.has(name)),
+      endpoints: endpointsByKey(this.gateways, fold.gateway),
+      setAside,
+      node: { http: listen(hello.http), https: listen(hello.https), proofSecret: hello.proofSecret },
+    });
+  }
+
+  /**
+   * The files of a render as resources. The marker says what is served, not when it was sent: equal renders have equal bytes, so that
+   * a release which changes only endpoints leaves the bootstrap, and with it the running Envoy, alone.
+   */
+  encode(render: TargetRender): { bootstrap: EncodedResource; endpoints: EncodedResource[]; marker: string } {
+    const marker = markerOf(render);
+    const endpoints = [...render.rendered.endpointFiles].map(([cluster, { json, sha256 }]) => {
+      const known = this.#encoded.get(`${cluster} ${sha256}`);
+      if (known !== undefined) return known;
+      const encoded = encodeEndpointFile(cluster, json);
+      if (this.#encoded.size > 20_000) this.#encoded.clear();
+      this.#encoded.set(`${cluster} ${sha256}`, encoded);
+      return encoded;
+    });
+    return { bootstrap: encodeBootstrap(bootstrapBytes(render.rendered, { releaseId: marker, body: marker })), endpoints, marker };
+  }
+
+  async #writeStatuses(fold: GatewayFold, before: readonly StatusRow[], rendered: Rendered): Promise<void> {
+    const after: StatusRow[] = before.filter(
+      (row) => row.code === 'envoy_refused' && fold.mappings.get(row.mapping)?.digest === row.digest,
+    );
+    const aside = new Set(after.map((row) => row.mapping));
+    const found = this.gateways.found(fold.gateway);
+    for (const [mapping, { state, digest }] of fold.mappings) {
+      const refused = rendered.refused.get(mapping);
+      if (refused !== undefined && !aside.has(mapping)) {
+        after.push({ mapping, state: 'set_aside', digest, code: refused.code, reason: refused.detail, dropped: false });
+      }
+      const service = serviceOf(state.service);
+      const where = service === undefined ? undefined : found.get(service.key);
+      if (where !== undefined && where.endpoints.length === 0) {
+        const reason = `${state.service}: no endpoint is known${where.error === '' ? '' : ` (${where.error})`}. It goes live by itself when there is one.`;
+        after.push({ mapping, state: 'unresolved', digest, code: 'unresolved_service', reason, dropped: false });
+      }
+    }
+    await replaceStatusRows(this.db, fold.gateway, before, after);
+    await this.gateways.writeFound(fold.gateway);
+  }
+}
+
+/** What the proof request must get: it names what is served. */
+export function markerOf(render: Pick<TargetRender, 'renderSha256'>): string {
+  return `chancery ${render.renderSha256}`;
+}
+
+/** Only what is about a mapping as it stands now: a changed mapping gets its chance. */
+function currentSetAsides(rows: readonly StatusRow[], fold: GatewayFold): SetAsideMap {
+  return new Map(
+    rows
+      .filter((row) => row.state === 'set_aside' && row.code === 'envoy_refused' && fold.mappings.get(row.mapping)?.digest === row.digest)
+      .map((row) => [row.mapping, { code: row.code, drop: row.dropped }]),
+  );
+}
+
+function endpointsHash(rendered: Rendered): string {
+  return contentHash([...rendered.endpointFiles].map(([name, { sha256 }]) => [name, sha256]).sort());
+}
+
+function endpointsByKey(gateways: Gateways, gateway: string): ReadonlyMap<string, readonly Endpoint[]> {
+  return new Map([...gateways.found(gateway)].map(([key, { endpoints }]) => [key, endpoints]));
+}

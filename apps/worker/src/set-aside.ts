@@ -1,0 +1,105 @@
+import { findRefused, type Refused, type Verdict } from '#features/rollout/find-refused.js';
+import { readStatusRows, replaceStatusRows, type StatusRow } from '#features/rollout/set-aside.table.js';
+
+import { bootstrapBytes } from './compile.js';
+import type { GatewayFold } from './gateway-fold.js';
+import type { LookContext } from './look.js';
+import type { SetAsideMap } from './renderer.js';
+import type { TargetSession } from './target-session.js';
+
+const mostTrials = 300;
+const code = 'envoy_refused';
+
+/**
+ * After Envoy refused a whole configuration: finds the mappings that it refuses, by trials on the node, and sets them aside
+ * as they stand now. The others go live; these answer 503, or nothing where even that route is refused.
+ * False when no mapping was found to be the cause.
+ */
+export async function setAsideRefused(context: LookContext, session: TargetSession, message: string): Promise<boolean> {
+  const fold = context.gateways.fold(session.gateway);
+  if (fold === undefined) return false;
+  const before = await readStatusRows(context.db, session.gateway);
+  const trial = new Trial(
+    context,
+    session,
+    fold,
+    new Map(before.filter((row) => row.code === code).map((row) => [row.mapping, { code, drop: row.dropped }])),
+  );
+  const candidates = [...fold.mappings]
+    .filter(([name]) => !trial.aside.has(name))
+    .sort(([, a], [, b]) => a.streamVersion - b.streamVersion);
+  const names = candidates.map(([name]) => name);
+  const refused = await findRefused(names, hintsIn(message, trial, names), (tried) => trial.accepts(tried), { trials: mostTrials });
+  if (refused === undefined || refused.length === 0) {
+    context.log.error({ target: session.target, message }, 'Envoy refuses the configuration, and no mapping is the cause');
+    return false;
+  }
+  const dropped = await trial.needDropping(refused, names);
+  const rows = refused.map(({ name, reason }): StatusRow => {
+    const digest = fold.mappings.get(name)?.digest ?? '';
+    return { mapping: name, state: 'set_aside', digest, code, reason: reason || message, dropped: dropped.has(name) };
+  });
+  const taken = new Set(rows.map((row) => row.mapping));
+  const others = before.filter((row) => !(row.state === 'set_aside' && taken.has(row.mapping)));
+  await replaceStatusRows(context.db, session.gateway, before, [...others, ...rows]);
+  context.log.warn({ gateway: session.gateway, mappings: [...taken] }, 'set mappings aside that Envoy refuses');
+  return true;
+}
+
+/** One search on one target, over the gateway as it stood when the search began. */
+class Trial {
+  readonly #context: LookContext;
+  readonly #session: TargetSession;
+  readonly #fold: GatewayFold;
+
+  constructor(
+    context: LookContext,
+    session: TargetSession,
+    fold: GatewayFold,
+    readonly aside: SetAsideMap,
+  ) {
+    this.#context = context;
+    this.#session = session;
+    this.#fold = fold;
+  }
+
+  /** A trial with these mappings and those that were aside before. */
+  accepts(names: readonly string[]): Promise<Verdict> {
+    return this.#validate(this.aside, new Set([...names, ...this.aside.keys()]));
+  }
+
+  /** Which of the refused ones cannot even have a route that answers 503. Usually none: one trial says so. */
+  async needDropping(refused: readonly Refused[], all: readonly string[]): Promise<Set<string>> {
+    const only = new Set([...all, ...this.aside.keys()]);
+    const bad = refused.map(({ name }) => name);
+    const asideWith = (dropped: ReadonlySet<string>): SetAsideMap =>
+      new Map([...this.aside, ...bad.map((name) => [name, { code, drop: dropped.has(name) }] as const)]);
+    const dropped = new Set<string>();
+    if ((await this.#validate(asideWith(dropped), only)).ok) return dropped;
+    for (const name of bad) dropped.add(name);
+    for (const name of bad.slice(0, mostTrials)) {
+      dropped.delete(name);
+      if (!(await this.#validate(asideWith(dropped), only)).ok) dropped.add(name);
+    }
+    return dropped;
+  }
+
+  clusterOf(names: readonly string[]): ReadonlyMap<string, string> {
+    return this.#context.renderer.compileWith(this.#session, this.#fold, this.aside, new Set(names)).clusterOf;
+  }
+
+  async #validate(aside: SetAsideMap, only: ReadonlySet<string>): Promise<Verdict> {
+    const rendered = this.#context.renderer.compileWith(this.#session, this.#fold, aside, only);
+    const bytes = bootstrapBytes(rendered, { releaseId: 'trial', body: 'trial' });
+    const { ok, message } = await this.#session.delivery.validate(bytes, this.#context.validateDeadlineMs);
+    return { ok, message };
+  }
+}
+
+/** Mappings that Envoy's message names, by their own name or their cluster's; only when it names few. */
+function hintsIn(message: string, trial: Trial, names: readonly string[]): string[] {
+  const words = new Set(message.split(/[^A-Za-z0-9._:/-]+/).flatMap((word) => [word, word.replace(/[.:]+$/, '')]));
+  const clusters = trial.clusterOf(names);
+  const named = names.filter((name) => words.has(name) || words.has(clusters.get(name) ?? '\n'));
+  return named.length <= 3 ? named : [];
+}

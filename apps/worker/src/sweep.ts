@@ -1,0 +1,90 @@
+import { endAbandonedPushes, listDueTargets } from '#features/rollout/sweep.table.js';
+import { forgetSilentTargets, heartbeat } from '#features/rollout/target-stream.table.js';
+import type { Db } from '#platform/database/database.js';
+import type { Log } from '#platform/log/log.js';
+
+import type { Gateways } from './gateways.js';
+import type { TargetSession } from './target-session.js';
+
+export interface SweepOptions {
+  readonly db: Db;
+  readonly worker: string;
+  readonly gateways: Gateways;
+  readonly log: Log;
+  /** Period; each round is up to a quarter earlier or later, so that workers do not sweep in step. Milliseconds. */
+  readonly everyMs: number;
+  /** A worker that has not been seen for this long holds nothing any more. Milliseconds. */
+  readonly silentMs: number;
+  readonly awayMs: number;
+  sessions(): TargetSession[];
+  /** `always`: the queue was asked before and nothing came of it. */
+  look(target: string, always: boolean): void;
+}
+
+/** A due target that no look has settled within this time is enqueued past the queue's own belief that it has a job for it. */
+const distrustMs = 20_000;
+
+/**
+ * What everything else may fail to do happens here: targets that are not where their rows and the log say they should be are looked
+ * at again, silent ones are given up. It reads nothing but rows and memory, so an emptied queue or a lost notification costs one period.
+ */
+export class Sweep {
+  readonly #options: SweepOptions;
+  #timer: NodeJS.Timeout | undefined;
+  #round: Promise<void> = Promise.resolve();
+  #closed = false;
+  lastRoundMs = 0;
+
+  constructor(options: SweepOptions) {
+    this.#options = options;
+  }
+
+  start(): void {
+    this.#plan();
+  }
+
+  async close(): Promise<void> {
+    this.#closed = true;
+    clearTimeout(this.#timer);
+    await this.#round;
+  }
+
+  #plan(): void {
+    if (this.#closed) return;
+    const delayMs = this.#options.everyMs * (0.75 + Math.random() / 2);
+    this.#timer = setTimeout(() => {
+      this.#round = this.#sweep()
+        .catch((err: unknown) => this.#options.log.warn({ err }, 'the sweep could not be finished; the next one begins anew'))
+        .then(() => this.#plan());
+    }, delayMs);
+  }
+
+  async #sweep(): Promise<void> {
+    const { db, worker, silentMs, awayMs } = this.#options;
+    const sessions = this.#options.sessions();
+    const lost = await heartbeat(
+      db,
+      sessions.map(({ owner }) => owner),
+    );
+    for (const owner of lost) {
+      const session = sessions.find((candidate) => candidate.owner === owner);
+      session?.delivery.close('another stream of this target was opened');
+    }
+    await forgetSilentTargets(db, { silentMs, awayMs });
+    await endAbandonedPushes(db, awayMs);
+    const dueByRow = new Set(await listDueTargets(db, worker));
+    for (const session of sessions) this.#check(session, dueByRow.has(session.target));
+    this.lastRoundMs = Date.now();
+  }
+
+  #check(session: TargetSession, dueByRow: boolean): void {
+    const generation = this.#options.gateways.generation(session.gateway);
+    const settled = session.settledKey.startsWith(`${generation} `);
+    if ((settled && !dueByRow) || !session.open) {
+      session.dueSinceMs = 0;
+      return;
+    }
+    if (session.dueSinceMs === 0) session.dueSinceMs = Date.now();
+    this.#options.look(session.target, Date.now() - session.dueSinceMs > distrustMs);
+  }
+}

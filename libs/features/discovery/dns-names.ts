@@ -1,0 +1,95 @@
+import { lookup } from 'node:dns/promises';
+
+import type { DnsAnswer } from './discovery.js';
+
+interface Entry {
+  answer: DnsAnswer | undefined;
+  nextAtMs: number;
+  asking: boolean;
+}
+
+const lookupDeadlineMs = 2_000;
+/** getaddrinfo runs on Node's four pool threads, and a mute DNS server holds one for long: leave the others for files and zlib. */
+const mostAtOnce = 2;
+
+/**
+ * Names that are looked up by the machine's own rules (hosts file, search domains) and refreshed while somebody wants them.
+ * A name that does not exist has no addresses; when the server does not answer, the last good answer stays.
+ */
+export class DnsNames {
+  readonly #entries = new Map<string, Entry>();
+  readonly #onChange: () => void;
+  readonly #refreshMs: number;
+  readonly #lookup: (name: string) => Promise<string[]>;
+  #asking = 0;
+  #timer: NodeJS.Timeout | undefined;
+
+  constructor(options: { onChange(): void; readonly refreshMs?: number; lookup?(name: string): Promise<string[]> }) {
+    this.#onChange = options.onChange;
+    this.#refreshMs = options.refreshMs ?? 5_000;
+    this.#lookup = options.lookup ?? lookupAll;
+  }
+
+  start(): void {
+    this.#timer = setInterval(() => this.#askDue(), 250);
+  }
+
+  stop(): void {
+    clearInterval(this.#timer);
+  }
+
+  answer(name: string): DnsAnswer | undefined {
+    return this.#entries.get(name)?.answer;
+  }
+
+  /** Names that are looked up from now on; others are forgotten. */
+  want(names: ReadonlySet<string>): void {
+    for (const name of this.#entries.keys()) if (!names.has(name)) this.#entries.delete(name);
+    for (const name of names) if (!this.#entries.has(name)) this.#entries.set(name, { answer: undefined, nextAtMs: 0, asking: false });
+    this.#askDue();
+  }
+
+  #askDue(): void {
+    const nowMs = Date.now();
+    for (const [name, entry] of this.#entries) {
+      if (this.#asking >= mostAtOnce) return;
+      if (!entry.asking && entry.nextAtMs <= nowMs) void this.#ask(name, entry);
+    }
+  }
+
+  async #ask(name: string, entry: Entry): Promise<void> {
+    this.#asking += 1;
+    entry.asking = true;
+    const before = JSON.stringify(entry.answer);
+    let timer: NodeJS.Timeout | undefined;
+    try {
+      const looking = this.#lookup(name);
+      const deadline = new Promise<never>((_, reject) => {
+        timer = setTimeout(() => reject(Object.assign(new Error('no answer in time'), { code: 'ETIMEOUT' })), lookupDeadlineMs);
+      });
+      // A lookup that is given up still occupies its thread, so its place counts until it ends.
+      looking.then(
+        () => this.#freed(),
+        () => this.#freed(),
+      );
+      entry.answer = { addresses: (await Promise.race([looking, deadline])).sort(), error: '' };
+    } catch (error) {
+      const code = (error as NodeJS.ErrnoException).code ?? '';
+      const gone = code === 'ENOTFOUND' || code === 'ENODATA';
+      entry.answer = { addresses: gone ? [] : (entry.answer?.addresses ?? []), error: `DNS: ${gone ? 'no such name' : code || 'failed'}` };
+    } finally {
+      clearTimeout(timer);
+      entry.asking = false;
+      entry.nextAtMs = Date.now() + this.#refreshMs * (0.75 + Math.random() / 2);
+      if (JSON.stringify(entry.answer) !== before) this.#onChange();
+    }
+  }
+
+  #freed(): void {
+    this.#asking -= 1;
+  }
+}
+
+async function lookupAll(name: string): Promise<string[]> {
+  return (await lookup(name, { all: true })).map(({ address }) => address);
+}

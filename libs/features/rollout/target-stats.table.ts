@@ -1,0 +1,33 @@
+import { type Db, sqlQuery } from '#platform/database/database.js';
+
+import type { MappingSums } from './target-stats.js';
+import type { StreamOwner } from './target-stream.table.js';
+
+/** The stored sums of one target; empty when there are none. */
+export async function readTargetStats(db: Db, target: string): Promise<Record<string, MappingSums>> {
+  const [row] = await sqlQuery<{ mappings: Record<string, MappingSums> }>(
+    db,
+    'select mappings from chancery.target_stats where target = $1',
+    [target],
+  );
+  return row?.mappings ?? {};
+}
+
+/** Stores the sums of one target, if its stream is still ours. */
+export async function writeTargetStats(
+  db: Db,
+  owner: StreamOwner,
+  stats: {
+    readonly atMs: number;
+    readonly mappings: Readonly<Record<string, MappingSums>>;
+    readonly envoy: Readonly<Record<string, number>>;
+  },
+): Promise<void> {
+  await sqlQuery(
+    db,
+    `insert into chancery.target_stats as s (target, gateway, at, mappings, envoy)
+     select name, gateway, to_timestamp($3::double precision / 1000), $4::jsonb, $5::jsonb from chancery.target where name = $1 and term = $2
+     on conflict (target) do update set gateway = excluded.gateway, at = excluded.at, mappings = excluded.mappings, envoy = excluded.envoy`,
+    [owner.target, owner.term, stats.atMs, JSON.stringify(stats.mappings), JSON.stringify(stats.envoy)],
+  );
+}
