@@ -57,4 +57,8 @@ export const routeRowSchema = z.object({
   upstream: z.string().nullable(),
   rewrite: z.string(),
   timeoutMs: z.int(),
+  labels: texts,
+  mappingVersion: z.int(),
+  gatewayVersion: z.int(),
+  status: z.object({ state: z.enum(['unresolved', 'set_aside']), code: z.string(), reason: z.string(), since: isoTime }).nullable(),
 });

@@ -22,6 +22,7 @@ import type { Json } from '#platform/kernel/json.js';
 import { CreateMapping } from './create-mapping.js';
 import { DeleteMapping } from './delete-mapping.js';
 import { FindMappingWarnings } from './find-mapping-warnings.js';
+import { labelParameter, labelsOf } from './label-parameter.js';
 import { ListMappings, type MappingView, ReadMapping } from './list-mappings.js';
 import { mappingSubject } from './mapping.js';
 import { deletedMappingSchema, mappingSchema, writtenMappingSchema } from './mapping-answers.js';
@@ -36,17 +37,12 @@ import {
 import { fromJson } from './mapping-state.js';
 import { UpdateMapping } from './update-mapping.js';
 
-const label = z.string().regex(/^[^=]+=.*$/s, 'must be key=value');
-
 const listParameters = z.strictObject({
   ...pageParameters,
   host: z.string().max(253).optional().describe('Exactly this host.'),
   prefix: z.string().max(2048).optional().describe('The beginning of the prefix.'),
   service: z.string().max(2048).optional().describe('Exactly this service, as it was written.'),
-  label: z
-    .union([label.transform((one) => [one]), z.array(label).max(32)])
-    .optional()
-    .describe('key=value; may be repeated, and all must fit.'),
+  label: labelParameter,
   status: z.enum(['live', 'pending', 'unresolved', 'set_aside']).optional().describe('Where the mapping stands.'),
 });
 
@@ -190,9 +186,4 @@ function standing(outcome: Outcome, subject: string): object {
     recordedAt: outcome.recordedAt,
     status: { state: 'pending', reasons },
   };
-}
-
-function labelsOf(pairs: readonly string[] | undefined): Record<string, string> | undefined {
-  if (pairs === undefined) return undefined;
-  return Object.fromEntries(pairs.map((pair) => [pair.slice(0, pair.indexOf('=')), pair.slice(pair.indexOf('=') + 1)]));
 }

@@ -37,7 +37,6 @@ function queryErrors(issue: z.core.$ZodIssue): FieldError[] {
   return [{ pointer, code: 'parameter_invalid', message: `${pointer.slice(1)}: ${issue.message}` }];
 }
 
-/** Injects the query, read by the schema: `@QueryBy(schema) query`. */
-export const QueryBy = createParamDecorator((schema: z.ZodType, context: ExecutionContext): unknown =>
-  parseQuery(schema, context.switchToHttp().getRequest()),
-);
+/** Injects the query, read by the schema: `@QueryBy(schema) query`. (Given as the decorator's data, Nest would take the schema for a pipe.) */
+export const QueryBy = (schema: z.ZodType): ParameterDecorator =>
+  createParamDecorator((_data: unknown, context: ExecutionContext): unknown => parseQuery(schema, context.switchToHttp().getRequest()))();

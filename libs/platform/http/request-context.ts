@@ -1,5 +1,5 @@
-import { createParamDecorator, type ExecutionContext } from '@nestjs/common';
-import type { FastifyReply, FastifyRequest } from 'fastify';
+import { createParamDecorator, type ExecutionContext, Res } from '@nestjs/common';
+import type { FastifyRequest } from 'fastify';
 
 import { DomainError } from '#platform/kernel/errors.js';
 
@@ -47,10 +47,11 @@ export function pathOf(request: FastifyRequest): string {
   return query < 0 ? url : url.slice(0, query);
 }
 
-/** Injects the answer being made, for its headers and status; the return value of the route is still its body. */
-export const Answer = createParamDecorator(
-  (_data: unknown, context: ExecutionContext): FastifyReply => context.switchToHttp().getResponse(),
-);
+/**
+ * Injects the answer being made, for its headers and status; the return value of the route is still its body. (Nest's own decorator and not
+ * one of ours: Fastify's reply is a thenable, and Nest would wait for what a custom decorator returns.)
+ */
+export const Answer = (): ParameterDecorator => Res({ passthrough: true });
 
 /** Injects the request as Fastify has it, for what no other decorator gives. */
 export const Asked = createParamDecorator(

@@ -1,0 +1,156 @@
+import { type DynamicModule, Module } from '@nestjs/common';
+import { APP_GUARD, DiscoveryModule } from '@nestjs/core';
+import { CqrsModule } from '@nestjs/cqrs';
+
+import { AccessGuard } from '#features/access/access.guard.js';
+import { AttemptLimiter } from '#features/access/attempt-limiter.js';
+import { CreateTokenHandler } from '#features/access/create-token.js';
+import { GetTokenHandler, ListTokensHandler } from '#features/access/list-tokens.js';
+import { RevokeTokenHandler } from '#features/access/revoke-token.js';
+import { TokenController } from '#features/access/token.controller.js';
+import { TokenVerifier } from '#features/access/token-verifier.js';
+import { AmbassadorController } from '#features/ambassador/ambassador.controller.js';
+import { AmbassadorPrincipalController } from '#features/ambassador/ambassador-principal.controller.js';
+import { Envelope } from '#features/ambassador/envelope.js';
+import { FindKnownServiceHandler } from '#features/discovery/find-known-service.js';
+import { ConfigureGatewayHandler } from '#features/gateway/configure-gateway.js';
+import { CreateGatewayHandler } from '#features/gateway/create-gateway.js';
+import { GatewayController } from '#features/gateway/gateway.controller.js';
+import { ListGatewaysHandler, ReadGatewayHandler } from '#features/gateway/list-gateways.js';
+import { ListVersionsHandler, ReadVersionHandler } from '#features/history/list-versions.js';
+import { VersionController } from '#features/history/version.controller.js';
+import { CreateMappingHandler } from '#features/mapping/create-mapping.js';
+import { DeleteMappingHandler } from '#features/mapping/delete-mapping.js';
+import { FindMappingWarningsHandler } from '#features/mapping/find-mapping-warnings.js';
+import { ListMappingsHandler, ReadMappingHandler } from '#features/mapping/list-mappings.js';
+import { ListRoutesHandler } from '#features/mapping/list-routes.js';
+import { MappingController } from '#features/mapping/mapping.controller.js';
+import { OwnPorts } from '#features/mapping/own-ports.js';
+import { RouteController } from '#features/mapping/route.controller.js';
+import { UpdateMappingHandler } from '#features/mapping/update-mapping.js';
+import { DeletePrincipalHandler } from '#features/principal/delete-principal.js';
+import { ListPrincipalsHandler, ReadPrincipalHandler } from '#features/principal/list-principals.js';
+import { PutPrincipalHandler } from '#features/principal/put-principal.js';
+import { DeploymentController } from '#features/rollout/deployment.controller.js';
+import {
+  ListDeploymentsHandler,
+  ListRedeploymentsHandler,
+  ReadDeploymentHandler,
+  ReadRedeploymentHandler,
+} from '#features/rollout/list-deployments.js';
+import { ListMappingStatusHandler } from '#features/rollout/list-mapping-status.js';
+import { ListTargetsHandler, ReadTargetHandler } from '#features/rollout/list-targets.js';
+import { ReadStatsHandler } from '#features/rollout/read-stats.js';
+import { RedeploymentController } from '#features/rollout/redeployment.controller.js';
+import { RequestRedeploymentHandler } from '#features/rollout/request-redeployment.js';
+import { TargetController } from '#features/rollout/target.controller.js';
+import type { Database } from '#platform/database/database.js';
+import { EventStore } from '#platform/eventstore/event-store.js';
+import { CommandRunner } from '#platform/http/command-runner.js';
+import { HttpMetrics } from '#platform/http/http-metrics.js';
+import { QueryRunner } from '#platform/http/query-runner.js';
+import { DB, LOG } from '#platform/http/tokens.js';
+import type { Log } from '#platform/log/log.js';
+
+import { Build } from './build.js';
+import { InterfaceController } from './interface.controller.js';
+import { Readiness } from './readiness.js';
+import { RouteDescriptions } from './route-descriptions.js';
+import { SystemController } from './system.controller.js';
+
+const controllers = [
+  SystemController,
+  InterfaceController,
+  TokenController,
+  GatewayController,
+  MappingController,
+  RouteController,
+  VersionController,
+  TargetController,
+  RedeploymentController,
+  DeploymentController,
+  AmbassadorController,
+  AmbassadorPrincipalController,
+];
+
+const commandHandlers = [
+  CreateTokenHandler,
+  RevokeTokenHandler,
+  CreateGatewayHandler,
+  ConfigureGatewayHandler,
+  CreateMappingHandler,
+  UpdateMappingHandler,
+  DeleteMappingHandler,
+  PutPrincipalHandler,
+  DeletePrincipalHandler,
+  RequestRedeploymentHandler,
+];
+
+const queryHandlers = [
+  ListTokensHandler,
+  GetTokenHandler,
+  ListGatewaysHandler,
+  ReadGatewayHandler,
+  ListMappingsHandler,
+  ReadMappingHandler,
+  ListRoutesHandler,
+  FindMappingWarningsHandler,
+  ListVersionsHandler,
+  ReadVersionHandler,
+  ListPrincipalsHandler,
+  ReadPrincipalHandler,
+  ListTargetsHandler,
+  ReadTargetHandler,
+  ListMappingStatusHandler,
+  ReadStatsHandler,
+  ListDeploymentsHandler,
+  ReadDeploymentHandler,
+  ListRedeploymentsHandler,
+  ReadRedeploymentHandler,
+  FindKnownServiceHandler,
+];
+
+/** What the process brings along: made before Nest, ended after it. */
+export interface ApiParts {
+  readonly database: Database;
+  readonly events: EventStore;
+  readonly log: Log;
+  readonly metrics: HttpMetrics;
+  readonly build: Build;
+  readonly envelope: Envelope;
+  readonly readiness: Readiness;
+  readonly verifier: TokenVerifier;
+  readonly limiter: AttemptLimiter;
+  /** Ports of the product itself, which no mapping may point at. */
+  readonly ownPorts: readonly number[];
+}
+
+@Module({})
+class ApiModule {}
+
+/** The whole api: every controller and every handler, in lists. */
+export function apiModule(parts: ApiParts): DynamicModule {
+  return {
+    module: ApiModule,
+    imports: [CqrsModule.forRoot(), DiscoveryModule],
+    controllers,
+    providers: [
+      { provide: DB, useValue: parts.database.db },
+      { provide: LOG, useValue: parts.log },
+      { provide: EventStore, useValue: parts.events },
+      { provide: HttpMetrics, useValue: parts.metrics },
+      { provide: Build, useValue: parts.build },
+      { provide: Envelope, useValue: parts.envelope },
+      { provide: Readiness, useValue: parts.readiness },
+      { provide: TokenVerifier, useValue: parts.verifier },
+      { provide: AttemptLimiter, useValue: parts.limiter },
+      { provide: OwnPorts, useValue: new OwnPorts(parts.ownPorts) },
+      { provide: APP_GUARD, useClass: AccessGuard },
+      CommandRunner,
+      QueryRunner,
+      RouteDescriptions,
+      ...commandHandlers,
+      ...queryHandlers,
+    ],
+  };
+}

@@ -1,0 +1,121 @@
+import 'reflect-metadata';
+
+import { readFileSync } from 'node:fs';
+import type { AddressInfo } from 'node:net';
+
+import type { INestApplication } from '@nestjs/common';
+import { NestFactory } from '@nestjs/core';
+
+import { AttemptLimiter } from '#features/access/attempt-limiter.js';
+import { TokenVerifier } from '#features/access/token-verifier.js';
+import { ambassadorRefusals, Envelope } from '#features/ambassador/envelope.js';
+import type { ApiConfig } from '#platform/config/api-config.js';
+import { type Database, openDatabase } from '#platform/database/database.js';
+import { EventStore } from '#platform/eventstore/event-store.js';
+import { HttpExceptionFilter } from '#platform/http/exception.filter.js';
+import { HttpAdapter } from '#platform/http/http-adapter.js';
+import { HttpMetrics } from '#platform/http/http-metrics.js';
+import type { RouteList } from '#platform/http/route-list.js';
+import type { Log } from '#platform/log/log.js';
+
+import { type ApiParts, apiModule } from './api.module.js';
+import { readBuild } from './build.js';
+import { ensureDefaultGateway } from './default-gateway.js';
+import { NestLog } from './nest-log.js';
+import { Readiness } from './readiness.js';
+
+/** The running api. */
+export interface Api {
+  /** Where it answers, for instance http://127.0.0.1:8888. */
+  readonly url: string;
+  readonly routes: RouteList;
+  readonly database: Database;
+  readonly events: EventStore;
+  /** Resolves when it can do its work: the default gateway exists. Rejects when the database has not come within the deadline. */
+  readonly ready: Promise<void>;
+  /** Finishes what is under way and ends. */
+  close(): Promise<void>;
+}
+
+export interface ApiOptions {
+  readonly config: ApiConfig;
+  readonly log: Log;
+  /** ms since 1970; tests move it. */
+  readonly now?: () => number;
+  /** How long a database that is down at the start is waited for, in ms. */
+  readonly startDeadlineMs?: number;
+}
+
+/**
+ * Starts the api. It listens at once, so that /readyz can say what is missing; `ready` tells when nothing is.
+ * @throws The error of listening (EADDRINUSE and the like) as it is.
+ */
+export async function startApi(options: ApiOptions): Promise<Api> {
+  const { config, log } = options;
+  const database = openDatabase({ url: config.databaseUrl, applicationName: 'chancery-api', maxConnections: 20, log });
+  const events = new EventStore({ database, log });
+  const parts = await makeParts(options, database, events);
+  const tls = config.tls === undefined ? undefined : { cert: readFileSync(config.tls.certFile), key: readFileSync(config.tls.keyFile) };
+  const adapter = new HttpAdapter({ log, metrics: parts.metrics, tls });
+  const app = await NestFactory.create(apiModule(parts), adapter, { bodyParser: false, abortOnError: false, logger: new NestLog(log) });
+  const shapes = [ambassadorRefusals(parts.envelope, { status200: config.ambassadorStatus200 })];
+  app.useGlobalFilters(new HttpExceptionFilter({ log, routes: adapter.routes, shapes }));
+  const ending = new AbortController();
+  try {
+    await app.listen(config.listen.port, config.listen.host);
+  } catch (error) {
+    await end(app, events, database);
+    throw error;
+  }
+  const { allowLoopbackUpstreams } = config;
+  const ready = ensureDefaultGateway({
+    events,
+    log,
+    allowLoopbackUpstreams,
+    deadlineMs: options.startDeadlineMs ?? 60_000,
+    ending: ending.signal,
+  }).then(() => parts.readiness.started());
+  ready.catch(() => undefined); // Whoever started us awaits it; until then it is not "unhandled".
+  return {
+    url: `${tls === undefined ? 'http' : 'https'}://${authority(app)}`,
+    routes: adapter.routes,
+    database,
+    events,
+    ready,
+    close: async () => {
+      parts.readiness.ending();
+      ending.abort();
+      await ready.catch(() => undefined);
+      await end(app, events, database);
+    },
+  };
+}
+
+async function makeParts(options: ApiOptions, database: Database, events: EventStore): Promise<ApiParts> {
+  const { config, log } = options;
+  const build = readBuild();
+  const databasePort = Number(new URL(config.databaseUrl).port || 5432);
+  return {
+    database,
+    events,
+    log,
+    metrics: new HttpMetrics(build),
+    build,
+    envelope: await Envelope.forThisMachine(build.version),
+    readiness: new Readiness(database, log),
+    verifier: new TokenVerifier({ db: database.db, ...(options.now === undefined ? {} : { now: options.now }) }),
+    limiter: new AttemptLimiter(options.now),
+    ownPorts: [config.listen.port, databasePort].filter((port) => port !== 0),
+  };
+}
+
+async function end(app: INestApplication, events: EventStore, database: Database): Promise<void> {
+  await app.close();
+  await events.close();
+  await database.close();
+}
+
+function authority(app: INestApplication): string {
+  const { address, family, port } = app.getHttpServer().address() as AddressInfo;
+  return family === 'IPv6' ? `[${address}]:${port}` : `${address}:${port}`;
+}

@@ -1,0 +1,74 @@
+import { type Database, sqlQuery } from '#platform/database/database.js';
+import { findMigrationsFolder, findPending, readMigrations } from '#platform/database/migrator.js';
+import { withDeadline } from '#platform/http/query-runner.js';
+import type { Log } from '#platform/log/log.js';
+
+export interface Check {
+  readonly name: string;
+  readonly ok: boolean;
+  /** What is wrong and what to do; '' when nothing is. No internals: everyone may read this. */
+  readonly detail: string;
+}
+
+const DEADLINE_MS = 2_000;
+
+/** Whether this process can do its work right now. Asked anew each time, because yesterday's answer helps nobody. */
+export class Readiness {
+  #migrations: ReturnType<typeof readMigrations> | undefined;
+  #started = false;
+  #ending = false;
+
+  /** The checks that failed last time, so that the log tells of changes and not of every look. */
+  readonly #failing = new Set<string>();
+
+  constructor(
+    private readonly database: Database,
+    private readonly log: Log,
+  ) {}
+
+  /** Called once the default gateway exists. */
+  started(): void {
+    this.#started = true;
+  }
+
+  /** Called when the process has been told to end: balancers should look elsewhere before the port closes. */
+  ending(): void {
+    this.#ending = true;
+  }
+
+  async checks(): Promise<Check[]> {
+    const [database, migrations] = await Promise.all([
+      this.#check('database', 'The database does not answer.', () => sqlQuery(this.database.db, 'SELECT 1', [])),
+      this.#check('migrations', 'The schema is not the one of this release: migrate, as the owner role.', () => this.#requireMigrations()),
+    ]);
+    return [
+      database,
+      migrations,
+      { name: 'start', ok: this.#started, detail: this.#started ? '' : 'Still starting: the default gateway is not there yet.' },
+      { name: 'running', ok: !this.#ending, detail: this.#ending ? 'This process is ending.' : '' },
+    ];
+  }
+
+  async #check(name: string, detail: string, work: () => Promise<unknown>): Promise<Check> {
+    try {
+      await withDeadline(work(), DEADLINE_MS);
+      if (this.#failing.delete(name)) this.log.info({ check: name }, 'ready again');
+      return { name, ok: true, detail: '' };
+    } catch (error) {
+      if (!this.#failing.has(name)) this.log.warn({ err: error, check: name }, 'not ready');
+      this.#failing.add(name);
+      return { name, ok: false, detail };
+    }
+  }
+
+  async #requireMigrations(): Promise<void> {
+    this.#migrations ??= readMigrations(findMigrationsFolder());
+    const applied = await sqlQuery<{ name: string; checksum: string }>(
+      this.database.db,
+      'SELECT name, checksum FROM chancery.migration ORDER BY name',
+      [],
+    );
+    const pending = findPending(this.#migrations, applied);
+    if (pending.length > 0) throw new Error(`not applied: ${pending.map((migration) => migration.name).join(', ')}`);
+  }
+}
