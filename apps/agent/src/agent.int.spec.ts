@@ -213,14 +213,19 @@ describe('an agent without its worker', () => {
   });
 
   it('keeps its reports until a worker takes them', async () => {
-    const agent = await start();
+    let live = 0;
+    const agent = await start({
+      onEnvoy: ({ pid }) => {
+        live = pid;
+      },
+    });
     await worker.reported((await worker.push({ body: 'one' })).releaseId, 'proven');
     const pid = worker.status()?.envoyPid ?? 0;
     await worker.close();
     const envoy = identifyProcess(pid);
     if (envoy !== null) signalProcess(envoy, 'SIGKILL');
-    await waitUntil(() => (identifyProcess(pid) === null ? true : null), { timeoutMs: 2000, everyMs: 2 });
-    expect(await served('one')).toBe(true);
+    expect(await waitUntil(() => (live === pid ? null : true), { timeoutMs: 5000, everyMs: 2 })).toBe(true);
+    expect(await get()).toBe('one');
     await stop(agent, 'keep');
     worker = await startTestWorker(node.port);
     await start();
