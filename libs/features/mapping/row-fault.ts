@@ -1,7 +1,6 @@
-import { Faults } from './faults.js';
 import { parseHost } from './host.js';
 import { limits } from './limits.js';
-import { nameFault, readHeaders, readMethods } from './mapping-fields.js';
+import { nameFault } from './mapping-fields.js';
 import { pathFault } from './request-path.js';
 import type { RouteTableRow } from './route-table.js';
 import { readService, upstreamFault } from './service-reference.js';
@@ -17,7 +16,9 @@ export interface Refusal {
 
 /**
  * What is wrong with a row that is in the log all the same: written past the validation, by an older version, or
- * allowed when the settings were others. The same rules as for input, so that nothing else ever reaches Envoy.
+ * allowed when the settings were others. Checked is what could hurt others or mislead: the host, the path (the reserved
+ * prefix is not to be had) and where requests would go. Header conditions and methods can only hurt the mapping itself:
+ * Envoy judges those when the whole is validated, and what it refuses is found and set aside.
  */
 export function rowFault(row: RouteTableRow, context: { readonly allowLoopback: boolean }): Refusal | undefined {
   const match = nameFault(row.mapping) ?? matchFault(row);
@@ -30,15 +31,7 @@ function matchFault(row: RouteTableRow): Fault | undefined {
   const host = parseHost(row.host);
   if (isFault(host)) return host;
   if (host.host !== row.host) return { code: 'host_not_normalised', message: `The host must read ${host.host}.` };
-  const path = pathFault(row.match.value, 'match');
-  if (path !== undefined) return path;
-  const faults = new Faults();
-  readMethods(row.methods, faults);
-  const headers = readHeaders(new Map(Object.entries(row.headers)), faults);
-  const first = faults.first;
-  if (first !== undefined) return first;
-  const same = Object.keys(row.headers).every((name) => headers.has(name));
-  return same ? undefined : { code: 'header_name_not_normalised', message: 'Header names must be in lower case.' };
+  return pathFault(row.match.value, 'match');
 }
 
 function actionFault(row: RouteTableRow, allowLoopback: boolean): Fault | undefined {
