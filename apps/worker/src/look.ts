@@ -55,7 +55,7 @@ async function step(context: LookContext, session: TargetSession, retry: boolean
   if (fold === undefined || render === undefined) return false; // no such gateway yet: its first version wakes us
   const { status } = session;
   const agent = {
-    state: session.delivery.subscribed ? status.state : 'starting',
+    state: session.delivery.subscribed ? status.state : 'unsubscribed',
     appliedRender: status.appliedRenderSha256,
     pending: status.pendingRelease !== '',
   };

@@ -79,7 +79,7 @@ export function nextStep(target: TargetFacts, agent: AgentFacts, newest: NewestR
  * at the agent for the drain may be replaced meanwhile.
  */
 function canTake(agent: AgentFacts, sameRender: boolean, force: boolean): boolean {
-  if (agent.state === 'idle') return true;
+  if (agent.state === 'idle' || agent.state === 'starting') return true; // starting: no Envoy yet, and the first release is what it waits for
   return agent.state === 'draining' && (sameRender || force || agent.pending);
 }
 

@@ -8,8 +8,11 @@ import { answers, childIsReady, type ReadinessCheck, send, targetIsProven } from
 
 const MOST_EARLY_DEATHS = 4;
 
-/** A hot restart's window on a development machine: lossless for requests and pauses below four seconds (parent shutdown less drain), and short. */
-const DEV_WINDOW = { drainTimeS: 1, parentShutdownTimeS: 5 };
+/**
+ * A hot restart's window on a development machine, short so that the next change need not wait long: lossless for requests and pauses below four
+ * seconds (parent shutdown less drain); idle connections are closed before that.
+ */
+const DEV_WINDOW = { drainTimeS: 1, parentShutdownTimeS: 5, idleTimeoutMs: 3_000 };
 
 export interface House {
   readonly children: readonly Child[];
@@ -70,6 +73,13 @@ function applySettings(house: House, api: string): ReadinessCheck {
         body: DEV_WINDOW,
         contentType: 'application/merge-patch+json',
       });
+      if (status === 422 || status === 400) {
+        throw new DevError(
+          'settings_refused',
+          `The API refuses the settings of a development machine: ${JSON.stringify(body)}`,
+          'This is a defect of bin/dev.',
+        );
+      }
       if (status !== 200) return `the API answers ${status}${status === 0 ? '' : `: ${JSON.stringify(body)}`}`;
       house.onSettingsApplied();
       return undefined;
