@@ -9,7 +9,7 @@ import type { Json } from '#platform/kernel/json.js';
 import { createLog } from '#platform/log/log.js';
 
 import { createTestDatabase, type TestDatabase } from '../../test/support/test-database.js';
-import { type Api, startApi } from './src/api.js';
+import { type Api, type ApiOptions, startApi } from './src/api.js';
 
 export interface TestAnswer {
   readonly status: number;
@@ -46,7 +46,7 @@ export interface TestApi {
 const DAY_MS = 86_400_000;
 
 /** Starts one per test file; `env` is the process' environment. */
-export async function startTestApi(env: Readonly<Record<string, string>> = {}): Promise<TestApi> {
+export async function startTestApi(env: Readonly<Record<string, string>> = {}, options: Partial<ApiOptions> = {}): Promise<TestApi> {
   const database = await createTestDatabase();
   const lines: string[] = [];
   const destination = new Writable({
@@ -61,7 +61,7 @@ export async function startTestApi(env: Readonly<Record<string, string>> = {}): 
     CHANCERY_ALLOW_LOOPBACK_UPSTREAMS: 'true',
     ...env,
   });
-  const api = await startApi({ config, log: createLog({ process: 'api', level: 'debug', destination }) });
+  const api = await startApi({ config, log: createLog({ process: 'api', level: 'debug', destination }), ...options });
   await api.ready;
   const makeToken: TestApi['makeToken'] = async (scopes, { daysAgo = 0, days = 1 } = {}) => {
     const request = { context: { commandId: randomUUID(), actor: 'system' }, dryRun: false };

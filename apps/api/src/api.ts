@@ -15,6 +15,7 @@ import { EventStore } from '#platform/eventstore/event-store.js';
 import { HttpExceptionFilter } from '#platform/http/exception.filter.js';
 import { HttpAdapter } from '#platform/http/http-adapter.js';
 import { HttpMetrics } from '#platform/http/http-metrics.js';
+import type { DescribedRoute } from '#platform/http/openapi.js';
 import type { RouteList } from '#platform/http/route-list.js';
 import type { Log } from '#platform/log/log.js';
 
@@ -23,12 +24,15 @@ import { readBuild } from './build.js';
 import { ensureDefaultGateway } from './default-gateway.js';
 import { NestLog } from './nest-log.js';
 import { Readiness } from './readiness.js';
+import { RouteDescriptions } from './route-descriptions.js';
 
 /** The running api. */
 export interface Api {
   /** Where it answers, for instance http://127.0.0.1:8888. */
   readonly url: string;
   readonly routes: RouteList;
+  /** The same routes as they describe themselves. */
+  readonly descriptions: readonly DescribedRoute[];
   readonly database: Database;
   readonly events: EventStore;
   /** Resolves when it can do its work: the default gateway exists. Rejects when the database has not come within the deadline. */
@@ -42,6 +46,8 @@ export interface ApiOptions {
   readonly log: Log;
   /** ms since 1970; tests move it. */
   readonly now?: () => number;
+  /** Counts failed attempts; tests bring one that forgives. */
+  readonly limiter?: AttemptLimiter;
   /** How long a database that is down at the start is waited for, in ms. */
   readonly startDeadlineMs?: number;
 }
@@ -79,6 +85,7 @@ export async function startApi(options: ApiOptions): Promise<Api> {
   return {
     url: `${tls === undefined ? 'http' : 'https'}://${authority(app)}`,
     routes: adapter.routes,
+    descriptions: app.get(RouteDescriptions).all(),
     database,
     events,
     ready,
@@ -104,7 +111,7 @@ async function makeParts(options: ApiOptions, database: Database, events: EventS
     envelope: await Envelope.forThisMachine(build.version),
     readiness: new Readiness(database, log),
     verifier: new TokenVerifier({ db: database.db, ...(options.now === undefined ? {} : { now: options.now }) }),
-    limiter: new AttemptLimiter(options.now),
+    limiter: options.limiter ?? new AttemptLimiter(options.now),
     ownPorts: [config.listen.port, databasePort].filter((port) => port !== 0),
   };
 }

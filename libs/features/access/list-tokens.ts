@@ -46,7 +46,7 @@ export class ListTokensHandler implements IQueryHandler<ListTokens> {
   constructor(@Inject(DB) private readonly db: Db) {}
 
   async execute({ page }: ListTokens): Promise<TokenView[]> {
-    const after = page.after === undefined ? {} : { after: page.after };
+    const after = page.after === undefined ? {} : { after: tokenSubject(page.after) };
     const records = await listSubjects(this.db, { stream: ACCESS_STREAM, kind: 'token', limit: page.limit + 1, ...after });
     return records.map((record) => tokenView(record.state as TokenState, Date.now()));
   }

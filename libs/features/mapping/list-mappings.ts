@@ -89,7 +89,7 @@ export class ListMappingsHandler implements IQueryHandler<ListMappings> {
       stream: `gateway/${filter.gateway}`,
       kind: 'mapping',
       limit: filter.state === undefined ? filter.limit : SCAN,
-      ...(after === undefined ? {} : { after }),
+      ...(after === undefined ? {} : { after: mappingSubject(after) }),
       ...(Object.keys(equals).length === 0 ? {} : { equals }),
       ...(labels === undefined ? {} : { labels }),
       ...(prefix === undefined ? {} : { prefixes: { prefix } }),

@@ -36,7 +36,7 @@ export class ListPrincipalsHandler implements IQueryHandler<ListPrincipals> {
         stream: `gateway/${gateway}`,
         kind: 'principal',
         limit: BATCH,
-        ...(after === undefined ? {} : { after }),
+        ...(after === undefined ? {} : { after: principalSubject(after) }),
       });
       found.push(...batch.map((record) => toView(record.state as PrincipalState)));
       if (batch.length < BATCH) return found;

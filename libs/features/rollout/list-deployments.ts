@@ -67,7 +67,7 @@ export class ListRedeploymentsHandler implements IQueryHandler<ListRedeployments
       stream: `deployments/${gateway}`,
       kind: 'redeployment',
       limit,
-      ...(after === undefined ? {} : { after }),
+      ...(after === undefined ? {} : { after: `redeployment/${after}` }),
     });
     return records.map((record) => ({
       ...(record.state as RedeploymentState),
