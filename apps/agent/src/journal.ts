@@ -3,11 +3,17 @@ import { join } from 'node:path';
 import { readCheckedJson, writeCheckedJson } from '#platform/envoy/durable-file.js';
 import { Report } from '#platform/xds/generated/delivery.js';
 
+/**
+ * Steps after which a release is settled: on the disk before they are told. The steps on the way there survive the agent's death as
+ * well, and only a machine that loses its power may forget them; waiting for the disk at each would cost a tenth of a hot restart.
+ */
+const LASTING = new Set(['proven', 'refused', 'failed', 'superseded', 'recovered', 'cut']);
+
 /** Numbers are reserved on disk in blocks, so that none is used twice even when the machine loses its power. */
 const BLOCK = 1000;
 
 /**
- * The reports that no worker has acknowledged yet, one file each. A report is on disk before anybody hears of it, and stays until it is
+ * The reports that no worker has acknowledged yet, one file each. A report is written before anybody hears of it, and stays until it is
  * acknowledged: what was done to an Envoy is known in the end, whoever died in between.
  */
 export class ReportJournal {
@@ -48,7 +54,7 @@ export class ReportJournal {
         writeCheckedJson(join(this.#folder, 'reserved'), numbered.id + BLOCK - 1);
         this.#reserved = numbered.id + BLOCK - 1;
       }
-      writeCheckedJson(this.#path(numbered.id), Report.toJSON(numbered));
+      writeCheckedJson(this.#path(numbered.id), Report.toJSON(numbered), { durable: LASTING.has(numbered.step) });
     } catch (error) {
       this.#onFault(this.#path(numbered.id), (error as Error).message);
     }
