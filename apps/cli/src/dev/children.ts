@@ -38,6 +38,7 @@ export function describeChildren(facts: HouseFacts): readonly ChildSpec[] {
       [DIR_VARIABLE]: folder.path,
       [NAME_VARIABLE]: name,
       [BUILD_VARIABLE]: facts.build,
+      ...failpointsOf(facts.config.inherited, name),
       ...env,
     },
   });
@@ -76,6 +77,12 @@ export function describeChildren(facts: HouseFacts): readonly ChildSpec[] {
           child('gruesvc', 'demo/src/gruesvc.js', { CHANCERY_DEMO_LISTEN: address(ports.gruesvc) }, true),
         ]),
   ];
+}
+
+/** A folder of failpoints for each process, so that a test can name the one it means. */
+function failpointsOf(inherited: Readonly<Record<string, string>>, name: string): Record<string, string> {
+  const folder = inherited.CHANCERY_FAILPOINT_DIR;
+  return folder === undefined ? {} : { CHANCERY_FAILPOINT_DIR: `${folder}/${name}` };
 }
 
 /** The one Envoy of a development machine. */

@@ -31,7 +31,7 @@ export interface DataFolder {
 /** What is remembered between starts: the ports that were chosen for it, and what was set up once. */
 export interface DevState {
   readonly ports: Readonly<Record<string, number>>;
-  readonly settingsApplied: boolean;
+  readonly gatewayMade: boolean;
   readonly usersvcPassword?: string;
 }
 
@@ -83,7 +83,7 @@ export function wipeDataFolder(folder: DataFolder): void {
 }
 
 export function readState(folder: DataFolder): DevState {
-  if (!existsSync(folder.state)) return { ports: {}, settingsApplied: false };
+  if (!existsSync(folder.state)) return { ports: {}, gatewayMade: false };
   try {
     return JSON.parse(readFileSync(folder.state, 'utf8')) as DevState;
   } catch (cause) {

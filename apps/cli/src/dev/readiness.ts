@@ -10,7 +10,7 @@ export interface ReadinessCheck {
   missing(): Promise<string | undefined>;
 }
 
-const LOOK_EVERY_MS = 25;
+const LOOK_EVERY_MS = 50;
 const ASK_DEADLINE_MS = 2_000;
 
 /**
@@ -74,26 +74,11 @@ export function targetIsProven(url: string, token: string): ReadinessCheck {
   };
 }
 
-/** Status 0: no answer. */
-export function getJson(url: string, token?: string): Promise<{ status: number; body: unknown }> {
-  return send('GET', url, token === undefined ? {} : { token });
-}
-
-/** One small request with a deadline, on a connection of its own. Status 0: no answer. */
-export function send(
-  method: string,
-  url: string,
-  options: { token?: string; body?: object; contentType?: string },
-): Promise<{ status: number; body: unknown }> {
+/** One small GET with a deadline, on a connection of its own. Status 0: no answer. */
+function getJson(url: string, token?: string): Promise<{ status: number; body: unknown }> {
   return new Promise((resolve) => {
-    const text = options.body === undefined ? undefined : JSON.stringify(options.body);
-    const headers = {
-      ...(options.token === undefined ? {} : { authorization: `Bearer ${options.token}` }),
-      ...(text === undefined
-        ? {}
-        : { 'content-type': options.contentType ?? 'application/json', 'content-length': Buffer.byteLength(text) }),
-    };
-    const asked = request(url, { method, headers, agent: false, timeout: ASK_DEADLINE_MS }, (response) => {
+    const headers = token === undefined ? {} : { authorization: `Bearer ${token}` };
+    const asked = request(url, { headers, agent: false, timeout: ASK_DEADLINE_MS }, (response) => {
       let body = '';
       response.setEncoding('utf8');
       response.on('data', (chunk: string) => {
@@ -104,7 +89,7 @@ export function send(
     });
     asked.on('timeout', () => asked.destroy(new Error('no answer in time')));
     asked.on('error', () => resolve({ status: 0, body: undefined })); // refused, reset or late: to a readiness check they are the same
-    asked.end(text);
+    asked.end();
   });
 }
 

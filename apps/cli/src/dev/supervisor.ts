@@ -13,6 +13,7 @@ import { type DataLock, lockData } from './data-lock.js';
 import { DatabaseKeeper } from './database-keeper.js';
 import { type DevDatabase, openUsersvcDatabase } from './dev-database.js';
 import { DevError } from './dev-error.js';
+import { ensureDevGateway } from './dev-gateway.js';
 import type { DevOptions } from './dev-options.js';
 import { choosePorts, type Ports } from './dev-ports.js';
 import { ensureTokens } from './dev-token.js';
@@ -40,7 +41,7 @@ export class Supervisor {
   readonly #began = performance.now();
   #lock: DataLock | undefined;
   #folder: DataFolder | undefined;
-  #state: DevState = { ports: {}, settingsApplied: false };
+  #state: DevState = { ports: {}, gatewayMade: false };
   #database: DatabaseKeeper | undefined;
   #children: Child[] = [];
   #envoy: ProcessIdentity | undefined;
@@ -132,6 +133,8 @@ export class Supervisor {
   async #prepare(folder: DataFolder, ports: Ports, database: DevDatabase): Promise<{ token: string; usersvc: string | undefined }> {
     writeServices(folder, ports, this.#options.demo, (file) => readFileSync(file, 'utf8'));
     const token = await ensureTokens(database.url, folder, TARGET);
+    if (!this.#state.gatewayMade) await ensureDevGateway(database.url);
+    this.#remember({ gatewayMade: true });
     if (!this.#options.demo) return { token, usersvc: undefined };
     const { url, password } = await openUsersvcDatabase(database, this.#state.usersvcPassword);
     const { postgres } = database;
@@ -172,8 +175,6 @@ export class Supervisor {
       ports,
       token,
       demo: this.#options.demo,
-      settingsAreOurs: !this.#state.settingsApplied,
-      onSettingsApplied: () => this.#remember({ settingsApplied: true }),
       envoyIsKnown: () => this.#envoy !== undefined,
     });
     await untilReady(checks, {
