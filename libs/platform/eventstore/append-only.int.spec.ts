@@ -15,7 +15,7 @@ beforeAll(async () => {
     );
   }
 });
-afterAll(() => log.close());
+afterAll(() => log.close(), 30_000);
 
 async function as(url: string, statements: readonly string[]): Promise<void> {
   const client = new pg.Client({ connectionString: url, options: '-c search_path=chancery' });

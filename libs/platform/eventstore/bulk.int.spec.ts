@@ -7,7 +7,7 @@ let log: LogFixture;
 beforeAll(async () => {
   log = await openLog();
 });
-afterAll(() => log.close());
+afterAll(() => log.close(), 30_000);
 
 const names = (count: number) => Array.from({ length: count }, (_, i) => `thing/${String(i).padStart(6, '0')}`);
 

@@ -9,7 +9,7 @@ let log: LogFixture;
 beforeAll(async () => {
   log = await openLog();
 });
-afterAll(() => log.close());
+afterAll(() => log.close(), 30_000);
 
 interface EventRow {
   version: string;

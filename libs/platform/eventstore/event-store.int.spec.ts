@@ -10,7 +10,7 @@ let log: LogFixture;
 beforeAll(async () => {
   log = await openLog();
 });
-afterAll(() => log.close());
+afterAll(() => log.close(), 30_000);
 
 const request = (stream: string, subject: string, more: Partial<HandleRequest> = {}): HandleRequest => ({
   stream,

@@ -12,7 +12,7 @@ let log: LogFixture;
 beforeAll(async () => {
   log = await openLog();
 });
-afterAll(() => log.close());
+afterAll(() => log.close(), 30_000);
 
 const put = (store: EventStore, stream: string, subject: string, state: NewEvent['state'] = { subject }, more: Partial<NewEvent> = {}) =>
   store.handle({ stream, subjects: [subject], context: aContext() }, () => [anEvent(subject, state, more)]);

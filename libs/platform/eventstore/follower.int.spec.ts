@@ -12,7 +12,7 @@ beforeAll(async () => {
 afterEach(async () => {
   for (const each of closing.splice(0).reverse()) await each.close();
 });
-afterAll(() => log.close());
+afterAll(() => log.close(), 30_000);
 
 const append = (stream: string, subject: string, n: number) =>
   log.store.handle({ stream, subjects: [subject], context: aContext({ reason: `n${n}` }) }, () => [anEvent(subject, { n })]);
