@@ -84,7 +84,7 @@ describe('an agent with its worker', () => {
     const pushed: { releaseId: string }[] = [];
     const startedAt = performance.now();
     for (let n = 1; n <= 100; n++) {
-      pushed.push(await worker.push({ body: String(n) }));
+      pushed.push(await worker.push({ body: String(n), parentShutdownTimeS: 5 }));
       await waitUntil(() => (performance.now() - startedAt >= n * 10 ? true : null), { timeoutMs: 100, everyMs: 1 });
     }
     expect(await served('100')).toBe(true);
