@@ -5,8 +5,8 @@ import { existsSync, readFileSync, renameSync } from 'node:fs';
  * environment (production) a failpoint is one comparison and nothing else.
  *
  * A test arms one by writing the file `<dir>/<name>` with the action: `kill` (SIGKILL to itself), `stop` (SIGSTOP; the
- * test sends SIGCONT later) or `throw`. The process that reaches it first renames the file to `<name>.reached`, which
- * is how the test knows, and then acts, once.
+ * test sends SIGCONT later), either with pids (`kill 123 124`) for other processes, or `throw`. The process that reaches it
+ * first renames the file to `<name>.reached`, which is how the test knows, and then acts, once.
  */
 let directory: string | undefined;
 
@@ -30,8 +30,9 @@ function act(dir: string, name: string): void {
   } catch {
     return; // another process took this one in the same moment
   }
-  if (action === 'kill') process.kill(process.pid, 'SIGKILL');
-  else if (action === 'stop') process.kill(process.pid, 'SIGSTOP');
-  else if (action === 'throw') throw new Error(`failpoint ${name}`);
-  else throw new Error(`failpoint ${name}: no such action: ${action}`);
+  const [verb, ...pids] = action.split(' ');
+  if (verb === 'throw') throw new Error(`failpoint ${name}`);
+  const signal = verb === 'kill' ? 'SIGKILL' : verb === 'stop' ? 'SIGSTOP' : undefined;
+  if (signal === undefined) throw new Error(`failpoint ${name}: no such action: ${action}`);
+  for (const pid of pids.length === 0 ? [process.pid] : pids.map(Number)) process.kill(pid, signal);
 }
