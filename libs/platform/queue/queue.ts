@@ -1,3 +1,5 @@
+import { setTimeout as sleep } from 'node:timers/promises';
+
 import {
   type BackendFactory,
   Queue as BullQueue,
@@ -80,6 +82,7 @@ class TargetQueue implements Queue {
   readonly #options: OpenQueueOptions;
   readonly #queue: BullQueue;
   readonly #log: Log;
+  readonly #running = new Set<Promise<void>>();
   #worker: Worker | undefined;
 
   constructor(connection: QueueConnection, options: OpenQueueOptions) {
@@ -124,7 +127,7 @@ class TargetQueue implements Queue {
       maxStalledCount: 5,
       settings: { backoffStrategy: (attempt) => backoffMs(attempt, firstMs, Math.random()) },
     };
-    const handle = (job: Job) => processor(readLook(job));
+    const handle = (job: Job) => this.#process(job, processor);
     const { factory } = this.#connection;
     this.#worker =
       factory === undefined
@@ -144,12 +147,26 @@ class TargetQueue implements Queue {
   async close(graceMs = 5_000): Promise<void> {
     const worker = this.#worker;
     if (worker !== undefined) {
-      const closed = worker.close();
-      await Promise.race([closed, new Promise((resolve) => setTimeout(resolve, graceMs).unref())]);
+      // The library's own close either waits for ever or not at all, and cannot change its mind.
+      await worker.pause(true);
+      const running = Promise.allSettled([...this.#running]);
+      const timer = new AbortController();
+      await Promise.race([running, sleep(graceMs, undefined, { signal: timer.signal }).catch(() => undefined)]);
+      timer.abort();
       await worker.close(true);
     }
     await this.#queue.close();
     await this.#connection.close();
+  }
+
+  async #process(job: Job, processor: (look: Look) => Promise<void>): Promise<void> {
+    const run = processor(readLook(job));
+    this.#running.add(run);
+    try {
+      await run;
+    } finally {
+      this.#running.delete(run);
+    }
   }
 }
 
