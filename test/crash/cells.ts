@@ -1,0 +1,73 @@
+/** One cell of the matrix: when `process` reaches `point`, `victim` is killed or stopped. */
+export interface Cell {
+  readonly process: Process;
+  readonly point: string;
+  readonly victim: Victim;
+  readonly action: 'kill' | 'stop';
+}
+
+export type Process = 'api' | 'projector' | 'worker' | 'agent';
+export type Victim = Process | 'postgres' | 'envoy' | 'dev';
+
+/** Every failpoint in the code that a change of one mapping passes, by process. `coverage` in the specification compares it with the sources. */
+export const points: Readonly<Record<Process, readonly string[]>> = {
+  api: ['eventstore.beforeTx', 'eventstore.afterCommitBeforeAck'],
+  projector: ['projector.beforeApply', 'projector.midBatch', 'projector.afterApplyBeforeCheckpoint'],
+  worker: [
+    'worker.afterReadBeforeEnqueue',
+    'worker.afterEnqueue',
+    'worker.afterDequeue',
+    'worker.afterRender',
+    'worker.beforePush',
+    'worker.afterPushBeforeAck',
+    'worker.beforeRecord',
+    'worker.beforeJobComplete',
+  ],
+  agent: [
+    'agent.afterManifestWritten',
+    'agent.beforeFork',
+    'agent.afterFork',
+    'agent.afterChildLive',
+    'agent.beforeProof',
+    'agent.beforeReportSent',
+  ],
+};
+
+/** Points that a change of one mapping does not pass; each has its own test beside its code. */
+export const pointsElsewhere: readonly string[] = ['eventstore.beforeCommit'];
+
+/** Where the processes without failpoints of their own are struck: in the middle of what others do with them. */
+const struckElsewhere: readonly (readonly [Victim, Process, string])[] = [
+  ['postgres', 'api', 'eventstore.beforeTx'],
+  ['postgres', 'api', 'eventstore.afterCommitBeforeAck'],
+  ['postgres', 'worker', 'worker.beforeRecord'],
+  ['postgres', 'projector', 'projector.midBatch'],
+  ['envoy', 'agent', 'agent.afterManifestWritten'],
+  ['envoy', 'agent', 'agent.beforeProof'],
+  ['envoy', 'worker', 'worker.beforePush'],
+  ['dev', 'api', 'eventstore.afterCommitBeforeAck'],
+  ['dev', 'worker', 'worker.afterPushBeforeAck'],
+  ['dev', 'agent', 'agent.afterFork'],
+];
+
+/**
+ * How long the others wait for a process before they do without it, in milliseconds; a stopped one stays stopped for three of these.
+ * api: a client's patience. projector: the time to standby. worker and agent: two missed heartbeats. postgres: a read's deadline. envoy: an answer's
+ * deadline in the proof. dev: nobody waits for it.
+ */
+export const deadlineMs: Readonly<Record<Victim, number>> = {
+  api: 3_000,
+  projector: 2_000,
+  worker: 3_000,
+  agent: 3_000,
+  postgres: 5_000,
+  envoy: 1_000,
+  dev: 2_000,
+};
+
+export function cellsOf(action: Cell['action']): readonly Cell[] {
+  const own = (Object.keys(points) as Process[]).flatMap((process) =>
+    points[process].map((point): Cell => ({ process, point, victim: process, action })),
+  );
+  return [...own, ...struckElsewhere.map(([victim, process, point]): Cell => ({ process, point, victim, action }))];
+}
