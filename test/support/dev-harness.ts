@@ -23,6 +23,7 @@ export interface DevReady {
   readonly data: string;
   readonly database: string;
   readonly usersvc?: string;
+  readonly walkthrough?: readonly { readonly say: string; readonly line: string }[];
   readonly processes: Readonly<Record<string, number>>;
   readonly ms: number;
 }

@@ -22,7 +22,7 @@ import { endProcesses, findEnvoys } from './orphans.js';
 import { untilReady } from './readiness.js';
 import type { Reporter } from './reporter.js';
 import { type Inheritance, takeOver } from './takeover.js';
-import { readyText } from './walkthrough.js';
+import { readyText, walkthrough } from './walkthrough.js';
 
 const root = fileURLToPath(new URL('../../../../../', import.meta.url)); // from dist/apps/cli/src/dev/
 const preload = new URL('./end-with-supervisor.js', import.meta.url).href;
@@ -198,7 +198,7 @@ export class Supervisor {
         token,
         database: database.url,
         processes: this.#processes(),
-        ...(usersvc === undefined ? {} : { usersvc }),
+        ...(usersvc === undefined ? {} : { usersvc, walkthrough: walkthrough({ ...facts, usersvc }) }),
         ms: Math.round(tookMs),
       },
       readyText({ ...facts, usersvc, tookMs, logs: folder.logs, database: withoutPassword }),

@@ -3,8 +3,8 @@ export interface Running {
   readonly api: string;
   readonly gateway: string;
   readonly data: string;
-  /** Where the demo service answers by itself; undefined without the demo. */
-  readonly usersvc: string | undefined;
+  /** Where the demo service answers by itself. */
+  readonly usersvc: string;
 }
 
 /** One step of the walkthrough: what it is for, and the line to paste. */
@@ -45,10 +45,23 @@ export function walkthrough(running: Running): readonly WalkthroughStep[] {
 }
 
 /** The page that `bin/dev` prints when all is ready. */
-export function readyText(running: Running & { readonly tookMs: number; readonly logs: string; readonly database: string }): string {
+export function readyText(
+  running: Omit<Running, 'usersvc'> & {
+    readonly usersvc: string | undefined;
+    readonly tookMs: number;
+    readonly logs: string;
+    readonly database: string;
+  },
+): string {
+  const { usersvc } = running;
   const steps =
-    running.usersvc !== undefined
-      ? ['', '  Try it (each line can be pasted):', '', ...walkthrough(running).flatMap(({ say, line }) => [`  # ${say}`, `  ${line}`])]
+    usersvc !== undefined
+      ? [
+          '',
+          '  Try it (each line can be pasted):',
+          '',
+          ...walkthrough({ ...running, usersvc }).flatMap(({ say, line }) => [`  # ${say}`, `  ${line}`]),
+        ]
       : [];
   return [
     `  API        ${running.api}            docs: ${running.api}/docs   spec: ${running.api}/v1/openapi.json`,
