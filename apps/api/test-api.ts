@@ -45,8 +45,12 @@ export interface TestApi {
 
 const DAY_MS = 86_400_000;
 
-/** Starts one per test file; `env` is the process' environment. */
-export async function startTestApi(env: Readonly<Record<string, string>> = {}, options: Partial<ApiOptions> = {}): Promise<TestApi> {
+/** Starts one per test file. `env` is the process' environment; `reach` may put something between it and its database. */
+export async function startTestApi(
+  env: Readonly<Record<string, string>> = {},
+  options: Partial<ApiOptions> = {},
+  reach: (url: string) => Promise<string> = async (url) => url,
+): Promise<TestApi> {
   const database = await createTestDatabase();
   const lines: string[] = [];
   const destination = new Writable({
@@ -57,7 +61,7 @@ export async function startTestApi(env: Readonly<Record<string, string>> = {}, o
   });
   const config = readApiConfig({
     CHANCERY_API_LISTEN: '127.0.0.1:0',
-    DATABASE_URL: database.url,
+    DATABASE_URL: await reach(database.url),
     CHANCERY_ALLOW_LOOPBACK_UPSTREAMS: 'true',
     ...env,
   });

@@ -7,7 +7,7 @@ import type { FastifyError, FastifyInstance, FastifyReply, FastifyRequest, Fasti
 import type { Log } from '#platform/log/log.js';
 
 import type { HttpMetrics } from './http-metrics.js';
-import { HttpProblem } from './http-problem.js';
+import { HttpProblem, unsupported } from './http-problem.js';
 import { MAX_BODY_BYTES } from './json-body.js';
 import { problemDocument, refusalOf } from './problem.js';
 import { callerOf, codeOf, pathOf } from './request-context.js';
@@ -89,7 +89,9 @@ export function transportProblem(error: unknown): HttpProblem | undefined {
     });
   }
   if (code === 'FST_ERR_CTP_INVALID_MEDIA_TYPE')
-    return new HttpProblem(415, 'media_type_unsupported', 'The body must be sent with "Content-Type: application/json".');
+    return unsupported('media_type_unsupported', 'The body must be sent with "Content-Type: application/json".', {
+      Accept: 'application/json',
+    });
   if (code === 'FST_ERR_CTP_INVALID_CONTENT_LENGTH')
     return new HttpProblem(400, 'content_length_wrong', 'The body is not as long as Content-Length says.');
   if (code === 'FST_ERR_BAD_URL')

@@ -4,7 +4,7 @@ import type { FastifyRequest } from 'fastify';
 import { DomainError } from '#platform/kernel/errors.js';
 import type { Json } from '#platform/kernel/json.js';
 
-import { HttpProblem } from './http-problem.js';
+import { unsupported } from './http-problem.js';
 import { parseStrictJson } from './strict-json.js';
 
 /** The most a request's body may be. A mapping is a few hundred bytes; this leaves room for labels and headers, not for floods. */
@@ -38,8 +38,8 @@ export function readJsonBody(request: FastifyRequest): Json {
   if (!jsonTypes.has(type)) {
     if (bytes.length === 0) throw malformed('body_missing', 'This request needs a JSON body.');
     const said = type === '' ? 'none is given' : 'another one is given';
-    throw new HttpProblem(415, 'media_type_unsupported', `The body must be sent with "Content-Type: application/json"; ${said}.`, {
-      headers: { Accept: 'application/json' },
+    throw unsupported('media_type_unsupported', `The body must be sent with "Content-Type: application/json"; ${said}.`, {
+      Accept: 'application/json',
     });
   }
   if (bytes.length === 0) throw malformed('body_missing', 'This request needs a JSON body.');
@@ -49,8 +49,8 @@ export function readJsonBody(request: FastifyRequest): Json {
 function refuseEncoding(request: FastifyRequest): void {
   const encoding = request.headers['content-encoding'];
   if (encoding !== undefined && encoding.toLowerCase() !== 'identity') {
-    throw new HttpProblem(415, 'content_encoding_unsupported', 'The body must be sent without a Content-Encoding.', {
-      headers: { 'Accept-Encoding': 'identity' },
+    throw unsupported('content_encoding_unsupported', 'The body must be sent without a Content-Encoding.', {
+      'Accept-Encoding': 'identity',
     });
   }
 }
