@@ -24,9 +24,10 @@ export class LookRunner {
     queue.work((look) => this.run(look));
   }
 
-  /** Asks for a look through the queue. When the queue cannot take it, nothing is lost: the sweep asks again. */
+  /** Asks for a look through the queue; without it while that is not open or does not take jobs. */
   request(target: string, options: { readonly always?: boolean } = {}): void {
-    if (this.#closed || this.#queue === undefined) return;
+    if (this.#closed) return;
+    if (this.#queue === undefined) return this.runNow(target);
     this.#queue.add(target, { hurry: options.always !== true, always: options.always === true }).then(
       () => failpoint('worker.afterEnqueue'),
       (err: unknown) => {

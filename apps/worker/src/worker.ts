@@ -133,7 +133,7 @@ export async function startWorker(options: WorkerOptions): Promise<RunningWorker
     silentMs: tuning.silentMs,
     awayMs: tuning.awayMs,
     sessions: () => handlers.sessions(),
-    look: (target, always) => (queue === undefined ? runner.runNow(target) : runner.request(target, { always })),
+    look: (target, always) => runner.request(target, { always }),
   });
   await gateways.start();
   const redeployments = followRedeployments({

@@ -22,6 +22,8 @@ export async function openPostgresConnection(databaseUrl: string, log: Log): Pro
     options: `-c search_path=${schema}`,
   });
   pool.on('error', (err) => log.warn({ err }, 'the queue lost a database connection'));
+  // A connection in use that is cut off: the query that it carried is rejected, which is the report; unheard, the event would end the process.
+  pool.on('connect', (client) => client.on('error', () => undefined));
   try {
     await migrate(pool);
   } catch (error) {
