@@ -26,6 +26,9 @@ import { NestLog } from './nest-log.js';
 import { Readiness } from './readiness.js';
 import { RouteDescriptions } from './route-descriptions.js';
 
+/** How long a write may wait for the database before its caller is told. */
+const WRITE_DEADLINE_MS = 5_000;
+
 /** The running api. */
 export interface Api {
   /** Where it answers, for instance http://127.0.0.1:8888. */
@@ -59,7 +62,7 @@ export interface ApiOptions {
 export async function startApi(options: ApiOptions): Promise<Api> {
   const { config, log } = options;
   const database = openDatabase({ url: config.databaseUrl, applicationName: 'chancery-api', maxConnections: 20, log });
-  const events = new EventStore({ database, log });
+  const events = new EventStore({ database, log, deadlineMs: WRITE_DEADLINE_MS });
   const parts = await makeParts(options, database, events);
   const tls = config.tls === undefined ? undefined : { cert: readFileSync(config.tls.certFile), key: readFileSync(config.tls.keyFile) };
   const adapter = new HttpAdapter({ log, metrics: parts.metrics, tls });

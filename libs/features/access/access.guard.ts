@@ -5,12 +5,16 @@ import type { FastifyRequest } from 'fastify';
 import { PUBLIC, SCOPES, type Scope } from '#platform/http/access.decorators.js';
 import { HttpMetrics } from '#platform/http/http-metrics.js';
 import { HttpProblem } from '#platform/http/http-problem.js';
+import { withDeadline } from '#platform/http/query-runner.js';
 import { rememberCaller } from '#platform/http/request-context.js';
 import { DomainError } from '#platform/kernel/errors.js';
 
 import { AttemptLimiter, addressKey } from './attempt-limiter.js';
 import { parseToken } from './token-format.js';
 import { TokenVerifier, type VerifiedToken } from './token-verifier.js';
+
+/** A database that does not answer is a 503 and not a hanging client. */
+const VERIFY_DEADLINE_MS = 5_000;
 
 /** Both ways in: most clients send Bearer; Basic with the token as the password makes `http://x:TOKEN@host` and a browser work. */
 const challenge = 'Bearer realm="chancery", Basic realm="chancery: any user, a token as the password", charset="UTF-8"';
@@ -51,7 +55,7 @@ export class AccessGuard implements CanActivate {
     const suspicious = this.limiter.limited(address) && (id === undefined || !this.verifier.knows(id));
     if (suspicious && (id === undefined || !this.limiter.mayLook())) throw this.tooMany(2);
     try {
-      return await this.verifier.verify(presented);
+      return await withDeadline(this.verifier.verify(presented), VERIFY_DEADLINE_MS);
     } catch (error) {
       if (!(error instanceof DomainError) || error.kind !== 'unauthenticated') throw error;
       const retryAfterS = this.limiter.failed(id === undefined ? [address] : [address, `token/${id}`]);

@@ -1,3 +1,5 @@
+import { types } from 'node:util';
+
 /** SQLSTATE classes and codes that say "not now", not "never": connection trouble, shutdown, too many clients, a statement that was cut off. */
 const sqlStates = /^(08...|53[0-9A-Z]{3}|57P0[1-4]|57014|25006)$/;
 const socketCodes = new Set([
@@ -17,9 +19,9 @@ const driverMessages =
 
 /** True when an error only says that Postgres cannot be reached at the moment, so that the caller may try again. */
 export function isDatabaseUnavailable(error: unknown): boolean {
-  if (!(error instanceof Error)) return false;
-  if (error instanceof AggregateError) return error.errors.some(isDatabaseUnavailable);
-  const { code, syscall } = error as { code?: unknown; syscall?: unknown };
+  if (!types.isNativeError(error)) return false;
+  const { code, syscall, errors } = error as { code?: unknown; syscall?: unknown; errors?: unknown };
+  if (Array.isArray(errors)) return errors.some(isDatabaseUnavailable); // one per address that was tried
   if (typeof code === 'string') {
     if (socketCodes.has(code)) return syscall !== 'open' && syscall !== 'stat';
     return sqlStates.test(code);

@@ -1,0 +1,193 @@
+import { afterAll, beforeAll, describe, expect, it } from '@jest/globals';
+import type { z } from 'zod';
+
+import { sqlQuery } from '#platform/database/database.js';
+import { problemSchema } from '#platform/http/answer-schemas.js';
+
+import { startTestApi, type TestAnswer, type TestApi, type TestRequest } from './test-api.js';
+
+const g = '/v1/gateways/default';
+const deployment = '0191e9a0-0000-7000-8000-000000000001';
+
+/** One request of every route that exists: each is answered well, and as it was described. */
+const tour: readonly (readonly [string, string, TestRequest?])[] = [
+  ['GET', '/healthz'],
+  ['GET', '/readyz'],
+  ['GET', '/readyz?verbose'],
+  ['GET', '/metrics'],
+  ['GET', '/v1/openapi.json'],
+  ['GET', '/docs'],
+  ['GET', '/docs/start.js'],
+  ['GET', '/docs/swagger-ui.css'],
+  ['GET', '/docs/swagger-ui-bundle.js'],
+  ['GET', '/docs/favicon-32x32.png'],
+  ['POST', '/v1/tokens', { body: { scopes: ['read'] } }],
+  ['POST', '/v1/tokens?dryRun=true', { body: { scopes: ['read'] } }],
+  ['GET', '/v1/tokens'],
+  ['GET', '/v1/tokens/TOKEN'],
+  ['DELETE', '/v1/tokens/TOKEN?dryRun=true'],
+  ['DELETE', '/v1/tokens/TOKEN'],
+  ['GET', '/v1/gateways'],
+  ['POST', '/v1/gateways', { body: { name: 'second' } }],
+  ['POST', '/v1/gateways?dryRun=true', { body: { name: 'third' } }],
+  ['GET', '/v1/gateways/second'],
+  ['GET', `${g}/settings`],
+  ['PUT', `${g}/settings`, { body: { services: { usersvc: ['10.0.0.1:80'] } } }],
+  ['PATCH', `${g}/settings`, { body: { defaultTimeoutMs: 4000 } }],
+  ['PATCH', `${g}/settings?dryRun=true`, { body: { defaultTimeoutMs: 3000 } }],
+  [
+    'POST',
+    `${g}/mappings`,
+    { body: { name: 'user', prefix: '/user/', service: 'usersvc', methods: ['GET'], headers: { 'x-a': '1' }, labels: { a: 'b' } } },
+  ],
+  ['POST', `${g}/mappings?dryRun=true`, { body: { name: 'user2', prefix: '/user2/', service: 'nobody' } }],
+  ['PUT', `${g}/mappings/other`, { body: { path: '/exact', service: 'usersvc' } }],
+  ['PATCH', `${g}/mappings/other`, { body: { timeoutMs: 100 } }],
+  ['GET', `${g}/mappings`],
+  ['GET', `${g}/mappings/user`],
+  ['GET', `${g}/routes`],
+  ['DELETE', `${g}/mappings/other?dryRun=true`],
+  ['DELETE', `${g}/mappings/other`],
+  ['GET', `${g}/versions`],
+  ['GET', `${g}/versions/2`],
+  ['GET', `${g}/targets`],
+  ['GET', `${g}/targets/edge-1`],
+  ['GET', `${g}/stats`],
+  ['POST', `${g}/redeployments`, { body: { reason: 'because' } }],
+  ['POST', `${g}/redeployments?dryRun=true`, { body: { reason: 'because', targets: ['edge-1'] } }],
+  ['GET', `${g}/redeployments`],
+  ['GET', `${g}/redeployments/REDEPLOYMENT`],
+  ['GET', `${g}/deployments`],
+  ['GET', `${g}/deployments/${deployment}`],
+  ['GET', '/ambassador/health'],
+  ['POST', '/ambassador/mapping/grue', { body: { prefix: '/grue/', service: 'gruesvc' } }],
+  ['PUT', '/ambassador/mapping/grue', { body: { prefix: '/grue/', service: 'gruesvc', rewrite: '/grue/' } }],
+  ['PUT', '/ambassador/mapping/grue?dryRun=true', { body: { prefix: '/other/', service: 'gruesvc' } }],
+  ['GET', '/ambassador/mapping/grue'],
+  ['GET', '/ambassador/mapping'],
+  ['GET', '/ambassador/mappings'],
+  ['PUT', '/ambassador/mappings'],
+  ['GET', '/ambassador/stats'],
+  ['DELETE', '/ambassador/mapping/grue'],
+  ['POST', '/ambassador/principal/alice', { body: { fingerprint: 'ab'.repeat(32) } }],
+  ['GET', '/ambassador/principals'],
+  ['PUT', '/ambassador/principals'],
+  ['GET', '/ambassador/principal/alice'],
+  ['GET', '/v1/certs/list/approved'],
+  ['DELETE', '/ambassador/principal/alice'],
+];
+
+describe('the interface description', () => {
+  let test: TestApi;
+  beforeAll(async () => {
+    test = await startTestApi();
+    const sql = (text: string) => sqlQuery(test.api.database.db, text, []);
+    await sql(`INSERT INTO chancery.target (name, gateway) VALUES ('edge-1', 'default')`);
+    await sql(
+      `INSERT INTO chancery.deployment (id, gateway, target, version, render_sha256, trigger) VALUES ('${deployment}', 'default', 'edge-1', 1, 'ab', 'change')`,
+    );
+    const counts = { healthyMembers: 1, totalMembers: 1, rq2xx: 1, rq3xx: 0, rq4xx: 0, rq5xx: 0, rqTotal: 1 };
+    await sql(
+      `INSERT INTO chancery.target_stats (gateway, target, at, mappings, envoy) VALUES ('default', 'edge-1', now(), '${JSON.stringify({ user: counts })}', '{"server.live": 1}')`,
+    );
+  });
+  afterAll(() => test.close());
+
+  it('describes every route, whole', () => {
+    for (const route of test.api.descriptions) {
+      const name = `${route.method} ${route.url}`;
+      expect([name, route.description === undefined]).toEqual([name, false]);
+      expect([name, (route.description?.summary.length ?? 0) > 10]).toEqual([name, true]);
+      expect([name, Object.keys(route.description?.answers ?? {}).length > 0]).toEqual([name, true]);
+    }
+  });
+
+  it('is OpenAPI 3.1, with every route, every parameter and no dangling reference', async () => {
+    const { json } = await test.ask('GET', '/v1/openapi.json');
+    expect(json).toMatchObject({ openapi: '3.1.0', info: { title: 'Chancery', version: expect.stringMatching(/^\d/) } });
+    const ids = new Set<string>();
+    for (const route of test.api.descriptions) {
+      const path = route.url.replaceAll(/:([a-z]+)/g, '{$1}');
+      const operation = json.paths[path]?.[route.method.toLowerCase()];
+      expect([path, operation === undefined]).toEqual([path, false]);
+      ids.add(operation.operationId);
+      const inPath = operation.parameters
+        .filter((one: { in: string }) => one.in === 'path')
+        .map((one: { name: string }) => `{${one.name}}`);
+      expect(inPath).toEqual(path.match(/\{[a-z]+\}/g) ?? []);
+      expect(operation.security).toEqual(route.public ? [] : [{ bearer: [] }, { basic: [] }]);
+      expect(operation.responses.default).toBeDefined();
+    }
+    expect(ids.size).toBe(test.api.descriptions.length);
+    const text = JSON.stringify(json);
+    for (const [, reference] of text.matchAll(/"\$ref":"([^"]+)"/g)) {
+      const found = reference
+        ?.replace('#/', '')
+        .split('/')
+        .reduce((at, key) => at?.[key], json);
+      expect([reference, found === undefined]).toEqual([reference, false]);
+    }
+    expect(text).not.toContain('"$schema"');
+  });
+
+  it('says the truth: every route answers well, with a status and a body as described', async () => {
+    const ids = { TOKEN: '', REDEPLOYMENT: '' };
+    const visited = new Set<string>();
+    const faults: unknown[] = [];
+    for (const [method, template, request] of tour) {
+      const path = template.replace('TOKEN', ids.TOKEN).replace('REDEPLOYMENT', ids.REDEPLOYMENT);
+      const answer = await test.ask(method, path, request ?? {});
+      const route = test.api.descriptions.find((one) => one.method === method && fits(one.url, path.split('?')[0] ?? ''));
+      if (route === undefined) throw new Error(`no route is described for ${method} ${path}`);
+      visited.add(`${route.method} ${route.url}`);
+      const schema = route.description?.answers[answer.status];
+      if (answer.status >= 300 || schema === undefined) faults.push([method, path, answer.status, answer.text]);
+      else if (typeof schema !== 'string') faults.push(...difference(schema, answer, `${method} ${path}`));
+      if (template === '/v1/tokens' && method === 'POST') ids.TOKEN = answer.json.id;
+      if (template === `${g}/redeployments` && method === 'POST') ids.REDEPLOYMENT = answer.json.id;
+    }
+    expect(faults).toEqual([]);
+    expect(test.api.descriptions.map(({ method, url }) => `${method} ${url}`).filter((route) => !visited.has(route))).toEqual([]);
+  });
+
+  it('has a page that loads nothing from elsewhere', async () => {
+    const page = await test.ask('GET', '/docs');
+    expect(page.headers['content-security-policy']).toMatch(/default-src 'none'/);
+    for (const [, source] of page.text.matchAll(/(?:src|href)="([^"]+)"/g)) {
+      expect(source).toMatch(/^\//);
+      const part = await test.ask('GET', source ?? '');
+      expect([source, part.status]).toEqual([source, 200]);
+    }
+    for (const path of ['/docs/package.json', '/docs/..%2fpackage.json', '/docs/%2e%2e', '/docs/index.html'])
+      expect((await test.ask('GET', path)).status).toBe(404);
+  });
+
+  it('describes refusals as they are', async () => {
+    const refused = await test.ask('POST', `${g}/mappings`, { body: { name: 'x' } });
+    expect(problemSchema.parse(refused.json)).toEqual(refused.json);
+  });
+});
+
+function fits(url: string, path: string): boolean {
+  const [pattern, parts] = [url.split('/'), path.split('/')];
+  return pattern.length === parts.length && pattern.every((part, i) => part.startsWith(':') || part === parts[i]);
+}
+
+/** What the schema does not know or cannot bear. Parsing leaves out what a schema does not name, so what comes out must be what went in. */
+function difference(schema: z.ZodType, answer: TestAnswer, name: string): unknown[] {
+  const parsed = schema.safeParse(answer.json);
+  if (!parsed.success) return [[name, parsed.error.issues, answer.json]];
+  return JSON.stringify(sorted(parsed.data)) === JSON.stringify(sorted(answer.json))
+    ? []
+    : [[name, 'not described in full', parsed.data, answer.json]];
+}
+
+function sorted(value: unknown): unknown {
+  if (Array.isArray(value)) return value.map(sorted);
+  if (typeof value !== 'object' || value === null) return value;
+  return Object.fromEntries(
+    Object.entries(value)
+      .sort(([a], [b]) => (a < b ? -1 : 1))
+      .map(([key, member]) => [key, sorted(member)]),
+  );
+}
