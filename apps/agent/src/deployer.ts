@@ -1,6 +1,7 @@
 import { passGate } from '#platform/envoy/gate.js';
 import type { Release } from '#platform/envoy/release-store.js';
 import { Status } from '#platform/xds/generated/delivery.js';
+import { mayApply, mayGate, type Situation } from './coalescing.js';
 import { type Applied, EnvoyLane, type EnvoyLaneOptions } from './envoy-lane.js';
 import { decideFence, type FenceDecision } from './fence.js';
 import { type KeyedRelease, namedFiles, nameOf } from './release-files.js';
@@ -12,10 +13,10 @@ import { Wake } from './wake.js';
  *   accept ──► gate lane: own checks, validation, shadow boot ──► Envoy lane: hot restart, proof
  *
  *   The gate lane takes the newest accepted release; what it passes over is superseded. It also runs while the parent of the last
- *   restart drains, so that a refusal is told at once and the release is ready when the window ends.
+ *   restart drains, so that a refusal is told early and the release is ready when the window ends.
  *   The Envoy lane owns Envoy. In this order: Envoy is dead -> start it from disk; a release has passed the gate and no parent drains
- *   -> restart, prove; else sleep. While a parent drains only the newest gated release is kept. A release that is ready when nobody
- *   drains is applied even if a newer one is on its way, so that a stream of changes cannot starve itself.
+ *   -> restart, prove; else sleep. While a parent drains only the newest gated release is kept.
+ *   coalescing.ts says when each of them may go on.
  *
  * A release whose render equals the running one needs no gate and no restart: its endpoint files are written and the running marker
  * proves it.
@@ -40,7 +41,8 @@ export class Deployer {
   readonly #gateWake = new Wake();
   readonly #envoyWake = new Wake();
   #toGate: KeyedRelease | null = null;
-  #gating: KeyedRelease | null = null;
+  #arrivedAt = 0;
+  #gating: { readonly release: KeyedRelease; readonly since: number } | null = null;
   #ready: KeyedRelease | null = null;
   #busy = false;
   #stopping = false;
@@ -81,6 +83,7 @@ export class Deployer {
       report({ name: nameOf(next), step: 'waiting', detail: 'the parent of the last restart still drains' });
     this.#supersede(this.#toGate, next);
     this.#toGate = next;
+    this.#arrivedAt = performance.now();
     this.#gateWake.call();
     return decision;
   }
@@ -88,7 +91,7 @@ export class Deployer {
   status(): Status {
     const { supervisor, state } = this.#options;
     const { parent, live } = supervisor;
-    const pending = this.#toGate ?? this.#gating ?? this.#ready;
+    const pending = this.#toGate ?? this.#gating?.release ?? this.#ready;
     const working = this.#busy || this.#gating !== null || this.#toGate !== null;
     return Status.fromPartial({
       state: live === null ? 'starting' : working ? 'busy' : parent !== null ? 'draining' : 'idle',
@@ -116,12 +119,12 @@ export class Deployer {
   async #gateLane(): Promise<void> {
     while (!this.#stopping) {
       const next = this.#toGate;
-      if (next === null) {
-        await this.#gateWake.wait(1000);
+      if (next === null || !mayGate(this.#situation())) {
+        await this.#gateWake.wait(next === null ? 1000 : LOOK_MS);
         continue;
       }
       this.#toGate = null;
-      this.#gating = next;
+      this.#gating = { release: next, since: performance.now() };
       this.#options.onChange();
       const passed = await this.#pass(next);
       this.#gating = null;
@@ -158,13 +161,25 @@ export class Deployer {
       }
       recovered = true;
       const ready = this.#ready;
-      if (ready !== null && (supervisor.parent === null || ready.release.manifest.force || this.#envoy.isRunning(ready))) {
+      if (ready !== null && (ready.release.manifest.force || this.#envoy.isRunning(ready) || mayApply(this.#situation()))) {
         this.#ready = null;
         await this.#deploy(ready);
         continue;
       }
       await this.#watch();
     }
+  }
+
+  #situation(): Situation {
+    const { parent } = this.#options.supervisor;
+    return {
+      now: performance.now(),
+      arrivedAt: this.#toGate === null ? null : this.#arrivedAt,
+      gatingSince: this.#gating?.since ?? null,
+      ready: this.#ready !== null,
+      busy: this.#busy,
+      windowEndsAt: parent === null ? null : performance.now() + parent.endsAtMs - Date.now(),
+    };
   }
 
   async #deploy(next: KeyedRelease): Promise<void> {
@@ -187,7 +202,7 @@ export class Deployer {
     }
     await this.#envoyWake.wait(LOOK_MS);
     if (parent === null || supervisor.parent !== null) return;
-    this.#envoy.dropOldFiles([this.#toGate, this.#gating, this.#ready].filter((release) => release !== null));
+    this.#envoy.dropOldFiles([this.#toGate, this.#gating?.release ?? null, this.#ready].filter((release) => release !== null));
     this.#options.onChange();
   }
 
@@ -203,7 +218,7 @@ export class Deployer {
       onStep: (step, durationMs) => report({ name: nameOf(next), step, durationMs }),
     });
     if (result.ok) return true;
-    store.mark(next.key, 'refused');
+    store.mark(next.key, 'refused', { running: this.#envoy.running?.key });
     this.#envoy.error = `release ${manifest.releaseId}: ${result.code}: ${result.message}`;
     log.warn(
       { release: manifest.releaseId, step: result.step, code: result.code, detail: result.message },
@@ -232,6 +247,7 @@ export class Deployer {
       return otherwise;
     } finally {
       this.#busy = false;
+      this.#gateWake.call();
       this.#options.onChange();
     }
   }

@@ -52,7 +52,7 @@ const DEFAULT_PROOF_ANSWERS = 30;
 /** A release under which Envoy died this often before it was proven is not tried again. */
 const DEATHS_ALLOWED = 3;
 /** Older configurations that are started when a newer one does not come up. */
-const FALLBACKS = 3;
+const FALLBACKS = 4;
 
 /** Everything that is done to the Envoy itself, one thing at a time: adopt, start, restart, prove, recover. */
 export class EnvoyLane {
@@ -83,7 +83,7 @@ export class EnvoyLane {
   /** At the agent's start: goes on with the Envoy that runs, or starts one from disk. Without either there is nothing to run yet. */
   async begin(): Promise<void> {
     const { supervisor, store, report } = this.#options;
-    const fallbacks = this.#good().slice(0, FALLBACKS);
+    const fallbacks = this.#good();
     for (const fallback of fallbacks) this.#write(fallback);
     const adoption = await supervisor.adopt(fallbacks.map(toEpochConfig));
     if (adoption.kind === 'none') {
@@ -201,7 +201,7 @@ export class EnvoyLane {
       this.#fail(next, 'proof_missing', `seen instead of the marker after ${proof.requests} requests: ${proof.seen}`);
       return 'failed';
     }
-    store.mark(next.key, 'good');
+    store.mark(next.key, 'good', { running: this.#running?.key });
     state.change({ proven: nameOf(next) });
     this.#error = '';
     report({
@@ -232,7 +232,7 @@ export class EnvoyLane {
     const { supervisor } = this.#options;
     const config = toEpochConfig(next);
     if (supervisor.live !== null) {
-      const fallbacks = this.#good().slice(0, FALLBACKS);
+      const fallbacks = this.#good();
       for (const fallback of fallbacks) this.#write(fallback, next);
       return supervisor.restart(config, { fallbacks: fallbacks.map(toEpochConfig), force: next.release.manifest.force });
     }
@@ -254,7 +254,7 @@ export class EnvoyLane {
   }
 
   #fail(next: KeyedRelease, code: string, detail: string): void {
-    this.#options.store.mark(next.key, 'refused');
+    this.#options.store.mark(next.key, 'refused', { running: this.#running?.key });
     this.#error = `release ${next.release.manifest.releaseId}: ${code}: ${detail}`;
     this.#options.report({ name: nameOf(next), step: 'failed', code, detail });
   }
@@ -272,9 +272,7 @@ export class EnvoyLane {
 
   /** Good releases, the applied one first: what runs well is what to start again. */
   #good(): readonly KeyedRelease[] {
-    const applied = this.#options.state.applied?.key;
-    const good = this.#options.store.good();
-    return [...good.filter(({ key }) => key === applied), ...good.filter(({ key }) => key !== applied)];
+    return this.#options.store.good({ first: this.#options.state.applied?.key, atMost: FALLBACKS });
   }
 
   #write(release: KeyedRelease, newest: KeyedRelease | null = this.#options.store.newest('good')): void {

@@ -15,13 +15,14 @@ beforeEach(() => {
 });
 afterEach(() => rmSync(folder, { recursive: true, force: true }));
 
-const release = (sequence: number, bootstrap = `{"n":${sequence}}`): Release => ({
+const release = (sequence: number, renderSha256 = String(sequence).padEnd(64, '0')): Release => ({
   manifest: Manifest.fromPartial({
+    renderSha256,
     releaseId: `1.1.${sequence}`,
     fence: { lineage: 1, lineageId: 'a', term: 1, sequence },
     version: sequence,
   }),
-  bootstrap: Buffer.from(bootstrap),
+  bootstrap: Buffer.from(`{"n":${sequence}}`),
   endpoints: new Map([['users', Buffer.from('{"é":1}')]]),
 });
 const fileOf = (key: string) => join(folder, readdirSync(folder).find((name) => name.startsWith(key)) ?? 'missing');
@@ -31,7 +32,7 @@ describe('the releases on disk', () => {
     const key = store.save(release(1));
     expect(store.read(key)).toEqual(release(1));
     expect(statSync(fileOf(key)).mode & 0o777).toBe(0o600);
-    expect(readdirSync(folder)).toEqual([`${key}.candidate`]);
+    expect(readdirSync(folder)).toEqual([`${key}.100000000000.candidate`]);
   });
 
   it('sort by lineage, then term, then sequence', () => {
@@ -64,16 +65,32 @@ describe('the releases on disk', () => {
     expect(store.newest('good')?.key).toBe(newer);
     damage(fileOf(newer));
     expect(store.newest('good')?.key).toBe(older);
-    expect(store.good().map(({ key }) => key)).toEqual([older]);
+    expect(store.good({ atMost: 9 }).map(({ key }) => key)).toEqual([older]);
     expect(faults).toContain(newer);
   });
 
   it('keep twelve good ones, and the newest candidate', () => {
     for (let sequence = 1; sequence <= 20; sequence++) store.mark(store.save(release(sequence)), 'good');
     const candidate = store.save(release(21));
-    expect(store.good()).toHaveLength(12);
+    expect(store.good({ atMost: 99 })).toHaveLength(12);
     expect(store.newest('candidate')?.key).toBe(candidate);
-    expect(store.list()[1]).toEqual({ key: releaseKey({ lineage: 1, term: 1, sequence: 20 }), standing: 'good' });
+    expect(store.list()[1]).toMatchObject({ key: releaseKey({ lineage: 1, term: 1, sequence: 20 }), standing: 'good' });
+  });
+
+  it('keep of one render the newest endpoints and what runs, so that changes of endpoints push no other render out', () => {
+    const other = store.save(release(1, 'a'.repeat(64)));
+    store.mark(other, 'good');
+    const running = store.save(release(2, 'b'.repeat(64)));
+    store.mark(running, 'good');
+    let newest = '';
+    for (let sequence = 3; sequence <= 30; sequence++) {
+      newest = store.save(release(sequence, 'b'.repeat(64)));
+      store.mark(newest, 'good', { running });
+    }
+    const [first, second, ...rest] = store.list().map(({ key }) => key);
+    expect([first, rest]).toEqual([newest, [running, other]]);
+    expect(second).toBe(releaseKey({ lineage: 1, term: 1, sequence: 29 }));
+    expect(store.good({ first: other, atMost: 2 }).map(({ key }) => key)).toEqual([other, newest]);
   });
 
   it('never start a refused one', () => {

@@ -21,11 +21,16 @@ export type Standing = 'candidate' | 'good' | 'refused';
 
 export interface StoredRelease {
   readonly key: string;
+  /** The beginning of its render's hash: releases with the same one differ in their endpoints alone. */
+  readonly render: string;
   readonly standing: Standing;
 }
 
 /** Good releases that are kept; two more than ten, because the newest ones may be the faulty ones. */
 const GOOD_KEPT = 12;
+/** Of one render the newest endpoints, and the ones before in case that file is damaged. */
+const SAME_RENDER_KEPT = 2;
+const RENDER_DIGITS = 12;
 const REFUSED_KEPT = 3;
 
 /** Greater keys are later releases: lineage, term, sequence, each of fixed width. */
@@ -52,7 +57,8 @@ export class ReleaseStore {
     const fence = release.manifest.fence;
     if (fence === undefined) throw new Error('a release without a fence cannot be stored');
     const key = releaseKey(fence);
-    writeCheckedJson(this.#path({ key, standing: 'candidate' }), {
+    const render = release.manifest.renderSha256.slice(0, RENDER_DIGITS).padStart(RENDER_DIGITS, '0');
+    writeCheckedJson(this.#path({ key, render, standing: 'candidate' }), {
       manifest: Manifest.toJSON(release.manifest),
       bootstrap: release.bootstrap.toString('utf8'),
       endpoints: Object.fromEntries([...release.endpoints].map(([cluster, bytes]) => [cluster, bytes.toString('utf8')])),
@@ -64,8 +70,9 @@ export class ReleaseStore {
   list(): readonly StoredRelease[] {
     const found: StoredRelease[] = [];
     for (const name of readdirSync(this.#folder)) {
-      const match = /^(\d+-\d+-\d+)\.(candidate|good|refused)$/.exec(name);
-      if (match?.[1] !== undefined) found.push({ key: match[1], standing: match[2] as Standing });
+      const match = /^(\d+-\d+-\d+)\.([0-9a-f]+)\.(candidate|good|refused)$/.exec(name);
+      const [, key, render, standing] = match ?? [];
+      if (key !== undefined && render !== undefined) found.push({ key, render, standing: standing as Standing });
     }
     return found.sort((a, b) => (a.key < b.key ? 1 : a.key > b.key ? -1 : 0));
   }
@@ -98,38 +105,50 @@ export class ReleaseStore {
     return null;
   }
 
-  /** Good releases that are whole, newest first. */
-  good(): readonly { readonly key: string; readonly release: Release }[] {
-    return this.list().flatMap(({ key, standing }) => {
-      const release = standing === 'good' ? this.read(key) : null;
-      return release === null ? [] : [{ key, release }];
-    });
+  /** Good releases that are whole, newest first, except that `first` (a key) leads when it is among them. */
+  good({ first, atMost }: { first?: string | undefined; atMost: number }): readonly { readonly key: string; readonly release: Release }[] {
+    const keys = this.list().flatMap(({ key, standing }) => (standing === 'good' ? [key] : []));
+    const found: { key: string; release: Release }[] = [];
+    for (const key of [...keys.filter((candidate) => candidate === first), ...keys.filter((candidate) => candidate !== first)]) {
+      const release = found.length < atMost ? this.read(key) : null;
+      if (release !== null) found.push({ key, release });
+    }
+    return found;
   }
 
-  /** Changes what is known about a release, and drops the oldest ones that are too many. */
-  mark(key: string, standing: Standing): void {
+  /** Changes what is known about a release, and drops those that are too many: never `running`, which an Envoy was started with. */
+  mark(key: string, standing: Standing, { running }: { running?: string | undefined } = {}): void {
     const stored = this.list().find((release) => release.key === key);
     if (stored === undefined || stored.standing === standing) return;
-    renameSync(this.#path(stored), this.#path({ key, standing }));
+    renameSync(this.#path(stored), this.#path({ ...stored, standing }));
     syncFolder(this.#folder);
-    this.#prune();
+    this.#prune(running);
   }
 
-  #prune(): void {
+  #prune(running: string | undefined): void {
     const seen = { candidate: 0, good: 0, refused: 0 };
-    const newestKey = this.list()[0]?.key;
+    const ofRender = new Map<string, number>();
+    const [newest] = this.list();
     for (const stored of this.list()) {
+      if (stored.standing === 'good') {
+        const count = (ofRender.get(stored.render) ?? 0) + 1;
+        ofRender.set(stored.render, count);
+        if (count > SAME_RENDER_KEPT && stored.key !== running) {
+          rmSync(this.#path(stored), { force: true });
+          continue;
+        }
+      }
       seen[stored.standing] += 1;
       const tooOld =
         (stored.standing === 'good' && seen.good > GOOD_KEPT) ||
         (stored.standing === 'refused' && seen.refused > REFUSED_KEPT) ||
-        // A candidate that a later one has overtaken was superseded and will never run.
-        (stored.standing === 'candidate' && seen.good > 0 && stored.key !== newestKey);
-      if (tooOld) rmSync(this.#path(stored), { force: true });
+        // A candidate that a good one has overtaken was superseded and will never run.
+        (stored.standing === 'candidate' && seen.good > 0 && stored.key !== newest?.key);
+      if (tooOld && stored.key !== running) rmSync(this.#path(stored), { force: true });
     }
   }
 
-  #path({ key, standing }: StoredRelease): string {
-    return join(this.#folder, `${key}.${standing}`);
+  #path({ key, render, standing }: StoredRelease): string {
+    return join(this.#folder, `${key}.${render}.${standing}`);
   }
 }

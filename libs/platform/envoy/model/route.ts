@@ -1,8 +1,15 @@
 /** Envoy's route messages in protobuf JSON, as far as Chancery writes them (envoy.config.route.v3). */
 
+/** Exactly one of `exact` and `suffix`. */
+export interface StringMatcher {
+  readonly exact?: string;
+  readonly suffix?: string;
+  readonly ignore_case?: true;
+}
+
 export interface HeaderMatcher {
   readonly name: string;
-  readonly string_match: { readonly exact: string; readonly ignore_case?: boolean };
+  readonly string_match: StringMatcher;
 }
 
 export interface RouteMatch {
