@@ -2,14 +2,9 @@ import { afterAll, beforeAll, describe, expect, it } from '@jest/globals';
 
 import type { Json } from '#platform/kernel/json.js';
 
-import type { Expectation, HostileCase } from '../../test/hostile/hostile-case.js';
+import { type Expectation, type HostileCase, hostileName } from '../../test/hostile/hostile-case.js';
 import { hostileInputs } from '../../test/hostile/hostile-inputs.js';
 import { startTestApi, type TestAnswer, type TestApi } from './test-api.js';
-
-/** The name as a URL can carry it; a lone surrogate has no encoding, so its bytes are sent as they would be in a broken client. */
-function inUrl(name: string): string {
-  return [...Buffer.from(name, 'utf8')].map((byte) => `%${byte.toString(16).padStart(2, '0')}`).join('');
-}
 
 function send(test: TestApi, hostile: HostileCase, path: string, body: Readonly<Record<string, unknown>> | undefined): Promise<TestAnswer> {
   const headers = { 'content-type': hostile.contentType ?? 'application/json' };
@@ -55,6 +50,6 @@ describe('hostile input over HTTP', () => {
   );
   it.each(forAmbassador)('ambassador refuses $name', async ({ hostile, expected }) => {
     const { name: _name, ...body } = hostile.body ?? {};
-    await check(() => send(test, hostile, `/ambassador/mapping/${inUrl(hostile.name)}`, body), expected);
+    await check(() => send(test, hostile, `/ambassador/mapping/${hostileName(hostile.name)}`, body), expected);
   });
 });

@@ -62,3 +62,8 @@ export function withField(of: HostileClass, field: string, cases: readonly Field
 function unknownToOriginal(field: string): Expectation {
   return field === 'path' ? malformed('missing_field', '/prefix') : malformed('unknown_field', `/${field}`);
 }
+
+/** A hostile name as a URL can carry it; a lone surrogate has no encoding, so its bytes are sent as they would be in a broken client. */
+export function hostileName(name: string): string {
+  return [...Buffer.from(name, 'utf8')].map((byte) => `%${byte.toString(16).padStart(2, '0')}`).join('');
+}
