@@ -15,6 +15,7 @@ export interface GoldenInput {
   readonly endpoints?: Readonly<Record<string, readonly string[]>>;
   readonly setAside?: Readonly<Record<string, { readonly code: string; readonly drop: boolean }>>;
   readonly node?: { readonly address: string; readonly port: number };
+  readonly maxCopiedBytes?: number;
 }
 
 export const proofSecret = 'proof-of-this-node';
@@ -29,6 +30,7 @@ export function inputOf(golden: Omit<GoldenInput, 'title'>): CompileInput {
     endpoints: new Map(Object.entries(golden.endpoints ?? {}).map(([key, at]) => [key, at.map(endpoint)])),
     setAside: new Map(Object.entries(golden.setAside ?? {})),
     node: { http: golden.node ?? null, https: null, proofSecret },
+    ...(golden.maxCopiedBytes === undefined ? {} : { maxCopiedBytes: golden.maxCopiedBytes }),
   };
 }
 

@@ -1,10 +1,11 @@
 import { rootCertificates } from 'node:tls';
 import { type Marker, reservedRoutes, toBootstrap, withMarker } from '#features/gateway/gateway.envoy.js';
 import type { GatewaySettings, ListenAddress } from '#features/gateway/gateway.js';
-import { maxRouteCopies, streamIdleTimeoutMs, toEnvoy } from '#features/mapping/mapping.envoy.js';
+import { streamIdleTimeoutMs, toEnvoy } from '#features/mapping/mapping.envoy.js';
 import { toCluster, upstreamTrust } from '#features/mapping/mapping-cluster.js';
 import type { MappingState } from '#features/mapping/mapping-state.js';
 import { buildRouteTable } from '#features/mapping/route-table.js';
+import { maxCopiedBytes } from '#features/mapping/virtual-hosts.js';
 import type { Bootstrap } from '#platform/envoy/model/bootstrap.js';
 import type { DiscoveryResponse } from '#platform/envoy/model/cluster.js';
 import { addressFault } from '#platform/envoy/model/upstream-address.js';
@@ -37,6 +38,8 @@ export interface CompileInput {
   readonly endpoints: ReadonlyMap<string, readonly Endpoint[]>;
   readonly setAside: ReadonlyMap<string, { readonly code: string; readonly drop: boolean }>;
   readonly node: NodeFacts;
+  /** The budget of virtual-hosts.ts, where a test wants another. */
+  readonly maxCopiedBytes?: number;
 }
 
 /** A configuration, ready to be released. */
@@ -66,7 +69,7 @@ export function compile(input: CompileInput): Rendered {
       setAside: input.setAside,
       allowLoopback: settings.allowLoopbackUpstreams,
       perRouteStats: settings.perRouteStats === 'on' || (settings.perRouteStats === 'auto' && input.mappings.length <= autoStatsLimit),
-      maxRouteCopies,
+      maxCopiedBytes: input.maxCopiedBytes ?? maxCopiedBytes,
     },
     reservedRoutes(node.proofSecret),
   );

@@ -7,6 +7,7 @@ import type { RouteTableRow } from './route-table.js';
 import { type Refusal, rowFault } from './row-fault.js';
 import { readService, type ServiceReference } from './service-reference.js';
 import { isFault } from './text.js';
+import { toVirtualHosts } from './virtual-hosts.js';
 
 /** What the translation needs to know beside the table. */
 export interface EnvoyContext {
@@ -15,8 +16,8 @@ export interface EnvoyContext {
   readonly allowLoopback: boolean;
   /** Statistics per mapping: measured to cost memory, so a setting. */
   readonly perRouteStats: boolean;
-  /** How many routes of broader hosts may be copied into narrower ones, all hosts together. */
-  readonly maxRouteCopies: number;
+  /** How much JSON of broader hosts' routes may be copied into narrower hosts, all together. */
+  readonly maxCopiedBytes: number;
 }
 
 /** A table in Envoy's terms. */
@@ -31,13 +32,8 @@ export interface EnvoyMappings {
   readonly statPrefixOf: ReadonlyMap<string, string>;
 }
 
-/** A copy costs as much as a route: 200,000 of them were 36 MB of bootstrap and 8 s to validate. */
-export const maxRouteCopies = 200_000;
-
 /**
- * Translates the table. Envoy picks one virtual host by the request's host and never looks into another, while our hosts
- * fall through; so the routes of broader hosts are copied behind those of each narrower host, in the table's order.
- * `first` stands before every mapping's routes in every virtual host.
+ * Translates the table. `first` stands before every mapping's routes in every virtual host.
  */
 export function toEnvoy(table: readonly RouteTableRow[], context: EnvoyContext, first: readonly Route[]): EnvoyMappings {
   const refused = new Map<string, Refusal>();
@@ -63,7 +59,7 @@ export function toEnvoy(table: readonly RouteTableRow[], context: EnvoyContext, 
     clusterOf.set(row.mapping, cluster);
     rendered.set(row, forwarding(row, cluster, statPrefix));
   }
-  const virtualHosts = toVirtualHosts(table, rendered, context.maxRouteCopies, first, refused);
+  const virtualHosts = toVirtualHosts(table, rendered, context.maxCopiedBytes, first);
   return { virtualHosts, upstreams: new Map([...upstreams].sort(([a], [b]) => (a < b ? -1 : 1))), refused, clusterOf, statPrefixOf };
 }
 
@@ -111,48 +107,4 @@ function setAside(row: RouteTableRow, code: string): Omit<Route, 'name' | 'match
     direct_response: { status: 503, body: { inline_string: JSON.stringify(body) } },
     response_headers_to_add: [header('content-type', 'application/problem+json'), header(SET_ASIDE_HEADER, reason)],
   };
-}
-
-/** The hosts that are broader than this one, narrowest first: `a.b.c` -> `*.b.c`, `*.c`, `*`. */
-export function broaderHosts(host: string): string[] {
-  if (host === '*') return [];
-  const labels = (host.startsWith('*.') ? host.slice(2) : host).split('.');
-  return [...labels.slice(1).map((_, i) => `*.${labels.slice(i + 1).join('.')}`), '*'];
-}
-
-function toVirtualHosts(
-  table: readonly RouteTableRow[],
-  rendered: ReadonlyMap<RouteTableRow, readonly Route[]>,
-  maxCopies: number,
-  first: readonly Route[],
-  refused: Map<string, Refusal>,
-): VirtualHost[] {
-  const byHost = new Map<string, RouteTableRow[]>();
-  for (const row of table) {
-    if (!rendered.has(row)) continue;
-    const rows = byHost.get(row.host);
-    if (rows === undefined) byHost.set(row.host, [row]);
-    else rows.push(row);
-  }
-  if (!byHost.has('*')) byHost.set('*', []);
-  let copies = 0;
-  const virtualHosts: VirtualHost[] = [];
-  for (const [host, own] of byHost) {
-    const broader = broaderHosts(host).flatMap((name) => byHost.get(name) ?? []);
-    if (copies + broader.length > maxCopies) {
-      const detail = `The routes of broader hosts would have to be copied into ${host}, and the gateway's budget of ${maxCopies} copies is used up.`;
-      for (const row of own) refused.set(row.mapping, { code: 'host_budget', detail, drop: true });
-      continue;
-    }
-    copies += broader.length;
-    const routesOf = [...own, ...broader].flatMap((row) => rendered.get(row) ?? []);
-    virtualHosts.push({
-      name: statToken(host),
-      domains: [host],
-      routes: [...first, ...routesOf],
-      // Only what provably never reached the service is tried again, so this is safe for every method.
-      retry_policy: { retry_on: 'connect-failure,refused-stream,reset-before-request', num_retries: 2 },
-    });
-  }
-  return virtualHosts;
 }
