@@ -132,8 +132,8 @@ RETURN sha256(convert_to('chancery' || E'\n' || stream, 'UTF8'));
 CREATE FUNCTION chancery.event_digest(type text, schema_version smallint, subject text, subject_version bigint, state text) RETURNS bytea LANGUAGE sql IMMUTABLE
 RETURN sha256(convert_to(type || E'\n' || schema_version::text || E'\n' || subject || E'\n' || subject_version::text || E'\n' || coalesce('=' || state, '-'), 'UTF8'));
 
--- The reason comes last because it alone may hold line breaks. Times are microseconds since 1970. (Explicit casts, and a difference of times instead of
--- a time, keep both functions truly immutable, so that the append inlines them: a call each was a third of its time.)
+-- The reason comes last because it alone may hold line breaks. Times are microseconds since 1970. (The append repeats both expressions in place of calls,
+-- which cost more than the hash itself; verification, which uses the functions, would find any difference.)
 CREATE FUNCTION chancery.version_hash(
   parent_hash bytea, stream text, version bigint, events_root bytea, event_count integer, command_id uuid, action text, actor text,
   request_id text, idempotency_key text, fingerprint text, recorded_at timestamptz, reason text
@@ -176,6 +176,7 @@ DECLARE
   parents bytea[] := array_fill(NULL::bytea, ARRAY[cardinality(c_id)]);
   hashes bytea[] := array_fill(NULL::bytea, ARRAY[cardinality(c_id)]);
   existed text[];
+  micros text;
   j integer := 0;
 BEGIN
   SELECT s.version, s.hash INTO v, h FROM stream s WHERE s.stream = p_stream FOR UPDATE;
@@ -185,6 +186,7 @@ BEGIN
   END IF;
   base_version := v;
   recorded_at := clock_timestamp();
+  micros := (extract(epoch FROM recorded_at) * 1000000)::bigint::text;
 
   -- Checks. The first refusal of a command stands.
   IF p_retry THEN
@@ -259,7 +261,7 @@ BEGIN
   WITH written AS (
     INSERT INTO event AS w
     SELECT p_stream, versions[e.command], e.position, e.subject, e.version, e.type, e.schema, e.state::json,
-           event_digest(e.type, e.schema, e.subject, e.version, e.state)
+           sha256(convert_to(e.type || E'\n' || e.schema::text || E'\n' || e.subject || E'\n' || e.version::text || E'\n' || coalesce('=' || e.state, '-'), 'UTF8')) -- event_digest
     FROM unnest(e_command, e_position, e_subject, e_version, e_type, e_schema, e_state) AS e(command, position, subject, version, type, schema, state)
     WHERE versions[e.command] IS NOT NULL
     RETURNING w.version, w.position, w.digest
@@ -272,7 +274,10 @@ BEGIN
     IF versions[i] IS NOT NULL THEN
       j := j + 1;
       parents[i] := h;
-      h := version_hash(h, p_stream, versions[i], roots[j], counts[j], c_id[i], c_action[i], c_actor[i], c_request[i], c_key[i], c_fingerprint[i], recorded_at, c_reason[i]);
+      h := sha256(convert_to( -- version_hash
+        encode(h, 'hex') || E'\n' || p_stream || E'\n' || versions[i]::text || E'\n' || encode(roots[j], 'hex') || E'\n' || counts[j]::text || E'\n' || c_id[i]::text
+        || E'\n' || c_action[i] || E'\n' || c_actor[i] || E'\n' || coalesce('=' || c_request[i], '-') || E'\n' || coalesce('=' || c_key[i], '-')
+        || E'\n' || coalesce('=' || c_fingerprint[i], '-') || E'\n' || micros || E'\n' || coalesce('=' || c_reason[i], '-'), 'UTF8'));
       hashes[i] := h;
     END IF;
   END LOOP;

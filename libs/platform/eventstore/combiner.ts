@@ -20,6 +20,11 @@ interface Entry {
 }
 
 const RETRY_MS = { first: 10, most: 500 };
+/**
+ * With so many waiting, a second batch is sent while the first is being committed: it waits at the head's lock, and the database works while this process
+ * prepares the next. A smaller one would only take the others' turn.
+ */
+const SECOND_BATCH = 16;
 
 /**
  * Appends the commands of one stream. What arrives while a commit is under way is sent together when it ends, so callers share commits and none waits
@@ -30,7 +35,8 @@ const RETRY_MS = { first: 10, most: 500 };
  */
 export class Combiner {
   private readonly queue: Entry[] = [];
-  private running = false;
+  private underWay = 0;
+  private scheduled = false;
   private readonly pool: pg.Pool;
 
   constructor(pool: pg.Pool) {
@@ -40,24 +46,38 @@ export class Combiner {
   append(command: DecidedCommand, deadline: number): Promise<AppendResult> {
     return new Promise((resolve, reject) => {
       this.queue.push({ command, deadline, maybeCommitted: false, resolve, reject });
-      if (this.running) return;
-      this.running = true;
-      setImmediate(() => void this.run()); // callers answered by one commit ask again within one turn of the event loop: meet them
+      this.schedule();
     });
   }
 
   get idle(): boolean {
-    return !this.running;
+    return this.underWay === 0 && this.queue.length === 0;
   }
 
-  private async run(): Promise<void> {
-    while (this.queue.length > 0) {
-      const first = this.queue[0]!;
-      const batch = isBulk(first.command) ? this.queue.splice(0, 1) : takeBatch(this.queue);
-      await this.settle(batch);
-      await new Promise(setImmediate);
-    }
-    this.running = false;
+  /** Sends what is due at the end of this turn of the event loop: callers answered by one commit ask again within one turn, and so meet. */
+  private schedule(): void {
+    if (this.scheduled || !this.due()) return;
+    this.scheduled = true;
+    setImmediate(() => {
+      this.scheduled = false;
+      if (this.due()) this.send();
+    });
+  }
+
+  private due(): boolean {
+    if (this.queue.length === 0) return false;
+    return this.underWay === 0 || (this.underWay === 1 && this.queue.length >= SECOND_BATCH);
+  }
+
+  private send(): void {
+    const first = this.queue[0]!;
+    const batch = isBulk(first.command) ? this.queue.splice(0, 1) : takeBatch(this.queue);
+    this.underWay += 1;
+    void this.settle(batch).finally(() => {
+      this.underWay -= 1;
+      this.schedule();
+    });
+    this.schedule();
   }
 
   /** Brings each command of the batch to its end. Never rejects. */
@@ -102,12 +122,15 @@ export class Combiner {
     const commands = entries.map((entry) => entry.command);
     const deadline = Math.min(...entries.map((entry) => entry.deadline));
     let broken: Error | undefined;
-    const guard = new AbortController();
+    let timer: NodeJS.Timeout | undefined;
+    const late = new Promise<never>((_, reject) => {
+      timer = setTimeout(() => reject(timedOut()), Math.max(0, deadline - performance.now()));
+    });
     try {
       const sent = isBulk(commands[0]!)
         ? appendBulk(client, commands[0]!).then((result) => [result])
         : appendBatch(client, commands, retry);
-      const results = await Promise.race([sent, expiry(deadline, guard.signal)]);
+      const results = await Promise.race([sent, late]);
       failpoint('eventstore.afterCommitBeforeAck');
       return results;
     } catch (error) {
@@ -117,19 +140,14 @@ export class Combiner {
       }
       throw error;
     } finally {
-      guard.abort();
+      clearTimeout(timer);
       client.release(broken);
     }
   }
 }
 
-async function expiry(deadline: number, signal: AbortSignal): Promise<never> {
-  try {
-    await sleep(Math.max(0, deadline - performance.now()), undefined, { signal });
-  } catch {
-    return new Promise<never>(() => undefined); // the statement won
-  }
-  throw Object.assign(new Error('timeout: the database did not answer before the deadline'), { code: 'ETIMEDOUT' });
+function timedOut(): Error {
+  return Object.assign(new Error('timeout: the database did not answer before the deadline'), { code: 'ETIMEDOUT' });
 }
 
 function dropExpired(entries: readonly Entry[]): Entry[] {

@@ -93,7 +93,7 @@ test('backends killed in the middle of batches: every answer is true', async () 
   const stream = 'gateway/killed';
   const stores = [log.anotherStore(), log.anotherStore()];
   const sent: { commandId: string; outcome?: Outcome; code?: string }[] = [];
-  const killed = await killingBackends(0.5, async () => {
+  const killed = await killingBackends(0.25, async () => {
     await Promise.all(
       Array.from({ length: 32 }, async (_, caller) => {
         for (let i = 0; i < 15; i++) {

@@ -28,6 +28,9 @@ interface Row {
   recorded_at: Date | null;
 }
 
+/** Half of what a batch of appends takes: with more callers than this, one half reads while the other half is recorded. */
+const GROUP = 32;
+
 /**
  * Reads subjects for decisions. Concurrent readers share one statement, which answers each from one snapshot. Two may be under way at once, so
  * that a slow one (a bulk import reading 100,000 subjects) does not stand in everybody's way.
@@ -55,7 +58,7 @@ export class SubjectReader {
     this.scheduled = true;
     setImmediate(() => {
       this.scheduled = false;
-      const group = this.waiting.splice(0, 256);
+      const group = this.waiting.splice(0, GROUP);
       this.underWay += 1;
       void this.serve(group).finally(() => {
         this.underWay -= 1;
