@@ -47,6 +47,7 @@ import { TargetController } from '#features/rollout/target.controller.js';
 import type { Database } from '#platform/database/database.js';
 import { EventStore } from '#platform/eventstore/event-store.js';
 import { CommandRunner } from '#platform/http/command-runner.js';
+import { EventStreams } from '#platform/http/event-stream.js';
 import { HttpMetrics } from '#platform/http/http-metrics.js';
 import { QueryRunner } from '#platform/http/query-runner.js';
 import { DB, LOG } from '#platform/http/tokens.js';
@@ -121,6 +122,7 @@ export interface ApiParts {
   readonly readiness: Readiness;
   readonly verifier: TokenVerifier;
   readonly limiter: AttemptLimiter;
+  readonly streams: EventStreams;
   /** Ports of the product itself, which no mapping may point at. */
   readonly ownPorts: readonly number[];
 }
@@ -144,6 +146,7 @@ export function apiModule(parts: ApiParts): DynamicModule {
       { provide: Readiness, useValue: parts.readiness },
       { provide: TokenVerifier, useValue: parts.verifier },
       { provide: AttemptLimiter, useValue: parts.limiter },
+      { provide: EventStreams, useValue: parts.streams },
       { provide: OwnPorts, useValue: new OwnPorts(parts.ownPorts) },
       { provide: APP_GUARD, useClass: AccessGuard },
       CommandRunner,

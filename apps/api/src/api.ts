@@ -12,6 +12,7 @@ import { ambassadorRefusals, Envelope } from '#features/ambassador/envelope.js';
 import type { ApiConfig } from '#platform/config/api-config.js';
 import { type Database, openDatabase } from '#platform/database/database.js';
 import { EventStore } from '#platform/eventstore/event-store.js';
+import { EventStreams } from '#platform/http/event-stream.js';
 import { HttpExceptionFilter } from '#platform/http/exception.filter.js';
 import { HttpAdapter } from '#platform/http/http-adapter.js';
 import { HttpMetrics } from '#platform/http/http-metrics.js';
@@ -95,6 +96,7 @@ export async function startApi(options: ApiOptions): Promise<Api> {
     close: async () => {
       parts.readiness.ending();
       ending.abort();
+      parts.streams.end();
       await ready.catch(() => undefined);
       await end(app, events, database);
     },
@@ -115,6 +117,7 @@ async function makeParts(options: ApiOptions, database: Database, events: EventS
     readiness: new Readiness(database, log),
     verifier: new TokenVerifier({ db: database.db, ...(options.now === undefined ? {} : { now: options.now }) }),
     limiter: options.limiter ?? new AttemptLimiter(options.now),
+    streams: new EventStreams(),
     ownPorts: [config.listen.port, databasePort].filter((port) => port !== 0),
   };
 }

@@ -1,11 +1,9 @@
-import 'reflect-metadata';
-
 import { type ApiConfig, readApiConfig } from '#platform/config/api-config.js';
 import { ConfigError } from '#platform/config/environment.js';
 import { useFailpoints } from '#platform/failpoint/failpoint.js';
 import { createLog, type Log } from '#platform/log/log.js';
 
-import { type Api, startApi } from './api.js';
+import type { Api } from './api.js';
 import { describePortHolder } from './port-holder.js';
 
 /** SIGTERM to exit: supervisors kill after 10 s. */
@@ -23,6 +21,7 @@ function readConfig(): ApiConfig {
 
 async function start(config: ApiConfig, log: Log): Promise<Api> {
   try {
+    const { startApi } = await import('./api.js'); // after the configuration: one that is wrong is told of at once
     return await startApi({ config, log });
   } catch (error) {
     const { code } = error as NodeJS.ErrnoException;

@@ -6,7 +6,7 @@ import { ReadGateway } from '#features/gateway/list-gateways.js';
 import { Scopes } from '#platform/http/access.decorators.js';
 import { pageSchema } from '#platform/http/answer-schemas.js';
 import { Describe } from '#platform/http/describe.decorator.js';
-import { streamChanges, wantsEventStream } from '#platform/http/event-stream.js';
+import { EventStreams, wantsEventStream } from '#platform/http/event-stream.js';
 import { answerPage, decodeCursor, type Page, pageParameters, toPage } from '#platform/http/page.js';
 import { QueryBy } from '#platform/http/query-parameters.js';
 import { QueryRunner } from '#platform/http/query-runner.js';
@@ -28,7 +28,10 @@ const tag = 'Rollout';
 @Controller('v1/gateways/:gateway/deployments')
 @Scopes('read')
 export class DeploymentController {
-  constructor(private readonly queries: QueryRunner) {}
+  constructor(
+    private readonly queries: QueryRunner,
+    private readonly streams: EventStreams,
+  ) {}
 
   @Get()
   @Describe({ tag, summary: 'List deployments, newest first', query: listParameters, answers: { 200: pageSchema(deploymentSchema) } })
@@ -65,7 +68,12 @@ export class DeploymentController {
     const found = await this.find(gateway, id);
     if (!wantsEventStream(asked)) return found;
     const read = () => this.find(gateway, id);
-    return streamChanges(asked, reply, { event: 'deployment', first: found, read, ended: (deployment) => deployment.state !== 'running' });
+    return this.streams.send(asked, reply, {
+      event: 'deployment',
+      first: found,
+      read,
+      ended: (deployment) => deployment.state !== 'running',
+    });
   }
 
   private async find(gateway: string, id: string): Promise<DeploymentView> {

@@ -1,4 +1,5 @@
 import { PassThrough } from 'node:stream';
+import { setTimeout as sleep } from 'node:timers/promises';
 
 import { StreamableFile } from '@nestjs/common';
 import type { FastifyReply, FastifyRequest } from 'fastify';
@@ -9,52 +10,64 @@ const HEARTBEAT_MS = 15_000;
 /** A watcher comes back with a new request after this; no stream is held for ever. */
 const LONGEST_MS = 15 * 60_000;
 
+export interface Watched<T> {
+  /** The name of the events. */
+  readonly event: string;
+  readonly first: T;
+  readonly read: () => Promise<T>;
+  /** True for a state after which nothing follows. */
+  readonly ended: (value: T) => boolean;
+}
+
 export function wantsEventStream(request: FastifyRequest): boolean {
   return (request.headers.accept ?? '').split(',').some((type) => type.split(';')[0]?.trim().toLowerCase() === 'text/event-stream');
 }
 
-/**
- * Sends a thing as server-sent events: as it is, after each change, and a last time when it has ended, whereupon the stream ends too.
- * The event id is the count of what was sent on this stream; a watcher that comes back gets the present state first, which is all it needs.
- */
-export function streamChanges<T>(
-  request: FastifyRequest,
-  reply: FastifyReply,
-  what: { readonly event: string; readonly first: T; readonly read: () => Promise<T>; readonly ended: (value: T) => boolean },
-): StreamableFile {
-  const stream = new PassThrough();
-  const gone = new AbortController();
-  request.raw.once('close', () => gone.abort());
-  stream.once('close', () => gone.abort());
-  reply.header('X-Accel-Buffering', 'no');
-  pump(stream, what, gone.signal).then(
-    () => stream.end(),
-    () => stream.destroy(), // Cut off rather than ended: the watcher sees that something is missing, and comes back.
-  );
-  return new StreamableFile(stream, { type: 'text/event-stream; charset=utf-8' });
+/** Server-sent events. One per process, so that all streams can be ended when the process ends. */
+export class EventStreams {
+  readonly #ending = new AbortController();
+
+  /** Ends every stream; their watchers come back to another process, or to this one's successor. */
+  end(): void {
+    this.#ending.abort();
+  }
+
+  /**
+   * Sends a thing as it is, after each change, and a last time when it has ended, whereupon the stream ends too. The event id is the count
+   * of what was sent on this stream; a watcher that comes back gets the present state first, which is all it needs.
+   */
+  send<T>(request: FastifyRequest, reply: FastifyReply, watched: Watched<T>): StreamableFile {
+    const stream = new PassThrough();
+    const gone = new AbortController();
+    request.raw.socket.once('close', () => gone.abort());
+    stream.once('close', () => gone.abort());
+    reply.header('X-Accel-Buffering', 'no');
+    pump(stream, watched, AbortSignal.any([gone.signal, this.#ending.signal])).then(
+      () => stream.end(),
+      () => stream.destroy(), // Cut off rather than ended: the watcher sees that something is missing, and comes back.
+    );
+    return new StreamableFile(stream, { type: 'text/event-stream; charset=utf-8' });
+  }
 }
 
-async function pump<T>(
-  stream: PassThrough,
-  what: { readonly event: string; readonly first: T; readonly read: () => Promise<T>; readonly ended: (value: T) => boolean },
-  gone: AbortSignal,
-): Promise<void> {
+async function pump<T>(stream: PassThrough, watched: Watched<T>, end: AbortSignal): Promise<void> {
   const start = Date.now();
-  let value = what.first;
+  let value = watched.first;
   let sent = '';
   let sentAt = 0;
-  for (let id = 1; !gone.aborted && Date.now() - start < LONGEST_MS; ) {
+  for (let id = 1; Date.now() - start < LONGEST_MS; ) {
     const data = JSON.stringify(value);
     if (data !== sent) {
-      stream.write(`id: ${id}\nevent: ${what.event}\ndata: ${data}\n\n`);
+      stream.write(`id: ${id}\nevent: ${watched.event}\ndata: ${data}\n\n`);
       id += 1;
       [sent, sentAt] = [data, Date.now()];
     } else if (Date.now() - sentAt > HEARTBEAT_MS) {
       stream.write(': still here\n\n');
       sentAt = Date.now();
     }
-    if (what.ended(value)) return;
-    await new Promise((resolve) => setTimeout(resolve, LOOK_MS));
-    value = await what.read();
+    if (watched.ended(value)) return;
+    const over = await sleep(LOOK_MS, false, { signal: end }).catch(() => true);
+    if (over || end.aborted) return;
+    value = await watched.read();
   }
 }
