@@ -83,5 +83,6 @@ run_npm_ci() {
 build_sources() {
   [ -e "$root/dist/.built" ] &&
     [ -z "$(cd "$root" && find apps libs package.json .swcrc bin/build.mjs -newer dist/.built 2>/dev/null | head -n 1)" ] && return
+  [ -w "$root" ] || die "dist/ must be built from newer sources, and this user ($(id -un)) may not write to $root: run bin/test or bin/dev once as its owner."
   "$node" "$root/bin/build.mjs" >&2 || die 'The build failed (above).'
 }

@@ -1,5 +1,5 @@
 import { type ChildProcess, spawn } from 'node:child_process';
-import { existsSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { existsSync, mkdtempSync, readFileSync, realpathSync, rmSync } from 'node:fs';
 import { request } from 'node:http';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -223,7 +223,10 @@ export class DevHarness {
       process.kill(server.pid, 'SIGINT');
       await endProcesses([server], 10_000);
     }
-    if (!options.keep) rmSync(this.data, { recursive: true, force: true });
+    if (options.keep) return;
+    const link = join(this.data, 'pg/postgres'); // the database of a folder that Postgres' user cannot enter lies elsewhere
+    if (existsSync(link)) rmSync(realpathSync(link), { recursive: true, force: true });
+    rmSync(this.data, { recursive: true, force: true, maxRetries: 5, retryDelay: 200 });
   }
 
   #postmaster(): number | undefined {

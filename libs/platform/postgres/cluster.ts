@@ -1,6 +1,17 @@
 import { spawnSync } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
-import { chmodSync, chownSync, existsSync, mkdirSync, readFileSync, renameSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
+import {
+  chmodSync,
+  chownSync,
+  existsSync,
+  mkdirSync,
+  readFileSync,
+  realpathSync,
+  renameSync,
+  rmSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs';
 import { join } from 'node:path';
 import { sha256Hex } from '#platform/kernel/digest.js';
 import { DomainError } from '#platform/kernel/errors.js';
@@ -84,7 +95,7 @@ function initialise(
 function reachableHome(dataDir: string, runAs: RunAs | undefined): string {
   if (!runAs) return dataDir;
   const link = join(dataDir, 'postgres');
-  if (existsSync(link)) return link;
+  if (existsSync(link)) return realpathSync(link); // by its own path: the one through the link leads into the closed home
   chownSync(dataDir, runAs.uid, runAs.gid);
   const reachable =
     spawnSync('/bin/sh', ['-c', 'test -w "$0" && test -x "$0"', dataDir], { ...identity(runAs), cwd: '/', timeout: 10_000 }).status === 0;
