@@ -80,6 +80,7 @@ CREATE TABLE chancery.subject (
   version      bigint NOT NULL,
   from_version bigint NOT NULL, -- the stream version that made this state
   state        jsonb,
+  claims       text[], -- its rows in chancery.claim, so that the next change finds them without an index of their own
   recorded_at  timestamptz NOT NULL,
   PRIMARY KEY (stream, subject)
 ) WITH (fillfactor = 85);
@@ -103,7 +104,6 @@ CREATE TABLE chancery.claim (
   subject text COLLATE "C" NOT NULL,
   PRIMARY KEY (stream, claim)
 );
-CREATE INDEX claim_subject ON chancery.claim (stream, subject);
 
 -- `subject` needs `target` to live: the target cannot end while the row is here.
 CREATE TABLE chancery.reference (
@@ -146,8 +146,8 @@ RETURN sha256(convert_to(
 -- Appends a batch of commands to one stream in one transaction, each all or nothing, under one lock of the head. Columns come as arrays:
 --   c_*  the commands, by their number from 1
 --   k_*  what each decision rests on: a subject and the version that was read, or null for "it must live" (a reference)
---   e_*  events; e_last marks the last event of a subject within its command; e_state null = the subject ends
---   n_*  claims and r_* references of the subjects written, the complete new set
+--   e_*  events; e_last marks the last event of a subject within its command; e_state null = the subject ends; e_claims its new claims as an array literal
+--   n_*  claims (once more, one a row) and r_* references of the subjects written, the complete new set
 -- Optional groups that nobody in the batch uses are null. All checks come before all writes, so a command that is refused leaves nothing behind
 -- and needs no savepoint. Commands of a batch must not depend on each other; one that does is answered `again`, to be sent in a later batch.
 -- Answers one row: the version before the batch, the time, and by command null (appended: the next version) or a refusal.
@@ -155,7 +155,7 @@ CREATE FUNCTION chancery.append(
   p_stream text, p_retry boolean,
   c_id uuid[], c_action text[], c_actor text[], c_reason text[], c_request text[], c_key text[], c_fingerprint text[], c_expected bigint[],
   k_command integer[], k_subject text[], k_version bigint[], k_written boolean[],
-  e_command integer[], e_position integer[], e_subject text[], e_version bigint[], e_type text[], e_schema smallint[], e_state text[], e_last boolean[],
+  e_command integer[], e_position integer[], e_subject text[], e_version bigint[], e_type text[], e_schema smallint[], e_state text[], e_last boolean[], e_claims text[],
   n_command integer[], n_subject text[], n_claim text[],
   r_command integer[], r_subject text[], r_target text[]
 ) RETURNS TABLE (base_version bigint, recorded_at timestamptz, refusals jsonb[])
@@ -171,13 +171,16 @@ DECLARE
   refused jsonb[] := array_fill(NULL::jsonb, ARRAY[cardinality(c_id)]);
   versions bigint[] := array_fill(NULL::bigint, ARRAY[cardinality(c_id)]);
   r record;
-  roots bytea[];
-  counts integer[];
+  digests bytea[] := array_fill(NULL::bytea, ARRAY[cardinality(e_command)]);
+  joined bytea[] := array_fill(NULL::bytea, ARRAY[cardinality(c_id)]);
+  roots bytea[] := array_fill(NULL::bytea, ARRAY[cardinality(c_id)]);
+  counts integer[] := array_fill(0, ARRAY[cardinality(c_id)]);
   parents bytea[] := array_fill(NULL::bytea, ARRAY[cardinality(c_id)]);
   hashes bytea[] := array_fill(NULL::bytea, ARRAY[cardinality(c_id)]);
   existed text[];
+  released text[];
   micros text;
-  j integer := 0;
+  i integer;
 BEGIN
   SELECT s.version, s.hash INTO v, h FROM stream s WHERE s.stream = p_stream FOR UPDATE;
   IF NOT FOUND THEN
@@ -257,34 +260,33 @@ BEGIN
     RETURN;
   END IF;
 
-  -- Writes.
-  WITH written AS (
-    INSERT INTO event AS w
-    SELECT p_stream, versions[e.command], e.position, e.subject, e.version, e.type, e.schema, e.state::json,
-           sha256(convert_to(e.type || E'\n' || e.schema::text || E'\n' || e.subject || E'\n' || e.version::text || E'\n' || coalesce('=' || e.state, '-'), 'UTF8')) -- event_digest
-    FROM unnest(e_command, e_position, e_subject, e_version, e_type, e_schema, e_state) AS e(command, position, subject, version, type, schema, state)
-    WHERE versions[e.command] IS NOT NULL
-    RETURNING w.version, w.position, w.digest
-  ), roots AS (
-    SELECT w.version, sha256(string_agg(w.digest, ''::bytea ORDER BY w.position)) AS root, count(*)::integer AS events FROM written w GROUP BY w.version
-  )
-  SELECT array_agg(g.root ORDER BY g.version), array_agg(g.events ORDER BY g.version) INTO roots, counts FROM roots g;
-
+  -- Writes. Digests and roots are computed here and not in the INSERT: a RETURNING with aggregates over it costs a single command 0.1 ms.
+  FOR k IN 1..cardinality(e_command) LOOP
+    digests[k] := sha256(convert_to( -- event_digest
+      e_type[k] || E'\n' || e_schema[k]::text || E'\n' || e_subject[k] || E'\n' || e_version[k]::text || E'\n' || coalesce('=' || e_state[k], '-'), 'UTF8'));
+    i := e_command[k];
+    joined[i] := coalesce(joined[i] || digests[k], digests[k]);
+    counts[i] := counts[i] + 1;
+  END LOOP;
   FOR i IN 1..n LOOP
     IF versions[i] IS NOT NULL THEN
-      j := j + 1;
       parents[i] := h;
+      roots[i] := sha256(joined[i]);
       h := sha256(convert_to( -- version_hash
-        encode(h, 'hex') || E'\n' || p_stream || E'\n' || versions[i]::text || E'\n' || encode(roots[j], 'hex') || E'\n' || counts[j]::text || E'\n' || c_id[i]::text
+        encode(h, 'hex') || E'\n' || p_stream || E'\n' || versions[i]::text || E'\n' || encode(roots[i], 'hex') || E'\n' || counts[i]::text || E'\n' || c_id[i]::text
         || E'\n' || c_action[i] || E'\n' || c_actor[i] || E'\n' || coalesce('=' || c_request[i], '-') || E'\n' || coalesce('=' || c_key[i], '-')
         || E'\n' || coalesce('=' || c_fingerprint[i], '-') || E'\n' || micros || E'\n' || coalesce('=' || c_reason[i], '-'), 'UTF8'));
       hashes[i] := h;
     END IF;
   END LOOP;
+  INSERT INTO event (stream, version, position, subject, subject_version, type, schema_version, state, digest)
+  SELECT p_stream, versions[e.command], e.position, e.subject, e.version, e.type, e.schema, e.state::json, e.digest
+  FROM unnest(e_command, e_position, e_subject, e_version, e_type, e_schema, e_state, digests) AS e(command, position, subject, version, type, schema, state, digest)
+  WHERE versions[e.command] IS NOT NULL;
   INSERT INTO version (stream, version, parent_hash, hash, events_root, event_count, command_id, action, actor, reason, request_id, idempotency_key, fingerprint, recorded_at)
-  SELECT p_stream, c.version, c.parent, c.hash, roots[c.version - base_version], counts[c.version - base_version], c.id, c.action, c.actor, c.reason, c.request, c.key, c.fingerprint, append.recorded_at
-  FROM unnest(versions, parents, hashes, c_id, c_action, c_actor, c_reason, c_request, c_key, c_fingerprint)
-    AS c(version, parent, hash, id, action, actor, reason, request, key, fingerprint)
+  SELECT p_stream, c.version, c.parent, c.hash, c.root, c.events, c.id, c.action, c.actor, c.reason, c.request, c.key, c.fingerprint, append.recorded_at
+  FROM unnest(versions, parents, hashes, roots, counts, c_id, c_action, c_actor, c_reason, c_request, c_key, c_fingerprint)
+    AS c(version, parent, hash, root, events, id, action, actor, reason, request, key, fingerprint)
   WHERE c.version IS NOT NULL;
 
   -- What the subjects were until now: their closed intervals, claims and references. New subjects have none.
@@ -296,15 +298,19 @@ BEGIN
     FROM unnest(e_command, e_subject, e_last) AS e(command, subject, last)
     CROSS JOIN LATERAL (SELECT s.version, s.from_version, s.state, s.recorded_at FROM subject s WHERE s.stream = p_stream AND s.subject = e.subject LIMIT 1) s
     WHERE e.last AND versions[e.command] IS NOT NULL AND s.state IS NOT NULL;
-    DELETE FROM claim c WHERE c.stream = p_stream AND c.subject = ANY (existed);
+    SELECT array_agg(x.claim) INTO released FROM subject s CROSS JOIN LATERAL unnest(s.claims) AS x(claim) WHERE s.stream = p_stream AND s.subject = ANY (existed);
+    IF released IS NOT NULL THEN
+      DELETE FROM claim c WHERE c.stream = p_stream AND c.claim = ANY (released);
+    END IF;
     DELETE FROM reference f WHERE f.stream = p_stream AND f.subject = ANY (existed);
   END IF;
 
-  INSERT INTO subject AS s (stream, subject, version, from_version, state, recorded_at)
-  SELECT p_stream, e.subject, e.version, versions[e.command], e.state::jsonb, append.recorded_at
-  FROM unnest(e_command, e_subject, e_version, e_state, e_last) AS e(command, subject, version, state, last)
+  INSERT INTO subject AS s (stream, subject, version, from_version, state, claims, recorded_at)
+  SELECT p_stream, e.subject, e.version, versions[e.command], e.state::jsonb,
+         e.claims::text[], append.recorded_at
+  FROM unnest(e_command, e_subject, e_version, e_state, e_last, e_claims) AS e(command, subject, version, state, last, claims)
   WHERE e.last AND versions[e.command] IS NOT NULL
-  ON CONFLICT ON CONSTRAINT subject_pkey DO UPDATE SET version = excluded.version, from_version = excluded.from_version, state = excluded.state, recorded_at = excluded.recorded_at;
+  ON CONFLICT ON CONSTRAINT subject_pkey DO UPDATE SET version = excluded.version, from_version = excluded.from_version, state = excluded.state, claims = excluded.claims, recorded_at = excluded.recorded_at;
 
   IF n_claim IS NOT NULL THEN
     INSERT INTO claim (stream, claim, subject)
@@ -427,10 +433,13 @@ BEGIN
   INSERT INTO subject_history (stream, subject, version, valid, state, recorded_at)
   SELECT s.stream, s.subject, s.version, int8range(s.from_version, v), s.state, s.recorded_at
   FROM pg_temp.staged_event e JOIN subject s ON s.stream = p_stream AND s.subject = e.subject WHERE e.last AND s.state IS NOT NULL;
-  INSERT INTO subject AS s (stream, subject, version, from_version, state, recorded_at)
-  SELECT p_stream, e.subject, e.version, v, e.state::jsonb, append_staged.recorded_at FROM pg_temp.staged_event e WHERE e.last ORDER BY e.subject
-  ON CONFLICT ON CONSTRAINT subject_pkey DO UPDATE SET version = excluded.version, from_version = excluded.from_version, state = excluded.state, recorded_at = excluded.recorded_at;
-  DELETE FROM claim c USING pg_temp.staged_event e WHERE e.version > 1 AND c.stream = p_stream AND c.subject = e.subject;
+  DELETE FROM claim c USING pg_temp.staged_event e, subject s, unnest(s.claims) AS released(claim)
+  WHERE e.last AND e.version > 1 AND s.stream = p_stream AND s.subject = e.subject AND c.stream = p_stream AND c.claim = released.claim;
+  INSERT INTO subject AS s (stream, subject, version, from_version, state, claims, recorded_at)
+  SELECT p_stream, e.subject, e.version, v, e.state::jsonb, x.claims, append_staged.recorded_at
+  FROM pg_temp.staged_event e LEFT JOIN (SELECT c.subject, array_agg(c.claim) AS claims FROM pg_temp.staged_claim c GROUP BY c.subject) x ON x.subject = e.subject
+  WHERE e.last ORDER BY e.subject
+  ON CONFLICT ON CONSTRAINT subject_pkey DO UPDATE SET version = excluded.version, from_version = excluded.from_version, state = excluded.state, claims = excluded.claims, recorded_at = excluded.recorded_at;
   INSERT INTO claim (stream, claim, subject) SELECT p_stream, x.claim, x.subject FROM pg_temp.staged_claim x ORDER BY x.claim;
   DELETE FROM reference f USING pg_temp.staged_event e WHERE e.version > 1 AND f.stream = p_stream AND f.subject = e.subject;
   INSERT INTO reference (stream, subject, target) SELECT p_stream, x.subject, x.target FROM pg_temp.staged_reference x;

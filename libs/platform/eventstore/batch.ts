@@ -8,8 +8,8 @@ export const BATCH_LIMITS = { commands: 64, bytes: 1_000_000 } as const;
 const APPEND = `SELECT base_version, recorded_at, refusals FROM chancery.append(
   $1, $2, $3::uuid[], $4::text[], $5::text[], $6::text[], $7::text[], $8::text[], $9::text[], $10::bigint[],
   $11::int[], $12::text[], $13::bigint[], $14::boolean[],
-  $15::int[], $16::int[], $17::text[], $18::bigint[], $19::text[], $20::smallint[], $21::text[], $22::boolean[],
-  $23::int[], $24::text[], $25::text[], $26::int[], $27::text[], $28::text[])`;
+  $15::int[], $16::int[], $17::text[], $18::bigint[], $19::text[], $20::smallint[], $21::text[], $22::boolean[], $23::text[],
+  $24::int[], $25::text[], $26::text[], $27::int[], $28::text[], $29::text[])`;
 
 interface AppendRow {
   base_version: number;
@@ -85,14 +85,25 @@ export async function appendBatch(client: pg.PoolClient, commands: readonly Deci
 function columns(commands: readonly DecidedCommand[], retry: boolean): unknown[] {
   const context = commands.map((command) => command.context);
   const reads: unknown[][] = [[], [], [], []];
-  const events: unknown[][] = [[], [], [], [], [], [], [], []];
+  const events: unknown[][] = [[], [], [], [], [], [], [], [], []];
   const claims: unknown[][] = [[], [], []];
   const references: unknown[][] = [[], [], []];
   commands.forEach((command, index) => {
     const n = index + 1;
     for (const [subject, version] of command.reads) push(reads, n, subject, version, command.written.has(subject));
     command.events.forEach((event, position) => {
-      push(events, n, position, event.subject, event.subjectVersion, event.type, event.schemaVersion, event.json, event.last);
+      push(
+        events,
+        n,
+        position,
+        event.subject,
+        event.subjectVersion,
+        event.type,
+        event.schemaVersion,
+        event.json,
+        event.last,
+        event.last ? claimsOf(command, event.subject) : null,
+      );
     });
     for (const { subject, claim } of command.claims) push(claims, n, subject, claim);
     for (const { subject, target } of command.references) push(references, n, subject, target);
@@ -120,6 +131,13 @@ function columns(commands: readonly DecidedCommand[], retry: boolean): unknown[]
 
 function push(target: unknown[][], ...values: unknown[]): void {
   for (let i = 0; i < values.length; i++) target[i]!.push(values[i]);
+}
+
+/** The subject's claims as the text of a PostgreSQL array: an array of arrays of different lengths is not one that it can take. */
+function claimsOf(command: DecidedCommand, subject: string): string | null {
+  const held = command.claims.filter((claim) => claim.subject === subject);
+  if (held.length === 0) return null;
+  return `{${held.map(({ claim }) => `"${claim.replace(/["\\]/g, '\\$&')}"`).join(',')}}`;
 }
 
 function orNull(values: unknown[]): unknown[] | null {

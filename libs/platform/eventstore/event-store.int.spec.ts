@@ -190,6 +190,14 @@ describe('claims', () => {
     await claiming('c', ['/two']);
   });
 
+  test('a claim is any text', async () => {
+    const odd = ['say "hi"', 'back\\slash', '{a,b}', 'NULL', ' space ', 'new\nline', 'é中'];
+    await claiming('odd', odd);
+    for (const claim of odd) await expect(claiming('odd-too', [claim])).rejects.toMatchObject({ code: 'claim_taken', extra: { claim, owner: 'thing/odd' } });
+    await claiming('odd', []);
+    await claiming('odd-too', odd);
+  });
+
   test('one command may hand a claim over, or swap two', async () => {
     await claiming('left', ['/left']);
     await claiming('right', ['/right']);
