@@ -1,0 +1,80 @@
+import { describe, expect, it } from '@jest/globals';
+import fc from 'fast-check';
+
+import { DomainError } from '#platform/kernel/errors.js';
+
+import { parseStrictJson } from './strict-json.js';
+
+function refusal(text: string): readonly [string, string | undefined] {
+  try {
+    parseStrictJson(text);
+  } catch (error) {
+    if (error instanceof DomainError) return [error.code, error.errors[0]?.pointer];
+    throw error;
+  }
+  throw new Error(`was accepted: ${text}`);
+}
+
+describe('strict JSON', () => {
+  it('reads what JSON.parse reads, whatever the value', () => {
+    fc.assert(
+      fc.property(fc.jsonValue({ maxDepth: 8 }), fc.constantFrom(undefined, 1, '\t'), (value, space) => {
+        const text = JSON.stringify(value, null, space);
+        fc.pre(!text.includes('__proto__'));
+        expect(parseStrictJson(text)).toEqual(JSON.parse(text));
+      }),
+    );
+  });
+
+  it('refuses what JSON.parse refuses, wherever a text is damaged', () => {
+    fc.assert(
+      fc.property(fc.jsonValue({ maxDepth: 4 }), fc.nat(), fc.string({ maxLength: 2 }), (value, at, damage) => {
+        const text = JSON.stringify(value);
+        const damaged = text.slice(0, at % (text.length + 1)) + damage + text.slice((at % (text.length + 1)) + 1);
+        let expected: unknown;
+        try {
+          expected = JSON.parse(damaged);
+        } catch {
+          expect(refusal(damaged)[0]).toBe('json_invalid');
+          return;
+        }
+        try {
+          expect(parseStrictJson(damaged)).toEqual(expected);
+        } catch (error) {
+          if (!(error instanceof DomainError)) throw error;
+          expect(['json_duplicate_key', 'forbidden_key', 'json_invalid']).toContain(error.code); // stricter on purpose
+        }
+      }),
+    );
+  });
+
+  it.each([
+    ['{"a":1,"a":2}', 'json_duplicate_key', '/a'],
+    ['{"a":{"b":[{},{"c":1,"\\u0063":2}]}}', 'json_duplicate_key', '/a/b/1/c'],
+    ['{"a/b":{"x":1,"x":1}}', 'json_duplicate_key', '/a~1b/x'],
+    ['{"__proto__":{}}', 'forbidden_key', '/__proto__'],
+    ['[1e999]', 'json_invalid', '/0'],
+    ['[01]', 'json_invalid', ''],
+    ['[1,]', 'json_invalid', '/1'],
+    ['"\u0000"', 'json_invalid', ''],
+    ['"\\u12"', 'json_invalid', ''],
+    ['', 'json_invalid', ''],
+    ['{}{}', 'json_invalid', ''],
+    ['\ufeff{}', 'json_invalid', ''],
+  ])('refuses %j', (text, code, pointer) => {
+    expect(refusal(text)).toEqual([code, pointer]);
+  });
+
+  it('bounds the depth, not the stack', () => {
+    expect(parseStrictJson(`${'['.repeat(20)}${']'.repeat(20)}`)).toBeDefined();
+    expect(refusal(`${'['.repeat(21)}${']'.repeat(21)}`)[0]).toBe('json_too_deep');
+    expect(refusal('{"a":'.repeat(200_000))[0]).toBe('json_too_deep');
+  });
+
+  it('takes no more than linear time on a long string that never ends', () => {
+    const start = performance.now();
+    expect(refusal(`"${'\\u0041'.repeat(40_000)}`)[0]).toBe('json_invalid');
+    expect(refusal(`"${'a'.repeat(250_000)}`)[0]).toBe('json_invalid');
+    expect(performance.now() - start).toBeLessThan(500);
+  });
+});
