@@ -2,12 +2,13 @@ import { rootCertificates } from 'node:tls';
 import { type Marker, reservedRoutes, toBootstrap, withMarker } from '#features/gateway/gateway.envoy.js';
 import type { GatewaySettings, ListenAddress } from '#features/gateway/gateway.js';
 import { streamIdleTimeoutMs, toEnvoy } from '#features/mapping/mapping.envoy.js';
-import { toCluster, upstreamTrust } from '#features/mapping/mapping-cluster.js';
+import { inlineCluster, mostWatchedClusters, upstreamTrust, watched, watchedCluster } from '#features/mapping/mapping-cluster.js';
 import type { MappingState } from '#features/mapping/mapping-state.js';
 import { buildRouteTable } from '#features/mapping/route-table.js';
+import type { ServiceReference } from '#features/mapping/service-reference.js';
 import { maxCopiedBytes } from '#features/mapping/virtual-hosts.js';
 import type { Bootstrap } from '#platform/envoy/model/bootstrap.js';
-import type { DiscoveryResponse } from '#platform/envoy/model/cluster.js';
+import type { Cluster, ClusterLoadAssignment, DiscoveryResponse, PathConfigSource } from '#platform/envoy/model/cluster.js';
 import { addressFault } from '#platform/envoy/model/upstream-address.js';
 import { contentHash, sha256Hex } from '#platform/kernel/digest.js';
 import { canonicalJson } from '#platform/kernel/json.js';
@@ -48,7 +49,7 @@ export interface Rendered {
   readonly bootstrap: Bootstrap;
   /** Of the bootstrap's canonical JSON; marker and endpoint files are not in it, so endpoints change without a restart. */
   readonly renderSha256: string;
-  /** By name: `endpoints/<name>.json` in the node's folder. */
+  /** By name: `endpoints/<name>.json` in the node's folder. One per cluster, or one for all where there are many; and what https upstreams are trusted by. */
   readonly endpointFiles: ReadonlyMap<string, { readonly json: Buffer; readonly sha256: string }>;
   /** Mappings that could not be compiled, and why; the rest is not touched by them. */
   readonly refused: ReadonlyMap<string, { readonly code: string; readonly detail: string }>;
@@ -73,27 +74,52 @@ export function compile(input: CompileInput): Rendered {
     },
     reservedRoutes(node.proofSecret),
   );
+  const upstreams = toUpstreams(translated.upstreams, (key) => reachable(input.endpoints.get(key) ?? [], settings));
   const bootstrap = toBootstrap({
     gateway: input.gateway,
     http: node.http ?? settings.http,
     settings,
     streamIdleTimeoutMs,
     virtualHosts: translated.virtualHosts,
-    clusters: [...translated.upstreams].map(([name, service]) => toCluster(name, service)),
+    clusters: upstreams.clusters,
+    clusterFile: upstreams.clusterFile,
   });
-  const files = new Map<string, Buffer>();
-  for (const [name, service] of translated.upstreams) {
-    files.set(name, endpointFile(name, reachable(input.endpoints.get(service.key) ?? [], settings)));
-    if (service.scheme === 'https' && !files.has(upstreamTrust)) files.set(upstreamTrust, trustFile());
-  }
   return {
     bootstrap,
     renderSha256: contentHash(bootstrap),
-    endpointFiles: new Map([...files].map(([name, json]) => [name, { json, sha256: sha256Hex(json) }])),
+    endpointFiles: new Map([...upstreams.files].map(([name, json]) => [name, { json, sha256: sha256Hex(json) }])),
     refused: new Map([...translated.refused].map(([name, { code, detail }]) => [name, { code, detail }])),
     clusterOf: translated.clusterOf,
     statPrefixOf: translated.statPrefixOf,
   };
+}
+
+interface Upstreams {
+  readonly clusters: readonly Cluster[];
+  readonly clusterFile: PathConfigSource | null;
+  readonly files: ReadonlyMap<string, Buffer>;
+}
+
+/** The clusters of these upstreams, and the files that hold what changes without a restart. */
+function toUpstreams(services: ReadonlyMap<string, ServiceReference>, find: (key: string) => readonly Endpoint[]): Upstreams {
+  const isHttps = [...services.values()].some(({ scheme }) => scheme === 'https');
+  const trust: [string, Buffer][] = isHttps ? [[upstreamTrust, trustFile()]] : [];
+  const entries = [...services].map(([name, service]) => ({ name, service, assignment: assignment(name, find(service.key)) }));
+  if (entries.length <= mostWatchedClusters) {
+    return {
+      clusters: entries.map(({ name, service }) => watchedCluster(name, service)),
+      clusterFile: null,
+      files: new Map([
+        ...entries.map(({ name, assignment }): [string, Buffer] => [name, watchedFile([{ ...typeOfAssignment, ...assignment }])]),
+        ...trust,
+      ]),
+    };
+  }
+  // The file's name is of the clusters without their endpoints: an Envoy that still runs the release before keeps watching its own.
+  const definitions = entries.map(({ name, service }) => inlineCluster(name, service, assignment(name, [])));
+  const file = `clusters-${contentHash(definitions).slice(0, 24)}`;
+  const clusters = entries.map(({ name, service, assignment }) => inlineCluster(name, service, assignment));
+  return { clusters: [], clusterFile: watched(file), files: new Map([[file, watchedFile(clusters)], ...trust]) };
 }
 
 /** The bytes that Envoy is started with: canonical JSON of the bootstrap, with the marker of this release filled in. */
@@ -114,15 +140,11 @@ function reachable(endpoints: readonly Endpoint[], settings: GatewaySettings): E
   return [...byText].sort(([a], [b]) => (a < b ? -1 : 1)).map(([, endpoint]) => endpoint);
 }
 
-function endpointFile(cluster: string, endpoints: readonly Endpoint[]): Buffer {
+const typeOfAssignment = { '@type': 'type.googleapis.com/envoy.config.endpoint.v3.ClusterLoadAssignment' } as const;
+
+function assignment(cluster: string, endpoints: readonly Endpoint[]): ClusterLoadAssignment {
   const instances = endpoints.map(({ address, port }) => ({ endpoint: { address: { socket_address: { address, port_value: port } } } }));
-  return watchedFile([
-    {
-      '@type': 'type.googleapis.com/envoy.config.endpoint.v3.ClusterLoadAssignment',
-      cluster_name: cluster,
-      endpoints: instances.length === 0 ? [] : [{ lb_endpoints: instances }],
-    },
-  ]);
+  return { cluster_name: cluster, endpoints: instances.length === 0 ? [] : [{ lb_endpoints: instances }] };
 }
 
 /** The public authorities that this build of Node carries: the same on every machine that runs the same release. */

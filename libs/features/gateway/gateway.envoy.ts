@@ -1,5 +1,5 @@
 import type { Bootstrap, HttpConnectionManager, Listener } from '#platform/envoy/model/bootstrap.js';
-import type { Cluster } from '#platform/envoy/model/cluster.js';
+import type { Cluster, PathConfigSource } from '#platform/envoy/model/cluster.js';
 import { duration, literal } from '#platform/envoy/model/envoy-text.js';
 import { ADMIN_SOCKET, MARKER_PATH, PROOF_HEADER, RELEASE_HEADER, RESERVED_PREFIX } from '#platform/envoy/model/reserved.js';
 import type { Route, VirtualHost } from '#platform/envoy/model/route.js';
@@ -75,6 +75,8 @@ export interface BootstrapParts {
   readonly streamIdleTimeoutMs: number;
   readonly virtualHosts: readonly VirtualHost[];
   readonly clusters: readonly Cluster[];
+  /** A watched file with more clusters, or null. */
+  readonly clusterFile: PathConfigSource | null;
 }
 
 /** A fully static bootstrap, hardened as Envoy's own page on edge proxies asks. */
@@ -83,6 +85,7 @@ export function toBootstrap(parts: BootstrapParts): Bootstrap {
     node: { id: parts.gateway, cluster: parts.gateway },
     admin: { address: { pipe: { path: ADMIN_SOCKET, mode: 0o600 } } },
     static_resources: { listeners: [toListener('http', parts.http, toManager(parts))], clusters: parts.clusters },
+    ...(parts.clusterFile === null ? {} : { dynamic_resources: { cds_config: parts.clusterFile } }),
     layered_runtime: { layers: [{ name: 'chancery', static_layer: { 're2.max_program_size.error_level': 100 } }] },
     overload_manager: {
       resource_monitors: [
@@ -116,7 +119,8 @@ function toManager(parts: BootstrapParts): HttpConnectionManager {
     route_config: {
       name: 'routes',
       virtual_hosts: parts.virtualHosts,
-      validate_clusters: true,
+      // Clusters of a file are loaded after the routes are checked; the compiler names no other than its own.
+      validate_clusters: parts.clusterFile === null,
       max_direct_response_body_size_bytes: maxDirectResponseBytes,
       request_headers_to_remove: [PROOF_HEADER],
     },

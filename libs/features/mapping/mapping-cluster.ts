@@ -1,4 +1,4 @@
-import type { Cluster, UpstreamTlsContext } from '#platform/envoy/model/cluster.js';
+import type { Cluster, ClusterLoadAssignment, PathConfigSource, UpstreamTlsContext } from '#platform/envoy/model/cluster.js';
 import { statToken } from '#platform/envoy/model/envoy-text.js';
 import { endpointFile } from '#platform/envoy/model/reserved.js';
 
@@ -13,16 +13,33 @@ export function clusterName(service: ServiceReference): string {
 export const upstreamTrust = 'upstream-trust';
 
 /**
- * The cluster of one upstream. Its endpoints are a file that Envoy watches, so they change without a restart; clusters
- * cost far more than routes, so mappings with one upstream share it.
+ * Up to here each upstream's endpoints are a file of their own (EDS), and a change of them touches nothing else. Above,
+ * all clusters stand in one file (CDS): Envoy opens an inotify instance for every file that it watches and aborts when
+ * there are no more; Linux allows 128 to a user by default, and up to three Envoys run beside each other while a change
+ * goes live. In one file a change of endpoints closes the kept connections to that upstream, politely.
  */
-export function toCluster(name: string, service: ServiceReference): Cluster {
+export const mostWatchedClusters = 20;
+
+/** The cluster of one upstream with its endpoints in a watched file. Mappings with one upstream share it. */
+export function watchedCluster(name: string, service: ServiceReference): Cluster {
+  return { ...toCluster(name, service), type: 'EDS', eds_cluster_config: { eds_config: watched(name) } };
+}
+
+/** The cluster of one upstream with its endpoints within it, as an entry of a file of clusters. */
+export function inlineCluster(name: string, service: ServiceReference, assignment: ClusterLoadAssignment): Cluster {
+  return {
+    '@type': 'type.googleapis.com/envoy.config.cluster.v3.Cluster',
+    ...toCluster(name, service),
+    type: 'STATIC',
+    load_assignment: assignment,
+  };
+}
+
+function toCluster(name: string, service: ServiceReference): Omit<Cluster, 'type'> {
   return {
     name,
-    type: 'EDS',
     connect_timeout: '2s',
     per_connection_buffer_limit_bytes: 32_768,
-    eds_cluster_config: { eds_config: watched(name) },
     // Envoy's default of 1024 answers 503 to a burst that an ordinary service would take.
     circuit_breakers: {
       thresholds: [{ priority: 'DEFAULT', max_connections: 10_000, max_pending_requests: 10_000, max_requests: 10_000, max_retries: 100 }],
@@ -59,6 +76,7 @@ function toTls(service: ServiceReference): UpstreamTlsContext {
   };
 }
 
-function watched(name: string) {
-  return { path_config_source: { path: endpointFile(name) }, resource_api_version: 'V3' } as const;
+/** A file in the node's folder that Envoy watches. */
+export function watched(name: string): PathConfigSource {
+  return { path_config_source: { path: endpointFile(name) }, resource_api_version: 'V3' };
 }

@@ -39,7 +39,7 @@ const mappings: fc.Arbitrary<MappingState> = fc
   .map(({ name, value, isPath, ...rest }) => aMapping(name, { ...(isPath ? { path: value } : { prefix: value }), ...rest }));
 
 /** Tables that the log could hold: no name and no claim twice. */
-export const tables: fc.Arbitrary<MappingState[]> = fc.array(mappings, { maxLength: names.length }).map((drawn) => {
+export const tables: fc.Arbitrary<MappingState[]> = fc.array(mappings, { maxLength: 3 * names.length, size: 'max' }).map((drawn) => {
   const taken = new Set<string>();
   return drawn.filter((mapping) => {
     const claims = [`name ${mapping.name}`, ...matchClaims(mapping)];

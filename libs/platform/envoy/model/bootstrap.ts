@@ -1,4 +1,4 @@
-import type { Cluster, SocketAddress } from './cluster.js';
+import type { Cluster, PathConfigSource, SocketAddress } from './cluster.js';
 import type { RouteConfiguration } from './route.js';
 
 /** Envoy's bootstrap in protobuf JSON, as far as Chancery writes it (envoy.config.bootstrap.v3 and what it holds). */
@@ -65,6 +65,7 @@ export interface Bootstrap {
   readonly node: { readonly id: string; readonly cluster: string };
   readonly admin: { readonly address: { readonly pipe: { readonly path: string; readonly mode: number } } };
   readonly static_resources: { readonly listeners: readonly Listener[]; readonly clusters: readonly Cluster[] };
+  readonly dynamic_resources?: { readonly cds_config: PathConfigSource };
   readonly layered_runtime: {
     readonly layers: readonly { readonly name: string; readonly static_layer: Readonly<Record<string, number | boolean>> }[];
   };

@@ -40,19 +40,22 @@ export interface Thresholds {
   readonly max_retries: number;
 }
 
+/** A cluster has its endpoints from elsewhere (EDS) or within it (STATIC). */
 export interface Cluster {
+  readonly '@type'?: 'type.googleapis.com/envoy.config.cluster.v3.Cluster';
   readonly name: string;
-  readonly type: 'EDS';
+  readonly type: 'EDS' | 'STATIC';
   readonly connect_timeout: string;
   readonly per_connection_buffer_limit_bytes: number;
-  readonly eds_cluster_config: { readonly eds_config: PathConfigSource };
+  readonly eds_cluster_config?: { readonly eds_config: PathConfigSource };
+  readonly load_assignment?: ClusterLoadAssignment;
   readonly circuit_breakers: { readonly thresholds: readonly Thresholds[] };
   readonly typed_extension_protocol_options: { readonly 'envoy.extensions.upstreams.http.v3.HttpProtocolOptions': HttpProtocolOptions };
   readonly transport_socket?: { readonly name: 'envoy.transport_sockets.tls'; readonly typed_config: UpstreamTlsContext };
 }
 
 export interface ClusterLoadAssignment {
-  readonly '@type': 'type.googleapis.com/envoy.config.endpoint.v3.ClusterLoadAssignment';
+  readonly '@type'?: 'type.googleapis.com/envoy.config.endpoint.v3.ClusterLoadAssignment';
   readonly cluster_name: string;
   readonly endpoints: readonly { readonly lb_endpoints: readonly { readonly endpoint: { readonly address: SocketAddress } }[] }[];
 }
@@ -66,5 +69,5 @@ export interface Secret {
 /** What a watched file holds. */
 export interface DiscoveryResponse {
   readonly version_info: string;
-  readonly resources: readonly (ClusterLoadAssignment | Secret)[];
+  readonly resources: readonly (ClusterLoadAssignment | Cluster | Secret)[];
 }
