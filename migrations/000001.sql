@@ -180,7 +180,6 @@ DECLARE
   existed text[];
   released text[];
   micros text;
-  i integer;
 BEGIN
   SELECT s.version, s.hash INTO v, h FROM stream s WHERE s.stream = p_stream FOR UPDATE;
   IF NOT FOUND THEN
@@ -264,9 +263,8 @@ BEGIN
   FOR k IN 1..cardinality(e_command) LOOP
     digests[k] := sha256(convert_to( -- event_digest
       e_type[k] || E'\n' || e_schema[k]::text || E'\n' || e_subject[k] || E'\n' || e_version[k]::text || E'\n' || coalesce('=' || e_state[k], '-'), 'UTF8'));
-    i := e_command[k];
-    joined[i] := coalesce(joined[i] || digests[k], digests[k]);
-    counts[i] := counts[i] + 1;
+    joined[e_command[k]] := coalesce(joined[e_command[k]] || digests[k], digests[k]);
+    counts[e_command[k]] := counts[e_command[k]] + 1;
   END LOOP;
   FOR i IN 1..n LOOP
     IF versions[i] IS NOT NULL THEN

@@ -1,6 +1,7 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import type pg from 'pg';
 
+import type { DatabaseLog } from '#platform/database/database.js';
 import { failpoint } from '#platform/failpoint/failpoint.js';
 import { DomainError } from '#platform/kernel/errors.js';
 
@@ -38,9 +39,11 @@ export class Combiner {
   private underWay = 0;
   private scheduled = false;
   private readonly pool: pg.Pool;
+  private readonly log: DatabaseLog | undefined;
 
-  constructor(pool: pg.Pool) {
+  constructor(pool: pg.Pool, log?: DatabaseLog) {
     this.pool = pool;
+    this.log = log;
   }
 
   append(command: DecidedCommand, deadline: number): Promise<AppendResult> {
@@ -97,6 +100,11 @@ export class Combiner {
           continue;
         }
         if (entries.length > 1 && failure !== 'refused') {
+          if (failure === 'defect')
+            this.log?.error(
+              { err: error, commands: entries.length },
+              'a batch failed in a way that it should not; its commands are tried alone',
+            );
           // One of them made the statement fail: halve until it stands alone, and the others go through.
           const middle = entries.length >> 1;
           await this.settle(entries.slice(0, middle));

@@ -127,6 +127,23 @@ test('64 callers that each add one to the same number lose no addition', async (
   expect(record).toMatchObject({ state: { n: done }, version: done });
 }, 30_000);
 
+test('callers that come together share commits', async () => {
+  const stream = 'gateway/shared';
+  await Promise.all(
+    Array.from({ length: 200 }, (_, i) =>
+      log.store.handle({ stream, subjects: [`thing/${i}`], context: aContext() }, () => [
+        anEvent(`thing/${i}`, { i }, { claims: [`${i}`] }),
+      ]),
+    ),
+  );
+  const [row] = await log.asAdmin<{ commits: string; versions: string }>(
+    'SELECT count(DISTINCT xmin::text) AS commits, count(*) AS versions FROM chancery.version WHERE stream = $1',
+    [stream],
+  );
+  expect(Number(row!.versions)).toBe(200);
+  expect(Number(row!.commits)).toBeLessThanOrEqual(20); // 200 / 32, and some
+});
+
 test('commands of several streams run beside each other, each stream gapless', async () => {
   const streams = Array.from({ length: 12 }, (_, i) => `gateway/many${i}`);
   await Promise.all(

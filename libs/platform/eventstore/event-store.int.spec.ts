@@ -193,7 +193,8 @@ describe('claims', () => {
   test('a claim is any text', async () => {
     const odd = ['say "hi"', 'back\\slash', '{a,b}', 'NULL', ' space ', 'new\nline', 'é中'];
     await claiming('odd', odd);
-    for (const claim of odd) await expect(claiming('odd-too', [claim])).rejects.toMatchObject({ code: 'claim_taken', extra: { claim, owner: 'thing/odd' } });
+    for (const claim of odd)
+      await expect(claiming('odd-too', [claim])).rejects.toMatchObject({ code: 'claim_taken', extra: { claim, owner: 'thing/odd' } });
     await claiming('odd', []);
     await claiming('odd-too', odd);
   });

@@ -141,7 +141,7 @@ export class EventStore {
     let combiner = this.combiners.get(command.stream);
     if (!combiner) {
       for (const [name, other] of this.combiners) if (other.idle) this.combiners.delete(name); // streams come and go; their names are not kept
-      combiner = new Combiner(this.pool);
+      combiner = new Combiner(this.pool, this.log);
       this.combiners.set(command.stream, combiner);
     }
     try {
