@@ -22,7 +22,9 @@ const types: Readonly<Record<string, string>> = {
   'swagger-ui-bundle.js': 'text/javascript; charset=utf-8',
   'favicon-32x32.png': 'image/png',
 };
-const swaggerUi = dirname(createRequire(createRequire(import.meta.url).resolve('@nestjs/swagger')).resolve('swagger-ui-dist/package.json'));
+const require = createRequire(import.meta.url);
+/** The pages are those of the Swagger UI that @nestjs/swagger brings along. */
+const swaggerUi = dirname(createRequire(require.resolve('@nestjs/swagger')).resolve('swagger-ui-dist/package.json'));
 const tag = 'System';
 
 /** The interface, described for programs and for people. */

@@ -1,5 +1,5 @@
 /** What of the rollout's statistics the original's answer needs. */
-export interface CountedGateway {
+interface CountedGateway {
   readonly mappings: ReadonlyMap<string, CountedMapping>;
   readonly envoy: Readonly<Record<string, number>>;
   readonly updateAttempts: number;
@@ -9,7 +9,7 @@ export interface CountedGateway {
   readonly lastAttemptAt: string | null;
 }
 
-export interface CountedMapping {
+interface CountedMapping {
   readonly healthyMembers: number;
   readonly totalMembers: number;
   readonly rq2xx: number;

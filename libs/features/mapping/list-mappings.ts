@@ -11,7 +11,7 @@ import { DB } from '#platform/http/tokens.js';
 import { mappingSubject } from './mapping.js';
 import { fromJson, type MappingState } from './mapping-state.js';
 
-export interface StatusReason {
+interface StatusReason {
   readonly code: string;
   readonly message: string;
   readonly since: string | null;
@@ -22,7 +22,7 @@ export interface StatusReason {
  * `unresolved`: its service has no instance that is known, it answers 503 until one is. `set_aside`: Envoy refuses it, it answers 503
  * and the rest went live.
  */
-export interface MappingStatusView {
+interface MappingStatusView {
   readonly state: 'live' | 'pending' | 'unresolved' | 'set_aside';
   readonly reasons: readonly StatusReason[];
 }
@@ -136,7 +136,7 @@ function toView(record: SubjectRecord, rollout: GatewayRollout): MappingView {
 }
 
 /** What is known of a mapping that was last changed in the gateway's version `since`. */
-export function statusOf(name: string, since: number, rollout: GatewayRollout): MappingStatusView {
+function statusOf(name: string, since: number, rollout: GatewayRollout): MappingStatusView {
   const said = rollout.statuses.get(name);
   if (said !== undefined) return { state: said.state, reasons: [{ code: said.code, message: said.reason, since: said.since }] };
   if (rollout.provenVersion !== null && rollout.provenVersion >= since) return { state: 'live', reasons: [] };

@@ -18,7 +18,7 @@ const stateFields = {
   labels: texts,
 };
 
-export const mappingStatusSchema = z.object({
+const mappingStatusSchema = z.object({
   state: z.enum(['live', 'pending', 'unresolved', 'set_aside']),
   reasons: z.array(z.object({ code: z.string(), message: z.string(), since: isoTime.nullable() })),
 });

@@ -14,7 +14,7 @@ import { callerOf, codeOf, pathOf } from './request-context.js';
 import { RouteList } from './route-list.js';
 
 /** Limits of time, in ms, and of connections. A client that sends slowly is cut off; nobody else waits for it. */
-export const HTTP_LIMITS = { headersMs: 10_000, requestMs: 30_000, keepAliveMs: 72_000, connections: 2_000, urlParameter: 300 } as const;
+const HTTP_LIMITS = { headersMs: 10_000, requestMs: 30_000, keepAliveMs: 72_000, connections: 2_000, urlParameter: 300 } as const;
 
 export interface HttpAdapterOptions {
   readonly log: Log;

@@ -19,19 +19,13 @@ export const JsonBody = createParamDecorator(
   (_data: unknown, context: ExecutionContext): Json => readJsonBody(context.switchToHttp().getRequest()),
 );
 
-/** The same, for routes whose body may be left out: undefined then. */
-export const OptionalJsonBody = createParamDecorator((_data: unknown, context: ExecutionContext): Json | undefined => {
-  const request: FastifyRequest = context.switchToHttp().getRequest();
-  return rawBody(request).length === 0 ? undefined : readJsonBody(request);
-});
-
 /** The bytes of the body as they came, empty when there is none. */
 export function rawBody(request: FastifyRequest): Buffer {
   return Buffer.isBuffer(request.body) ? request.body : Buffer.alloc(0);
 }
 
 /** @throws HttpProblem 415 for another media type or a content encoding; DomainError malformed for what is not JSON. */
-export function readJsonBody(request: FastifyRequest): Json {
+function readJsonBody(request: FastifyRequest): Json {
   refuseEncoding(request);
   const type = (request.headers['content-type'] ?? '').split(';')[0]?.trim().toLowerCase() ?? '';
   const bytes = rawBody(request);

@@ -3,8 +3,8 @@ import { z } from 'zod';
 
 import { DomainError } from '#platform/kernel/errors.js';
 
-export const DEFAULT_PAGE = 100;
-export const MAX_PAGE = 1000;
+const DEFAULT_PAGE = 100;
+const MAX_PAGE = 1000;
 
 /** The query parameters of every list. */
 export const pageParameters = {

@@ -8,11 +8,11 @@ import type { CommandRequest } from '#platform/eventstore/command-request.js';
 import { DomainError } from '#platform/kernel/errors.js';
 
 import { type IfMatch, parseIfMatch } from './entity-tag.js';
-import { rawBody, readJsonBody } from './json-body.js';
+import { rawBody } from './json-body.js';
 import { flagParameter, parseQuery } from './query-parameters.js';
 import { requireCaller } from './request-context.js';
 
-export const MAX_REASON = 1000;
+const MAX_REASON = 1000;
 
 /** What every write may say besides its body. */
 export const writeParameters = z.strictObject({
@@ -35,7 +35,7 @@ export const Write = createParamDecorator(
 );
 
 /** @throws DomainError malformed for a header or parameter that cannot be what it should be. */
-export function readWrite(request: FastifyRequest): WriteRequest {
+function readWrite(request: FastifyRequest): WriteRequest {
   const query = parseQuery(writeParameters, request);
   const key = idempotencyKey(request);
   const ifMatch = single(request, 'if-match');
@@ -87,9 +87,4 @@ function reason(text: string | undefined): string | null {
 function single(request: FastifyRequest, name: string): string | undefined {
   const value = request.headers[name];
   return Array.isArray(value) ? value.join(', ') : value;
-}
-
-/** True when the request carries a body; DELETE and others without one never read it. */
-export function bodyOf(request: FastifyRequest): unknown {
-  return rawBody(request).length === 0 ? undefined : readJsonBody(request);
 }
