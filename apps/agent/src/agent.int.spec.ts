@@ -1,8 +1,9 @@
-import { readdirSync, truncateSync } from 'node:fs';
+import { readdirSync, readFileSync, truncateSync } from 'node:fs';
+import { createServer, type Server } from 'node:net';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it, jest } from '@jest/globals';
 import { readAgentConfig } from '#platform/config/agent-config.js';
-import { createNode, type Node } from '#platform/envoy/envoy.fixture.js';
+import { type Bootstrap, createNode, type Node } from '#platform/envoy/envoy.fixture.js';
 import { findEpochs } from '#platform/envoy/launcher.js';
 import { identifyProcess, isRunning, signalProcess } from '#platform/envoy/process-identity.js';
 import { ask } from '#platform/envoy/proof.js';
@@ -163,6 +164,67 @@ describe('an agent with its worker', () => {
   });
 });
 
+describe('an agent on a machine that gets in its way', () => {
+  let squatter: Server;
+  beforeEach(() => {
+    squatter = createServer();
+  });
+  afterEach(() => {
+    squatter.close();
+  });
+
+  it('waits for a port that is taken, says so, and starts when it is free', async () => {
+    await new Promise<void>((resolve) => squatter.listen(node.port, '127.0.0.1', resolve));
+    await start();
+    const { releaseId } = await worker.push({ body: 'one' });
+    const waiting = await waitUntil(
+      () => worker.reports.find((report) => report.step === 'waiting' && report.code === 'child_died') ?? null,
+      { timeoutMs: 10_000, everyMs: 5 },
+    );
+    expect(waiting).toMatchObject({ releaseId, detail: expect.stringContaining('Address already in use') });
+    await new Promise((resolve) => squatter.close(resolve));
+    await worker.reported(releaseId, 'proven');
+    expect(worker.status()?.error).toBe('');
+  });
+
+  it('goes back to what was proven when a release serves, but not what it says', async () => {
+    await start();
+    await worker.reported((await worker.push({ body: 'good' })).releaseId, 'proven');
+    // Its marker stands on the shadow's loopback address alone: the gate is passed, the real listener does not answer right.
+    const bad = await worker.push({ body: 'bad', bend: onlyOnOtherPorts(node.port) });
+    expect(await worker.reported(bad.releaseId, 'failed', 20_000)).toMatchObject({ code: 'proof_missing' });
+    expect(await served('good')).toBe(true);
+    await worker.reported((await worker.push({ body: 'next' })).releaseId, 'proven', 20_000);
+  });
+
+  it('records a restart that was forced while the parent drained as a cut', async () => {
+    await start();
+    await worker.reported((await worker.push({ body: 'one' })).releaseId, 'proven');
+    const slow = { drainTimeS: 10, parentShutdownTimeS: 20 };
+    await worker.reported((await worker.push({ body: 'two', ...slow })).releaseId, 'proven');
+    const forced = await worker.push({ body: 'three', force: true, ...slow });
+    await worker.reported(forced.releaseId, 'cut');
+    await worker.reported(forced.releaseId, 'proven');
+    expect(await get()).toBe('three');
+  });
+
+  it('gives a release up under which Envoy dies again and again, and serves the one before', async () => {
+    let killed = 0;
+    await start({
+      onEnvoy: ({ pid }) => {
+        if (!readFileSync(`/proc/${pid}/cmdline`, 'latin1').includes('0000000002.json')) return;
+        process.kill(pid, 'SIGKILL');
+        killed += 1;
+      },
+    });
+    await worker.reported((await worker.push({ body: 'one' })).releaseId, 'proven');
+    const { releaseId } = await worker.push({ body: 'two' });
+    expect(await worker.reported(releaseId, 'failed', 40_000)).toMatchObject({ code: 'envoy_died' });
+    expect(killed).toBeGreaterThanOrEqual(3);
+    expect(await served('one')).toBe(true);
+  });
+});
+
 describe('an agent without its worker', () => {
   it('starts Envoy from disk', async () => {
     const agent = await start();
@@ -247,4 +309,16 @@ describe('an agent without its worker', () => {
 /** Counters are handed to the next epoch from the last flush on; flushed when they are read, nothing is counted twice. */
 function countOnAdmin(bootstrap: { stats_flush_on_admin?: boolean }): void {
   bootstrap.stats_flush_on_admin = true;
+}
+
+/** Routes that answer the marker wrong where the Host header names this port, as the real listener's proof does. */
+function onlyOnOtherPorts(port: number) {
+  return (bootstrap: Bootstrap): void => {
+    const { route_config } = bootstrap.static_resources.listeners[0].filter_chains[0].filters[0].typed_config;
+    route_config.virtual_hosts.push({
+      name: 'real',
+      domains: [`127.0.0.1:${port}`],
+      routes: [{ match: { prefix: '/' }, direct_response: { status: 200, body: { inline_string: 'bad' } } }],
+    });
+  };
 }

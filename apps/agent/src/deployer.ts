@@ -30,6 +30,7 @@ export interface DeployerOptions extends EnvoyLaneOptions {
 
 /** How often the Envoy lane looks at the processes when nothing calls it: a death is seen within this time. */
 const LOOK_MS = 15;
+const LOGS_MS = 10_000;
 /** How long after a step that failed for reasons of the machine it is tried again. */
 const RETRY_MS = 1000;
 /** A parent that has not gone this long after its window is ended. */
@@ -42,6 +43,7 @@ export class Deployer {
   readonly #envoyWake = new Wake();
   #toGate: KeyedRelease | null = null;
   #arrivedAt = 0;
+  #logsBoundAt = 0;
   #gating: { readonly release: KeyedRelease; readonly since: number } | null = null;
   #ready: KeyedRelease | null = null;
   #busy = false;
@@ -187,7 +189,11 @@ export class Deployer {
       () => (this.#envoy.isRunning(next) ? this.#envoy.refresh(next) : this.#envoy.apply(next)),
       'again',
     );
-    if (applied === 'again') this.#ready ??= next;
+    if (applied === 'again') {
+      // A newer one that waits goes first: it would wait for this one otherwise, and this one may never come up.
+      if (this.#toGate === null) this.#ready ??= next;
+      else this.#supersede(next, this.#toGate);
+    }
     // What runs now has failed: back to what was proven, unless something newer is ready.
     else if (applied === 'failed' && this.#envoy.running?.key === next.key) this.#ready ??= this.#envoy.bestOther();
   }
@@ -199,6 +205,10 @@ export class Deployer {
     if (parent !== null && Date.now() > parent.endsAtMs + PARENT_GRACE_MS) {
       log.error({ epoch: parent.epoch, pid: parent.process.pid }, 'the parent outstayed its window and is ended');
       supervisor.killParent();
+    }
+    if (performance.now() - this.#logsBoundAt > LOGS_MS) {
+      this.#logsBoundAt = performance.now();
+      supervisor.boundLogs();
     }
     await this.#envoyWake.wait(LOOK_MS);
     if (parent === null || supervisor.parent !== null) return;

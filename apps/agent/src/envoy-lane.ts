@@ -59,6 +59,7 @@ export class EnvoyLane {
   readonly #options: EnvoyLaneOptions;
   #running: KeyedRelease | null = null;
   #crashes: Crash[] = [];
+  #waitsFor = '';
   readonly #deaths = new Map<string, number>();
   #error = '';
 
@@ -173,6 +174,7 @@ export class EnvoyLane {
       return this.#prove(next);
     }
     if (outcome.code === 'parent_died') return this.#again(next);
+    if (epochFrom === -1) return this.#waitForMachine(next, outcome.code, outcome.message);
     this.#fail(next, outcome.code, outcome.message);
     if (outcome.healed !== null) {
       const healed = this.#good().find(({ key }) => key === outcome.healed?.config.key) ?? this.#running;
@@ -243,6 +245,20 @@ export class EnvoyLane {
     } catch (error) {
       return { kind: 'refused', code: 'child_died', message: (error as Error).message, healed: null, adminLost: false };
     }
+  }
+
+  /**
+   * The first start failed with a configuration that has passed the gate: what differs is the machine, a port that is taken as a rule.
+   * Told once and tried again, slower each time, until it works or a newer release comes.
+   */
+  async #waitForMachine(next: KeyedRelease, code: string, message: string): Promise<Applied> {
+    const now = performance.now();
+    this.#crashes.push({ key: next.key, at: now });
+    this.#error = `release ${next.release.manifest.releaseId}: ${code}: ${message}`;
+    if (this.#waitsFor !== next.key) this.#options.report({ name: nameOf(next), step: 'waiting', code, detail: message });
+    this.#waitsFor = next.key;
+    await pause(Math.max(500, planRecovery(this.#crashes, [], now).delayMs), undefined, { signal: this.#options.signal });
+    return 'again';
   }
 
   /** Envoy died under a release that was not proven yet. Somebody may have killed it; when it happens again and again it is the release. */

@@ -17,6 +17,8 @@ function say(line: object): void {
 }
 
 async function main(): Promise<void> {
+  // Whoever started the agent may be gone; the lines were for him, and Envoy is not to be left alone for that.
+  process.stdout.on('error', () => {});
   const config = readAgentConfig();
   useFailpoints(config.failpointDir);
   const log = createLog({ process: 'agent', level: config.logLevel });

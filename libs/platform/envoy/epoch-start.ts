@@ -1,4 +1,4 @@
-import { readdirSync, rmSync, statSync } from 'node:fs';
+import { existsSync, readdirSync, rmSync, statSync, truncateSync } from 'node:fs';
 import { basename, join } from 'node:path';
 import { type EnvoyAdmin, EnvoyAdminError } from './admin.js';
 import { launchEpoch, tailOfLog } from './launcher.js';
@@ -32,6 +32,8 @@ export interface EpochStarterOptions {
 
 /** Epoch logs that are kept; the names carry base id and epoch. */
 const LOGS_KEPT = 6;
+/** Envoy logs warnings and worse, so this is much; the last lines before a death are what is wanted of it. */
+const MAX_LOG_BYTES = 16 * 1024 * 1024;
 const POLL_MS = 5;
 /** Long enough for a busy main thread between two events, short enough that a child's death is seen soon. */
 const ADMIN_PATIENCE_MS = 300;
@@ -109,6 +111,12 @@ export class EpochStarter {
 
   logPath({ baseId, epoch }: { readonly baseId: number; readonly epoch: number }): string {
     return join(this.#options.folder.logs, `envoy-${baseId}-${epoch}.log`);
+  }
+
+  /** Empties the log of an epoch that has written too much; it is opened for appending, so Envoy goes on at its beginning. */
+  boundLog(place: { readonly baseId: number; readonly epoch: number }): void {
+    const path = this.logPath(place);
+    if (existsSync(path) && statSync(path).size > MAX_LOG_BYTES) truncateSync(path, 0);
   }
 
   #recordLineage(place: EpochPlace): void {

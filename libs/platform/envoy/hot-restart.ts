@@ -210,6 +210,13 @@ export class EnvoySupervisor {
     });
   }
 
+  /** Keeps the running epochs' logs from filling the disk. To be called now and then. */
+  boundLogs(): void {
+    if (this.#live === null) return;
+    this.#starter.boundLog(this.#live);
+    if (this.#parent !== null) this.#starter.boundLog({ baseId: this.#live.baseId, epoch: this.#parent.epoch });
+  }
+
   /** Ends a parent that outstayed its window: Envoy's own timer failed, or it was stopped by someone. */
   killParent(): void {
     if (this.parent !== null) signalProcess(this.parent.process, 'SIGKILL');

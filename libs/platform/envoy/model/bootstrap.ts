@@ -3,7 +3,7 @@ import type { RouteConfiguration } from './route.js';
 
 /** Envoy's bootstrap in protobuf JSON, as far as Chancery writes it (envoy.config.bootstrap.v3 and what it holds). */
 
-export interface Router {
+interface Router {
   readonly name: 'envoy.filters.http.router';
   readonly typed_config: { readonly '@type': 'type.googleapis.com/envoy.extensions.filters.http.router.v3.Router' };
 }
@@ -51,7 +51,7 @@ export interface Listener {
   }[];
 }
 
-export interface OverloadManager {
+interface OverloadManager {
   readonly resource_monitors: readonly {
     readonly name: 'envoy.resource_monitors.global_downstream_max_connections';
     readonly typed_config: {

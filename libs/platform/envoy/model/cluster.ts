@@ -26,13 +26,13 @@ export interface UpstreamTlsContext {
   };
 }
 
-export interface HttpProtocolOptions {
+interface HttpProtocolOptions {
   readonly '@type': 'type.googleapis.com/envoy.extensions.upstreams.http.v3.HttpProtocolOptions';
   readonly common_http_protocol_options: { readonly idle_timeout: string };
   readonly explicit_http_config: { readonly http_protocol_options: Record<string, never> };
 }
 
-export interface Thresholds {
+interface Thresholds {
   readonly priority: 'DEFAULT';
   readonly max_connections: number;
   readonly max_pending_requests: number;
@@ -60,7 +60,7 @@ export interface ClusterLoadAssignment {
   readonly endpoints: readonly { readonly lb_endpoints: readonly { readonly endpoint: { readonly address: SocketAddress } }[] }[];
 }
 
-export interface Secret {
+interface Secret {
   readonly '@type': 'type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.Secret';
   readonly name: string;
   readonly validation_context: { readonly trusted_ca: { readonly inline_string: string } };

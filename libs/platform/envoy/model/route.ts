@@ -1,7 +1,7 @@
 /** Envoy's route messages in protobuf JSON, as far as Chancery writes them (envoy.config.route.v3). */
 
 /** Exactly one of `exact` and `suffix`. */
-export interface StringMatcher {
+interface StringMatcher {
   readonly exact?: string;
   readonly suffix?: string;
   readonly ignore_case?: true;
@@ -12,20 +12,20 @@ export interface HeaderMatcher {
   readonly string_match: StringMatcher;
 }
 
-export interface RouteMatch {
+interface RouteMatch {
   /** Exactly one of the two. */
   readonly prefix?: string;
   readonly path?: string;
   readonly headers?: readonly HeaderMatcher[];
 }
 
-export interface HeaderValueOption {
+interface HeaderValueOption {
   /** `%` in the value starts an operator: user text goes through `literal`. */
   readonly header: { readonly key: string; readonly value: string };
   readonly append_action: 'OVERWRITE_IF_EXISTS_OR_ADD';
 }
 
-export interface DirectResponse {
+interface DirectResponse {
   readonly status: number;
   readonly body?: { readonly inline_string: string };
 }
