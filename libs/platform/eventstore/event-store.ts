@@ -17,6 +17,7 @@ import type {
 } from './command.js';
 import { classify } from './database-errors.js';
 import { checkPrecondition, claimTaken, compose, referenceMissing, viewOf } from './decision.js';
+import { refuseAsAppendWould } from './dry-run.js';
 import { readByKey, readOutcome } from './outcome-reader.js';
 import { SubjectReader } from './subject-reader.js';
 
@@ -120,6 +121,7 @@ export class EventStore {
       events.map(({ state }) => state),
     );
     if (request.dryRun) {
+      await this.lookUp(deadline, () => refuseAsAppendWould(this.pool, command));
       return {
         ...common,
         version: view.streamVersion + 1,
