@@ -5,14 +5,13 @@ import { join } from 'node:path';
 
 import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
 import fc from 'fast-check';
-
-import { MARKER_PATH, PROOF_HEADER, RELEASE_HEADER, SET_ASIDE_HEADER } from '#features/gateway/reserved.js';
 import { aMapping } from '#features/mapping/mapping.fixture.js';
 import { methods } from '#features/mapping/mapping-fields.js';
 import type { MappingState } from '#features/mapping/mapping-state.js';
 import { matchRoute, type RoutedRequest } from '#features/mapping/route-matcher.js';
 import { buildRouteTable } from '#features/mapping/route-table.js';
 import { headerWords, hostWords, methodWords, pathWords, tables, valueWords } from '#features/mapping/table.arbitrary.js';
+import { MARKER_PATH, PROOF_HEADER, RELEASE_HEADER, SET_ASIDE_HEADER } from '#platform/envoy/model/reserved.js';
 import { waitUntil } from '#platform/envoy/wait-until.js';
 import { type GoldenInput, goldenOutput, inputOf, proofSecret } from './compile.fixture.js';
 import { bootstrapBytes, compile, type Rendered } from './compile.js';

@@ -3,12 +3,11 @@ import { join } from 'node:path';
 
 import { describe, expect, test } from '@jest/globals';
 import fc from 'fast-check';
-
-import { MARKER_PATH, RESERVED_PREFIX } from '#features/gateway/reserved.js';
 import { aMapping } from '#features/mapping/mapping.fixture.js';
 import type { MappingState } from '#features/mapping/mapping-state.js';
 import { tables } from '#features/mapping/table.arbitrary.js';
 import type { Bootstrap } from '#platform/envoy/model/bootstrap.js';
+import { MARKER_PATH, RESERVED_PREFIX } from '#platform/envoy/model/reserved.js';
 import { type GoldenInput, goldenOutput, inputOf } from './compile.fixture.js';
 import { bootstrapBytes, compile } from './compile.js';
 

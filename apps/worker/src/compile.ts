@@ -14,7 +14,7 @@ import { contentHash, sha256Hex } from '#platform/kernel/digest.js';
 import { canonicalJson } from '#platform/kernel/json.js';
 
 /** What is true of one node and not of its gateway. */
-export interface NodeFacts {
+interface NodeFacts {
   /** Where this node listens, if not where the gateway's settings say. */
   readonly http: ListenAddress | null;
   readonly https: ListenAddress | null;

@@ -16,7 +16,7 @@ const markerRouteName = 'chancery-marker';
 const noMarker: Marker = { releaseId: '', body: '' };
 
 /** Envoy refuses a longer body of a direct response. */
-export const maxDirectResponseBytes = 4096;
+const maxDirectResponseBytes = 4096;
 
 /**
  * The routes that stand before every mapping in every virtual host: the marker, which answers only to the node's proof

@@ -55,10 +55,10 @@ export function hotRestartWindowMs(settings: Pick<GatewaySettings, 'drainTimeS' 
 
 /** What happens to a gateway's settings. */
 export type GatewayEvent = GatewayCreated | GatewayConfigured;
-export interface GatewayCreated extends NewEvent {
+interface GatewayCreated extends NewEvent {
   readonly type: 'GatewayCreated';
 }
-export interface GatewayConfigured extends NewEvent {
+interface GatewayConfigured extends NewEvent {
   readonly type: 'GatewayConfigured';
 }
 

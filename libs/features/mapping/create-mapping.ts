@@ -5,6 +5,7 @@ import type { CommandRequest } from '#platform/eventstore/command-request.js';
 import { EventStore, type Outcome } from '#platform/eventstore/event-store.js';
 
 import { createMapping, gatewaySubject, mappingSubject } from './mapping.js';
+import { MappingBudget } from './mapping-budget.table.js';
 import type { MappingInput } from './mapping-input.js';
 import { OwnPorts } from './own-ports.js';
 
@@ -24,18 +25,20 @@ export class CreateMappingHandler implements ICommandHandler<CreateMapping> {
   constructor(
     private readonly events: EventStore,
     @Optional() private readonly own: OwnPorts = new OwnPorts([]),
+    @Optional() private readonly budget?: MappingBudget,
   ) {}
 
-  execute({ gateway, input, request }: CreateMapping): Promise<Outcome> {
+  async execute({ gateway, input, request }: CreateMapping): Promise<Outcome> {
     const { context, ...rest } = request;
-    return this.events.handle(
+    const isFull = (await this.budget?.isFull(gateway)) ?? false;
+    return await this.events.handle(
       {
         ...rest,
         stream: `gateway/${gateway}`,
         subjects: [gatewaySubject, mappingSubject(input.name)],
         context: { ...context, action: 'CreateMapping' },
       },
-      createMapping(input, { ownPorts: this.own.ports }),
+      createMapping(input, { ownPorts: this.own.ports, isFull }),
     );
   }
 }

@@ -1,3 +1,4 @@
+import { RESERVED_HEADER_PREFIX } from '#platform/envoy/model/reserved.js';
 import { pointerTo, quoted } from '#platform/kernel/pointer.js';
 
 import type { Faults } from './faults.js';
@@ -87,7 +88,8 @@ function headerNameFault(name: string): Fault | undefined {
     return { code: 'header_name_underscore', message: 'The gateway refuses requests with "_" in a header name; use "-".' };
   if (name.startsWith('x-envoy-'))
     return { code: 'header_name_reserved', message: 'x-envoy-* is removed from requests at the edge, so it could never match.' };
-  if (name.startsWith('x-chancery-')) return { code: 'header_name_reserved', message: 'x-chancery-* is reserved for the gateway.' };
+  if (name.startsWith(RESERVED_HEADER_PREFIX))
+    return { code: 'header_name_reserved', message: 'x-chancery-* is reserved for the gateway.' };
   if (unmatchable.has(name))
     return { code: 'header_name_unmatchable', message: `${name} is set or used up by the gateway itself; choose another header.` };
   if (credentials.has(name))

@@ -17,7 +17,7 @@ export function inputOf(name: string, fields: Partial<Parameters<typeof checkMap
 }
 
 /** A stream whose subjects have these states, as a decision sees it. */
-export function viewOf(states: Readonly<Record<string, object>>): View {
+function viewOf(states: Readonly<Record<string, object>>): View {
   const subject = (name: string): SubjectRecord => {
     const state = states[name];
     if (state === undefined) return { subject: name, version: 0, streamVersion: 0, state: null, recordedAt: null };

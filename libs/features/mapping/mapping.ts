@@ -2,22 +2,22 @@ import type { NewEvent, View } from '#platform/eventstore/event-store.js';
 import { DomainError } from '#platform/kernel/errors.js';
 import { canonicalJson, type JsonObject } from '#platform/kernel/json.js';
 
+import { limits } from './limits.js';
 import { checkMapping, checkUpstream, type MappingInput, type MappingPatch } from './mapping-input.js';
 import { fromJson, type MappingState, toJson } from './mapping-state.js';
 import { matchClaims } from './match-claims.js';
 
 export type { MappingState } from './mapping-state.js';
-export { mappingWarnings, type Warning } from './mapping-warnings.js';
 
 /** What happens to a mapping. Each event carries the whole new state; it is null when the mapping ends. */
 export type MappingEvent = MappingCreated | MappingUpdated | MappingDeleted;
-export interface MappingCreated extends NewEvent {
+interface MappingCreated extends NewEvent {
   readonly type: 'MappingCreated';
 }
-export interface MappingUpdated extends NewEvent {
+interface MappingUpdated extends NewEvent {
   readonly type: 'MappingUpdated';
 }
-export interface MappingDeleted extends NewEvent {
+interface MappingDeleted extends NewEvent {
   readonly type: 'MappingDeleted';
   readonly state: null;
 }
@@ -37,6 +37,8 @@ export function mappingSubject(name: string): string {
 export interface MappingContext {
   /** Ports of the product itself on this machine: never an upstream. */
   readonly ownPorts: ReadonlySet<number>;
+  /** Does the gateway have as many mappings as it may? */
+  readonly isFull?: boolean;
 }
 
 const nothingElse: MappingContext = { ownPorts: new Set() };
@@ -56,7 +58,7 @@ export const createMapping =
         },
       );
     }
-    return [live('MappingCreated', state)];
+    return [created(state, context)];
   };
 
 /** Replaces a mapping that exists. Nothing to do when it is the same. @throws DomainError `not_found`. */
@@ -74,7 +76,7 @@ export const upsertMapping =
   (view: View): MappingEvent[] => {
     const before = present(view, input.name);
     const after = complete(input, settings(view), context);
-    return before === null ? [live('MappingCreated', after)] : changed(before, after);
+    return before === null ? [created(after, context)] : changed(before, after);
   };
 
 /** Applies an RFC 7396 merge patch to what is there, and checks the whole that results. @throws DomainError `not_found`. */
@@ -117,6 +119,12 @@ function complete(input: MappingInput, gateway: JsonObject, context: MappingCont
   checkUpstream(input.service, { allowLoopback: gateway.allowLoopbackUpstreams === true, ownPorts: context.ownPorts });
   const fallback = typeof gateway.defaultTimeoutMs === 'number' ? gateway.defaultTimeoutMs : 5000;
   return { ...input, timeoutMs: input.timeoutMs ?? fallback };
+}
+
+function created(state: MappingState, context: MappingContext): MappingEvent {
+  if (context.isFull !== true) return live('MappingCreated', state);
+  const message = `This gateway has ${limits.mappingsPerGateway} mappings, which is as many as it may; delete some, or use another gateway.`;
+  throw new DomainError('conflict', 'mapping_budget', message);
 }
 
 function changed(before: JsonObject, after: MappingState): MappingEvent[] {

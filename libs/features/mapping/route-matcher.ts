@@ -25,7 +25,7 @@ export function matchRoute(table: readonly RouteTableRow[], request: RoutedReque
 }
 
 /** A host as Envoy compares it: without port and one trailing dot, in lower case. */
-export function normalisedHost(host: string): string {
+function normalisedHost(host: string): string {
   return host.toLowerCase().replace(/:\d*$/, '').replace(/\.$/, '');
 }
 

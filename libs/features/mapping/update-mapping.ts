@@ -6,6 +6,7 @@ import { type Decide, EventStore, type Outcome } from '#platform/eventstore/even
 import { unreachable } from '#platform/kernel/errors.js';
 
 import { gatewaySubject, type MappingContext, mappingSubject, patchMapping, replaceMapping, upsertMapping } from './mapping.js';
+import { MappingBudget } from './mapping-budget.table.js';
 import type { MappingInput, MappingPatch } from './mapping-input.js';
 import { OwnPorts } from './own-ports.js';
 
@@ -32,18 +33,20 @@ export class UpdateMappingHandler implements ICommandHandler<UpdateMapping> {
   constructor(
     private readonly events: EventStore,
     @Optional() private readonly own: OwnPorts = new OwnPorts([]),
+    @Optional() private readonly budget?: MappingBudget,
   ) {}
 
-  execute({ gateway, name, change, request }: UpdateMapping): Promise<Outcome> {
+  async execute({ gateway, name, change, request }: UpdateMapping): Promise<Outcome> {
     const { context, ...rest } = request;
-    return this.events.handle(
+    const isFull = (await this.budget?.isFull(gateway)) ?? false;
+    return await this.events.handle(
       {
         ...rest,
         stream: `gateway/${gateway}`,
         subjects: [gatewaySubject, mappingSubject(name)],
         context: { ...context, action: 'UpdateMapping' },
       },
-      decision(name, change, { ownPorts: this.own.ports }),
+      decision(name, change, { ownPorts: this.own.ports, isFull }),
     );
   }
 }

@@ -8,7 +8,7 @@ import type { RouteTableRow } from './route-table.js';
 export const maxCopiedBytes = 16_000_000;
 
 /** The hosts that are broader than this one, narrowest first: `a.b.c` -> `*.b.c`, `*.c`, `*`. */
-export function broaderHosts(host: string): string[] {
+function broaderHosts(host: string): string[] {
   if (host === '*') return [];
   const labels = (host.startsWith('*.') ? host.slice(2) : host).split('.');
   return [...labels.slice(1).map((_, i) => `*.${labels.slice(i + 1).join('.')}`), '*'];

@@ -1,0 +1,77 @@
+import { randomUUID } from 'node:crypto';
+
+import { afterAll, beforeAll, expect, test } from '@jest/globals';
+
+import { CreateGateway, CreateGatewayHandler } from '#features/gateway/create-gateway.js';
+import { type Database, openDatabase } from '#platform/database/database.js';
+import type { CommandRequest } from '#platform/eventstore/command-request.js';
+import { EventStore } from '#platform/eventstore/event-store.js';
+
+import { createTestDatabase } from '../../../test/support/test-database.js';
+import { CreateMapping, CreateMappingHandler } from './create-mapping.js';
+import { DeleteMapping, DeleteMappingHandler } from './delete-mapping.js';
+import { inputOf } from './mapping.fixture.js';
+import { MappingBudget } from './mapping-budget.table.js';
+import { OwnPorts } from './own-ports.js';
+import { UpdateMapping, UpdateMappingHandler } from './update-mapping.js';
+
+const request = (): CommandRequest => ({ context: { commandId: randomUUID(), actor: 'token/test' }, dryRun: false });
+
+let test_: Awaited<ReturnType<typeof createTestDatabase>>;
+let database: Database;
+let events: EventStore;
+
+beforeAll(async () => {
+  test_ = await createTestDatabase();
+  database = openDatabase({ url: test_.url, applicationName: 'mapping-test' });
+  events = new EventStore({ database });
+});
+
+afterAll(async () => {
+  await events?.close();
+  await database?.close();
+  await test_?.drop();
+});
+
+const newGateway = async (name: string) => {
+  await new CreateGatewayHandler(events).execute(new CreateGateway(name, {}, request()));
+  const create = (mapping: string, fields: Parameters<typeof inputOf>[1], budget?: MappingBudget) =>
+    new CreateMappingHandler(events, new OwnPorts([]), budget).execute(new CreateMapping(name, inputOf(mapping, fields), request()));
+  const upsert = (mapping: string, fields: Parameters<typeof inputOf>[1], budget?: MappingBudget) =>
+    new UpdateMappingHandler(events, new OwnPorts([]), budget).execute(
+      new UpdateMapping(name, mapping, { mode: 'upsert', input: inputOf(mapping, fields) }, request()),
+    );
+  const end = (mapping: string) => new DeleteMappingHandler(events).execute(new DeleteMapping(name, mapping, request()));
+  return { create, upsert, end };
+};
+
+test('one match has one owner, until it ends', async () => {
+  const { create, upsert, end } = await newGateway('claims');
+  expect((await create('user', { prefix: '/user/' })).version).toBe(2);
+  const thief = create('thief', { prefix: '/user/', host: '*', precedence: 9 });
+  await expect(thief).rejects.toMatchObject({ kind: 'conflict', code: 'claim_taken', extra: { owner: 'mapping/user' } });
+  expect((await create('get', { prefix: '/user/', methods: ['GET'] })).version).toBe(3);
+  await expect(upsert('get', { prefix: '/user/' })).rejects.toMatchObject({ code: 'claim_taken' });
+  await end('user');
+  expect((await upsert('get', { prefix: '/user/' })).version).toBe(5);
+  expect((await upsert('get', { prefix: '/user/' })).unchanged).toBe(true);
+});
+
+test('the longest prefix that there may be is a claim that the database can index', async () => {
+  const { create } = await newGateway('long');
+  const prefix = `/${'x'.repeat(2047)}`;
+  await create('long', { prefix, headers: { 'x-a': 'v'.repeat(1024) } });
+  await expect(create('again', { prefix, headers: { 'x-a': 'v'.repeat(1024) } })).rejects.toMatchObject({ code: 'claim_taken' });
+});
+
+test('a full gateway takes changes and no new mapping', async () => {
+  const { create, upsert, end } = await newGateway('full');
+  const budget = new MappingBudget(database.db, 2);
+  await create('a', { prefix: '/a/' }, budget);
+  await create('b', { prefix: '/b/' }, budget);
+  await expect(create('c', { prefix: '/c/' }, budget)).rejects.toMatchObject({ kind: 'conflict', code: 'mapping_budget' });
+  await expect(upsert('c', { prefix: '/c/' }, budget)).rejects.toMatchObject({ code: 'mapping_budget' });
+  expect((await upsert('b', { prefix: '/b2/' }, budget)).unchanged).toBe(false);
+  await end('a');
+  expect((await upsert('c', { prefix: '/c/' }, budget)).events).toHaveLength(1);
+});
