@@ -155,4 +155,40 @@ describe('the edge', () => {
     );
     expect(text).not.toContain('/v1/nothing');
   });
+
+  it('cuts off clients that send slowly, while the others are served as ever', async () => {
+    const port = Number(new URL(test.api.url).port);
+    const slow = Array.from({ length: 300 }, () => connect(port, '127.0.0.1'));
+    const answers = slow.map(
+      (socket) =>
+        new Promise<string>((resolve) => {
+          let text = '';
+          socket.on('data', (chunk) => {
+            text += chunk;
+          });
+          socket.on('error', () => resolve(text));
+          socket.on('close', () => resolve(text));
+        }),
+    );
+    for (const socket of slow) socket.write('GET /healthz HTTP/1.1\r\nHost: x\r\nX-Slow: ');
+    const start = performance.now();
+    const drip = setInterval(() => {
+      for (const socket of slow) if (socket.writable) socket.write('a');
+    }, 1_000);
+    const latencies: number[] = [];
+    let over = false;
+    const all = Promise.all(answers).finally(() => {
+      over = true;
+      clearInterval(drip);
+    });
+    while (!over) {
+      const asked = performance.now();
+      expect((await test.ask('GET', '/v1/gateways')).status).toBe(200);
+      latencies.push(performance.now() - asked);
+    }
+    for (const text of await all) expect(text).toMatch(/^HTTP\/1.1 408 .*"code":"request_timeout"/s);
+    expect(performance.now() - start).toBeLessThan(20_000);
+    latencies.sort((a, b) => a - b);
+    expect(latencies[Math.floor(latencies.length * 0.99)]).toBeLessThan(200);
+  }, 30_000);
 });

@@ -25,6 +25,7 @@ import { FindMappingWarningsHandler } from '#features/mapping/find-mapping-warni
 import { ListMappingsHandler, ReadMappingHandler } from '#features/mapping/list-mappings.js';
 import { ListRoutesHandler } from '#features/mapping/list-routes.js';
 import { MappingController } from '#features/mapping/mapping.controller.js';
+import { MappingBudget } from '#features/mapping/mapping-budget.table.js';
 import { OwnPorts } from '#features/mapping/own-ports.js';
 import { RouteController } from '#features/mapping/route.controller.js';
 import { UpdateMappingHandler } from '#features/mapping/update-mapping.js';
@@ -147,6 +148,7 @@ export function apiModule(parts: ApiParts): DynamicModule {
       { provide: TokenVerifier, useValue: parts.verifier },
       { provide: AttemptLimiter, useValue: parts.limiter },
       { provide: EventStreams, useValue: parts.streams },
+      { provide: MappingBudget, useValue: new MappingBudget(parts.database.db) },
       { provide: OwnPorts, useValue: new OwnPorts(parts.ownPorts) },
       { provide: APP_GUARD, useClass: AccessGuard },
       CommandRunner,

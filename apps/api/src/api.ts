@@ -106,7 +106,6 @@ export async function startApi(options: ApiOptions): Promise<Api> {
 async function makeParts(options: ApiOptions, database: Database, events: EventStore): Promise<ApiParts> {
   const { config, log } = options;
   const build = readBuild();
-  const databasePort = Number(new URL(config.databaseUrl).port || 5432);
   return {
     database,
     events,
@@ -118,7 +117,7 @@ async function makeParts(options: ApiOptions, database: Database, events: EventS
     verifier: new TokenVerifier({ db: database.db, ...(options.now === undefined ? {} : { now: options.now }) }),
     limiter: options.limiter ?? new AttemptLimiter(options.now),
     streams: new EventStreams(),
-    ownPorts: [config.listen.port, databasePort].filter((port) => port !== 0),
+    ownPorts: config.ownPorts,
   };
 }
 

@@ -17,8 +17,9 @@ export const docsPage = `<!doctype html>
 </html>
 `;
 
+/** The address is made whole from the origin: on a page opened as http://x:TOKEN@host a relative one would carry the token, and browsers refuse that. */
 export const docsScript = `window.ui = SwaggerUIBundle({
-  url: '/v1/openapi.json',
+  url: location.origin + '/v1/openapi.json',
   dom_id: '#docs',
   deepLinking: true,
   displayRequestDuration: true,

@@ -11,6 +11,7 @@ import {
   processVariables,
   readEnvironment,
   required,
+  urlVariable,
 } from './environment.js';
 
 export interface ApiConfig {
@@ -23,6 +24,8 @@ export interface ApiConfig {
   readonly ambassadorStatus200: boolean;
   /** The setting `allowLoopbackUpstreams` that a gateway gets when this process creates it. */
   readonly allowLoopbackUpstreams: boolean;
+  /** Ports of the product and its stores on this machine, as far as this process is told of them: no mapping may point at one. */
+  readonly ownPorts: readonly number[];
   readonly logLevel: string;
   readonly failpointDir: string | undefined;
 }
@@ -30,6 +33,8 @@ export interface ApiConfig {
 const variables = z.object({
   ...processVariables,
   DATABASE_URL: required(databaseUrlVariable, 'where Postgres is, for instance postgresql://chancery_app@127.0.0.1:5432/chancery'),
+  CHANCERY_WORKER_LISTEN: listenVariable.default({ host: '127.0.0.1', port: 18_000 }),
+  REDIS_URL: urlVariable('redis', 'rediss').optional(),
   CHANCERY_API_LISTEN: listenVariable.default({ host: '127.0.0.1', port: 8888 }),
   CHANCERY_API_ALLOW_REMOTE: flagVariable.default(false),
   CHANCERY_API_TLS_CERT_FILE: z.string().optional(),
@@ -62,7 +67,15 @@ export function readApiConfig(env: Environment = process.env): ApiConfig {
     tls,
     ambassadorStatus200: read.CHANCERY_AMBASSADOR_STATUS === '200',
     allowLoopbackUpstreams: read.CHANCERY_ALLOW_LOOPBACK_UPSTREAMS,
+    ownPorts: [listen.port, read.CHANCERY_WORKER_LISTEN.port, portOf(read.DATABASE_URL, 5432), portOf(read.REDIS_URL, 6379)].filter(
+      (port) => port !== 0,
+    ),
     logLevel: read.CHANCERY_LOG_LEVEL,
     failpointDir: read.CHANCERY_FAILPOINT_DIR,
   });
+}
+
+/** The port of a URL; 0 for no URL. */
+function portOf(url: string | undefined, usual: number): number {
+  return url === undefined ? 0 : Number(new URL(url).port || usual);
 }

@@ -26,6 +26,7 @@ describe('configuration from the environment', () => {
       tls: undefined,
       ambassadorStatus200: false,
       allowLoopbackUpstreams: false,
+      ownPorts: [8888, 18_000, 5432],
       logLevel: 'info',
       failpointDir: undefined,
     });

@@ -13,8 +13,15 @@ import { problemDocument, refusalOf } from './problem.js';
 import { callerOf, codeOf, pathOf } from './request-context.js';
 import { RouteList } from './route-list.js';
 
-/** Limits of time, in ms, and of connections. A client that sends slowly is cut off; nobody else waits for it. */
-const HTTP_LIMITS = { headersMs: 10_000, requestMs: 30_000, keepAliveMs: 72_000, connections: 2_000, urlParameter: 300 } as const;
+/** Limits of time, in ms (Node looks for those who exceed them only every `checkMs`), and of connections. A client that sends slowly is cut off; nobody else waits for it. */
+const HTTP_LIMITS = {
+  headersMs: 10_000,
+  checkMs: 1_000,
+  requestMs: 30_000,
+  keepAliveMs: 72_000,
+  connections: 2_000,
+  urlParameter: 300,
+} as const;
 
 export interface HttpAdapterOptions {
   readonly log: Log;
@@ -29,7 +36,6 @@ export class HttpAdapter extends FastifyAdapter {
   constructor(options: HttpAdapterOptions) {
     super(serverOptions(options));
     const fastify = this.getInstance() as unknown as FastifyInstance;
-    fastify.server.headersTimeout = HTTP_LIMITS.headersMs;
     fastify.server.maxConnections = HTTP_LIMITS.connections;
     fastify.removeAllContentTypeParsers();
     fastify.addContentTypeParser('*', { parseAs: 'buffer', bodyLimit: MAX_BODY_BYTES }, (_request, body, done) => done(null, body));
@@ -51,9 +57,10 @@ export class HttpAdapter extends FastifyAdapter {
 }
 
 function serverOptions(options: HttpAdapterOptions): FastifyServerOptions {
-  const tls = options.tls === undefined ? {} : { https: { cert: options.tls.cert, key: options.tls.key, minVersion: 'TLSv1.2' } };
+  const server = { headersTimeout: HTTP_LIMITS.headersMs, connectionsCheckingInterval: HTTP_LIMITS.checkMs };
+  const tls = options.tls === undefined ? undefined : { ...server, cert: options.tls.cert, key: options.tls.key, minVersion: 'TLSv1.2' };
   return {
-    ...tls,
+    ...(tls === undefined ? { http: server } : { https: tls }),
     logger: false,
     bodyLimit: MAX_BODY_BYTES,
     requestTimeout: HTTP_LIMITS.requestMs,
