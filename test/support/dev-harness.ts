@@ -214,7 +214,7 @@ export class DevHarness {
   async dispose(options: { keep?: boolean } = {}): Promise<void> {
     if (this.#child.exitCode === null && this.#child.signalCode === null) {
       this.#child.kill('SIGTERM');
-      await this.exit(30_000).catch(() => this.#child.kill('SIGKILL')); // what it could not end is ended here
+      await this.exit(30_000).catch(() => this.kill()); // what it could not end is ended here
     }
     const postgres = this.#postmaster();
     const server = postgres === undefined ? null : identifyProcess(postgres);

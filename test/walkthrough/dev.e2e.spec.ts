@@ -56,6 +56,13 @@ async function answersThroughGateway(dev: DevHarness, name: string): Promise<voi
   );
 }
 
+interface Target {
+  readonly desiredVersion: number;
+  readonly provenVersion: number;
+  readonly epoch: number;
+  readonly windowEndsAt: string | null;
+}
+
 describe('bin/dev', () => {
   test('ends with nothing left, exit 0; the same command resumes with the data kept, in less than six seconds', async () => {
     const data = dataDir();
@@ -116,6 +123,11 @@ describe('bin/dev', () => {
     await post(first, 'onward');
     await answersThroughGateway(first, 'onward');
     const { postgres, gruesvc } = first.ready.processes;
+    const settled = await first.until(
+      () => first.api('/v1/gateways/default/targets/dev'),
+      ({ json }) => (json as Target).provenVersion === (json as Target).desiredVersion && (json as Target).windowEndsAt === null,
+    );
+    await first.untilEvent((event) => event.event === 'envoy' && event.epoch === (settled.json as Target).epoch);
     const envoy = first.pidOf('envoy');
     const failures: string[] = [];
     const load = { asked: 0, stop: false };
@@ -134,10 +146,9 @@ describe('bin/dev', () => {
       await sleep(50);
     }
     const second = await start({ data });
-    expect(second.ready.processes).toMatchObject({ postgres, gruesvc });
-    expect(second.ready.processes.envoy).toBe(envoy);
     load.stop = true;
     await traffic;
+    expect(second.ready.processes).toMatchObject({ postgres, gruesvc, envoy });
     expect(failures).toEqual([]);
     expect(load.asked).toBeGreaterThan(50);
     await post(second, 'thereafter');

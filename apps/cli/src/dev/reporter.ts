@@ -10,6 +10,8 @@ export interface Reporter {
   restarted(process: string, pid: number): void;
   envoy(pid: number, epoch: number): void;
   stopping(message: string): void;
+  /** One process has ended as it was asked to. */
+  ended(process: string, ms: number): void;
   stopped(): void;
   failed(failure: { code: string; message: string; nextStep: string }): void;
 }
@@ -25,6 +27,7 @@ export function jsonReporter(write: (line: string) => void): Reporter {
     restarted: (process, pid) => print('restarted', { process, pid }),
     envoy: (pid, epoch) => print('envoy', { pid, epoch }),
     stopping: (message) => print('stopping', { message }),
+    ended: (process, ms) => print('ended', { process, ms: Math.round(ms) }),
     stopped: () => print('stopped', {}),
     failed: ({ code, message, nextStep }) => print('failed', { code, message, nextStep }),
   };
@@ -46,6 +49,7 @@ export function textReporter(write: (line: string) => void, colour: boolean): Re
     restarted: (process, pid) => write(`  ${tick} ${process} runs again (pid ${pid})\n`),
     envoy: () => undefined, // a hot restart is everyday work: `deployments` tells of it
     stopping: (message) => write(`\n  ${message}\n`),
+    ended: (process, ms) => write(`  – ${process} has ended (${seconds(ms)})\n`),
     stopped: () => write(`  ${tick} everything has ended; the data is kept\n`),
     failed: ({ message, nextStep }) => write(`\n  ${cross} ${message}\n    Next: ${nextStep}\n`),
   };

@@ -97,13 +97,13 @@ export class Supervisor {
 
   async #endAll(): Promise<void> {
     for (const child of this.#children) {
-      await this.#attempt(`ending ${child.spec.name}`, async () => {
+      await this.#end(child.spec.name, async () => {
         const byItself = await child.stop(STOP_DEADLINE_MS);
         if (!byItself) this.#reporter.note(`${child.spec.name} did not end within ${STOP_DEADLINE_MS / 1000} s and was killed`);
       });
-      if (child.spec.name === 'agent') await this.#attempt('ending Envoy', () => this.#endEnvoy());
+      if (child.spec.name === 'agent') await this.#end('envoy', () => this.#endEnvoy());
     }
-    await this.#attempt('ending Postgres', async () => this.#database?.stop());
+    if (this.#database !== undefined) await this.#end('postgres', async () => this.#database?.stop());
     this.#lock?.release();
   }
 
@@ -237,11 +237,13 @@ export class Supervisor {
     else this.#reporter.envoy(pid, epoch);
   }
 
-  async #attempt(what: string, action: () => Promise<unknown>): Promise<void> {
+  async #end(process_: string, end: () => Promise<unknown>): Promise<void> {
+    const began = performance.now();
     try {
-      await action();
+      await end();
+      this.#reporter.ended(process_, performance.now() - began);
     } catch (error) {
-      this.#reporter.note(`${what} failed: ${(error as Error).message}`);
+      this.#reporter.note(`${process_} could not be ended: ${(error as Error).message}`);
     }
   }
 }
