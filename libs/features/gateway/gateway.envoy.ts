@@ -84,6 +84,8 @@ export function toBootstrap(parts: BootstrapParts): Bootstrap {
   return {
     node: { id: parts.gateway, cluster: parts.gateway },
     admin: { address: { pipe: { path: ADMIN_SOCKET, mode: 0o600 } } },
+    // A hot restart hands the child what was counted since the last flush: flushed whenever the agent reads, nothing is counted twice.
+    stats_flush_on_admin: true,
     static_resources: { listeners: [toListener('http', parts.http, toManager(parts))], clusters: parts.clusters },
     ...(parts.clusterFile === null ? {} : { dynamic_resources: { cds_config: parts.clusterFile } }),
     layered_runtime: { layers: [{ name: 'chancery', static_layer: { 're2.max_program_size.error_level': 100 } }] },

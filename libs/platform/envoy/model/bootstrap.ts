@@ -64,6 +64,7 @@ interface OverloadManager {
 export interface Bootstrap {
   readonly node: { readonly id: string; readonly cluster: string };
   readonly admin: { readonly address: { readonly pipe: { readonly path: string; readonly mode: number } } };
+  readonly stats_flush_on_admin: true;
   readonly static_resources: { readonly listeners: readonly Listener[]; readonly clusters: readonly Cluster[] };
   readonly dynamic_resources?: { readonly cds_config: PathConfigSource };
   readonly layered_runtime: {
