@@ -16,8 +16,11 @@ import { TokenVerifier, type VerifiedToken } from './token-verifier.js';
 /** A database that does not answer is a 503 and not a hanging client. */
 const VERIFY_DEADLINE_MS = 5_000;
 
-/** Both ways in: most clients send Bearer; Basic with the token as the password makes `http://x:TOKEN@host` and a browser work. */
-const challenge = 'Bearer realm="chancery", Basic realm="chancery: any user, a token as the password", charset="UTF-8"';
+/**
+ * Both ways in: most clients send Bearer; Basic with the token as the password makes `http://x:TOKEN@host` and a browser work. A browser
+ * reads one challenge a header line, so they are two.
+ */
+const challenges = ['Bearer realm="chancery"', 'Basic realm="chancery: any user, a token as the password", charset="UTF-8"'];
 
 /** The one guard. A route that says neither `@Public()` nor `@Scopes(...)` is closed to everyone. */
 @Injectable()
@@ -65,7 +68,7 @@ export class AccessGuard implements CanActivate {
 
   private refuse(code: string, message: string): HttpProblem {
     this.metrics.authenticationFailures.inc({ code });
-    return new HttpProblem(401, code, message, { headers: { 'WWW-Authenticate': challenge } });
+    return new HttpProblem(401, code, message, { headers: { 'WWW-Authenticate': challenges } });
   }
 
   private tooMany(retryAfterS: number): DomainError {

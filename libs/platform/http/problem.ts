@@ -3,7 +3,7 @@ import { HttpException } from '@nestjs/common';
 import { DomainError, type ErrorKind, type FieldError } from '#platform/kernel/errors.js';
 
 import { isDatabaseUnavailable } from './database-fault.js';
-import { HttpProblem } from './http-problem.js';
+import { type AnswerHeaders, HttpProblem } from './http-problem.js';
 
 /** The one place where a kind of refusal gets its status. */
 const statusOf: Readonly<Record<ErrorKind, number>> = {
@@ -49,7 +49,7 @@ export interface Refusal {
   readonly detail: string;
   readonly errors: readonly FieldError[];
   readonly extra: Readonly<Record<string, unknown>>;
-  readonly headers: Readonly<Record<string, string>>;
+  readonly headers: AnswerHeaders;
   /** True when the cause is a defect of ours: it is logged, and the answer says nothing of it. */
   readonly unexpected: boolean;
 }
@@ -80,7 +80,7 @@ function refusal(
   status: number,
   code: string,
   detail: string,
-  more: { errors?: readonly FieldError[]; extra?: Readonly<Record<string, unknown>>; headers?: Readonly<Record<string, string>> } = {},
+  more: { errors?: readonly FieldError[]; extra?: Readonly<Record<string, unknown>>; headers?: AnswerHeaders } = {},
 ): Refusal {
   return {
     status,
@@ -94,7 +94,7 @@ function refusal(
   };
 }
 
-function retryAfter(status: number, extra: Readonly<Record<string, unknown>>): Readonly<Record<string, string>> {
+function retryAfter(status: number, extra: Readonly<Record<string, unknown>>): AnswerHeaders {
   if (status !== 429 && status !== 503) return {};
   const seconds = typeof extra.retryAfterS === 'number' ? extra.retryAfterS : 1;
   return { 'Retry-After': String(seconds) };
