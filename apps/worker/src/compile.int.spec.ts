@@ -3,7 +3,7 @@ import { createServer, type Server } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { join } from 'node:path';
 
-import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
+import { afterAll, beforeAll, describe, expect, jest, test } from '@jest/globals';
 import fc from 'fast-check';
 import { aMapping } from '#features/mapping/mapping.fixture.js';
 import { methods } from '#features/mapping/mapping-fields.js';
@@ -16,6 +16,9 @@ import { waitUntil } from '#platform/envoy/wait-until.js';
 import { type GoldenInput, goldenOutput, inputOf, proofSecret } from './compile.fixture.js';
 import { bootstrapBytes, compile, type Rendered } from './compile.js';
 import { type Answer, ask, type RunningEnvoy, startEnvoy, validate } from './running-envoy.fixture.js';
+
+// Above every deadline below it, so that what is late says itself what it was.
+jest.setTimeout(60_000);
 
 const marker = { releaseId: 'release 100% %ENVIRONMENT(HOME)%', body: 'the marker 100% %START_TIME%' };
 const onAnyPort = { http: { address: '127.0.0.1', port: 0 } };
@@ -58,7 +61,7 @@ describe('the real Envoy routes as the reference matcher says', () => {
       return compile(inputOf({ mappings, setAside, settings: onAnyPort, maxCopiedBytes }));
     });
     envoy = await startEnvoy(Buffer.from(JSON.stringify(together(rendered))), new Map());
-  }, 60_000);
+  });
 
   afterAll(() => envoy?.stop());
 
@@ -142,7 +145,7 @@ describe.each([
     late = compile(inputOf({ ...input, endpoints: { [`http://${service}`]: [service], 'http://latecomer:80': [service] } }));
     envoy = await startEnvoy(bootstrapBytes(rendered, marker), rendered.endpointFiles);
     port = envoy.ports.get('http') ?? 0;
-  }, 60_000);
+  });
 
   afterAll(async () => {
     await envoy?.stop();

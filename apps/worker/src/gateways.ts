@@ -29,6 +29,7 @@ export class Gateways {
   readonly #generations = new Map<string, number>();
   readonly #discovery: ServiceDiscovery;
   readonly #written = new Map<string, string>();
+  #writing: Promise<void> = Promise.resolve();
   #follower: Follower | undefined;
 
   constructor(options: GatewaysOptions) {
@@ -38,6 +39,7 @@ export class Gateways {
       allowLoopback: options.allowLoopback,
       ownPorts: options.ownPorts,
       onChange: (gateway) => this.#changed(gateway),
+      onReread: (gateway) => this.#writeKnown(gateway),
       onFileError: (error) => options.log.error({ error }, 'the services file cannot be used; the last good one stays'),
       ...(options.lookup === undefined ? {} : { lookup: options.lookup }),
     });
@@ -73,6 +75,7 @@ export class Gateways {
   async close(): Promise<void> {
     this.#discovery.stop();
     await this.#follower?.close();
+    await this.#writing;
   }
 
   fold(gateway: string): GatewayFold | undefined {
@@ -101,14 +104,19 @@ export class Gateways {
     return fold.settings.allowLoopbackUpstreams || this.#options.allowLoopback;
   }
 
-  /** Writes what was found for the warnings of the API; nothing when it was written so before. */
-  async writeFound(gateway: string): Promise<void> {
-    const services = new Map<string, Found>();
-    for (const [key, found] of this.found(gateway)) services.set(key.slice(key.indexOf('://') + 3), found);
-    const text = JSON.stringify([...services]);
-    if (this.#written.get(gateway) === text) return;
-    await writeDiscoveredServices(this.#options.database.db, gateway, services);
-    this.#written.set(gateway, text);
+  /** Writes what is known of the services, for the warnings of the API; nothing when it was written so before. One write at a time. */
+  #writeKnown(gateway: string): void {
+    this.#writing = this.#writing.then(async () => {
+      const services = this.#discovery.known(gateway);
+      const text = JSON.stringify([...services]);
+      if (this.#written.get(gateway) === text) return;
+      try {
+        await writeDiscoveredServices(this.#options.database.db, gateway, services);
+        this.#written.set(gateway, text);
+      } catch (err) {
+        this.#options.log.warn({ err, gateway }, 'what discovery found could not be written; the next change writes it');
+      }
+    });
   }
 
   #track(fold: GatewayFold): void {
@@ -121,6 +129,7 @@ export class Gateways {
 
   #changed(gateway: string): void {
     this.#generations.set(gateway, this.generation(gateway) + 1);
+    this.#writeKnown(gateway);
     this.#options.onChange(gateway);
   }
 }

@@ -105,7 +105,6 @@ export class Renderer {
       }
     }
     await replaceStatusRows(this.db, fold.gateway, before, after);
-    await this.gateways.writeFound(fold.gateway);
   }
 }
 

@@ -6,10 +6,10 @@ import pg from 'pg';
 import { listDeployments } from '#features/rollout/deployment.table.js';
 import { recoverLineage } from '#features/rollout/lineage.table.js';
 import { listMappingStatus } from '#features/rollout/mapping-status.table.js';
+import { takeStep } from '#features/rollout/push.table.js';
 import { readRedeployment } from '#features/rollout/redeployment.table.js';
 import { readStats } from '#features/rollout/stats.table.js';
 import { readTarget, type TargetView } from '#features/rollout/target.table.js';
-import { takeStep } from '#features/rollout/push.table.js';
 import { readFacts, writeStatus } from '#features/rollout/target-stream.table.js';
 import { readSnapshot } from '#platform/eventstore/read-log.js';
 
@@ -23,7 +23,8 @@ afterEach(() => fixture.close());
 const target = async (): Promise<TargetView | undefined> => readTarget(fixture.database.db, 'default', 'edge-1');
 const proven = (version: number) => async () => (await target())?.provenVersion === version;
 const deployments = (limit = 50) => listDeployments(fixture.database.db, { gateway: 'default', limit });
-const records = async () => (await readSnapshot(fixture.database.db, 'deployments/default')).subjects.filter(({ subject }) => subject.startsWith('deployment/'));
+const records = async () =>
+  (await readSnapshot(fixture.database.db, 'deployments/default')).subjects.filter(({ subject }) => subject.startsWith('deployment/'));
 
 const redeploy = (input: { targets?: string[]; force: boolean }) => {
   const id = randomUUID();
@@ -51,10 +52,30 @@ describe('an agent that moves between workers', () => {
 
     const stale = { target: 'edge-1', term: 1 };
     const { db } = fixture.database;
-    const status = { state: 'idle', epoch: 9, envoyPid: 9, windowEndsMs: 0, appliedRelease: 'x', appliedVersion: 9, appliedRender: 'x', error: 'stale' };
+    const status = {
+      state: 'idle',
+      epoch: 9,
+      envoyPid: 9,
+      windowEndsMs: 0,
+      appliedRelease: 'x',
+      appliedVersion: 9,
+      appliedRender: 'x',
+      error: 'stale',
+    };
     expect(await writeStatus(db, stale, status)).toBe(false);
     expect(await readFacts(db, stale)).toBeUndefined();
-    const step = { release: agent.releases.at(-1)?.releaseId ?? '', report: 99, step: 'failed', atMs: 1, durationMs: 0, code: 'x', detail: '', epochFrom: -1, epochTo: -1, final: 'failed' as const };
+    const step = {
+      release: agent.releases.at(-1)?.releaseId ?? '',
+      report: 99,
+      step: 'failed',
+      atMs: 1,
+      durationMs: 0,
+      code: 'x',
+      detail: '',
+      epochFrom: -1,
+      epochTo: -1,
+      final: 'failed' as const,
+    };
     expect(await takeStep(db, stale, step)).toBeUndefined();
     expect(await target()).toMatchObject({ provenVersion: version, error: '' });
   });
@@ -133,7 +154,10 @@ describe('failures', () => {
   test('mappings that Envoy refuses are found and set aside; the rest deploys, and so does the next change', async () => {
     fixture = await WorkerFixture.open();
     const worker = await fixture.startWorker('w1');
-    const agent = fixture.agent({ refuses: (text) => (/"(prefix|prefix_rewrite)":"\/evil\d/.test(text) && text.includes('evilsvc') ? 'INVALID_ARGUMENT: no' : undefined) });
+    const agent = fixture.agent({
+      refuses: (text) =>
+        /"(prefix|prefix_rewrite)":"\/evil\d/.test(text) && text.includes('evilsvc') ? 'INVALID_ARGUMENT: no' : undefined,
+    });
     await agent.connect(worker.port);
     for (let i = 0; i < 20; i++) await fixture.putMapping(`good${i}`);
     await fixture.putMapping('evil1', { service: 'evilsvc' });
@@ -159,7 +183,10 @@ describe('failures', () => {
 
     const healed = await fixture.putMapping('evil1', { service: 'usersvc', prefix: '/evil1/' });
     await eventually('a changed mapping gets its chance', proven(healed));
-    await eventually('its status is cleared', async () => (await listMappingStatus(fixture.database.db, 'default')).get('evil1') === undefined);
+    await eventually(
+      'its status is cleared',
+      async () => (await listMappingStatus(fixture.database.db, 'default')).get('evil1') === undefined,
+    );
   });
 
   test('a queue that is emptied again and again loses nothing', async () => {
@@ -168,7 +195,10 @@ describe('failures', () => {
     const agent = fixture.agent();
     await agent.connect(worker.port);
     await eventually('live', proven(1));
-    await eventually('the queue is open', async () => (await fixture.query<{ found: string | null }>(`select to_regclass('bullmq.job') as found`))[0]?.found !== null);
+    await eventually(
+      'the queue is open',
+      async () => (await fixture.query<{ found: string | null }>(`select to_regclass('bullmq.job') as found`))[0]?.found !== null,
+    );
     let version = 0;
     for (let i = 0; i < 5; i++) {
       version = await fixture.putMapping(`m${i}`);
@@ -188,7 +218,9 @@ describe('failures', () => {
     let version = 0;
     for (let i = 0; i < 5; i++) {
       version = await fixture.putMapping(`m${i}`);
-      await admin.query(`select pg_terminate_backend(pid) from pg_stat_activity where datname = current_database() and application_name in ('chancery-worker', 'chancery-queue', 'chancery-listen')`);
+      await admin.query(
+        `select pg_terminate_backend(pid) from pg_stat_activity where datname = current_database() and application_name in ('chancery-worker', 'chancery-queue', 'chancery-listen')`,
+      );
       if (agent.closedBecause !== undefined) await agent.connect(worker.port);
     }
     await admin.end();
@@ -214,7 +246,10 @@ describe('failures', () => {
     const before = await records();
     await fixture.query('update chancery.deployment set recorded_version = null'); // as if it died between the log and the row
     await fixture.startWorker('w2');
-    await eventually('marked again', async () => (await fixture.query('select 1 from chancery.deployment where recorded_version is null')).length === 0);
+    await eventually(
+      'marked again',
+      async () => (await fixture.query('select 1 from chancery.deployment where recorded_version is null')).length === 0,
+    );
     expect(await records()).toEqual(before);
   });
 });
@@ -259,7 +294,10 @@ describe('redeployments', () => {
     expect(agent.restarts).toHaveLength(2);
     expect(agent.restarts.at(-1)?.force).toBe(true);
     const answered = await readRedeployment(fixture.database.db, forced);
-    expect(answered?.targets).toMatchObject([{ target: 'edge-1', state: 'proven' }, { target: 'nobody', state: 'refused' }]);
+    expect(answered?.targets).toMatchObject([
+      { target: 'edge-1', state: 'proven' },
+      { target: 'nobody', state: 'refused' },
+    ]);
     expect((await deployments())[0]).toMatchObject({ trigger: 'redeployment', state: 'proven' });
   });
 });
@@ -282,6 +320,11 @@ describe('statistics', () => {
     await eventually('15', async () => (await total()) === 15);
     agent.sendRouteStats(prefix, 2);
     await eventually('15 + 2', async () => (await total()) === 17);
-    expect(await readStats(fixture.database.db, 'default')).toMatchObject({ updateAttempts: 2, updateSuccesses: 2, updateErrors: 0, envoy: { 'server.live': 1 } });
+    expect(await readStats(fixture.database.db, 'default')).toMatchObject({
+      updateAttempts: 2,
+      updateSuccesses: 2,
+      updateErrors: 0,
+      envoy: { 'server.live': 1 },
+    });
   });
 });

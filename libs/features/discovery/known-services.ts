@@ -6,15 +6,16 @@ type DiscoveredServices = {
 
 /**
  * Whether discovery has found endpoints for a service of this gateway: for the warning of a mapping whose service is not there (yet).
- * `service` is the reference's `name:port` form. False also when the workers have not looked for it so far.
+ * True for what a static list names, whatever the port, and for what some mapping named and a worker found. A name that only DNS
+ * knows is unknown until a mapping has asked for it.
  */
 export async function isServiceKnown(db: Db, gateway: string, service: { readonly host: string; readonly port: number }): Promise<boolean> {
-  const row = await db
+  const rows = await db
     .withTables<DiscoveredServices>()
     .selectFrom('discovered_service')
     .select('endpoints')
     .where('gateway', '=', gateway)
-    .where('service', '=', `${service.host}:${service.port}`)
-    .executeTakeFirst();
-  return row !== undefined && row.endpoints.length > 0;
+    .where('service', 'in', [service.host, `${service.host}:${service.port}`])
+    .execute();
+  return rows.some((row) => row.endpoints.length > 0);
 }

@@ -13,6 +13,8 @@ export interface DiscoveryOptions {
   readonly ownPorts: ReadonlySet<number>;
   /** What was found for this gateway's services is not what it was. */
   onChange(gateway: string): void;
+  /** The sources were read again: `known` may be another, though nothing in use has changed. */
+  onReread(gateway: string): void;
   onFileError(error: string): void;
   lookup?(name: string): Promise<string[]>;
   readonly refreshMs?: number;
@@ -92,6 +94,18 @@ export class ServiceDiscovery {
     return this.#tracked.get(gateway)?.found ?? new Map();
   }
 
+  /** What there is to say about a gateway's services: what its mappings name, by `host:port`, and what the static lists have, as they name it. */
+  known(gateway: string): ReadonlyMap<string, Found> {
+    const tracked = this.#tracked.get(gateway);
+    if (tracked === undefined) return new Map();
+    const known = new Map<string, Found>();
+    const lists = [['file', this.#file?.list ?? {}] as const, ['settings', tracked.services] as const];
+    for (const [source, list] of lists)
+      for (const [name, endpoints] of Object.entries(list)) known.set(name, { source, endpoints, error: '' });
+    for (const [key, found] of tracked.found) known.set(key.slice(key.indexOf('://') + 3), found);
+    return known;
+  }
+
   #find(tracked: Tracked): Map<string, Found> {
     const lists = { settings: tracked.services, file: this.#file?.list ?? {}, dns: (name: string) => this.#dns.answer(name) };
     const refuse = (endpoint: Endpoint): string | undefined => {
@@ -119,6 +133,7 @@ export class ServiceDiscovery {
       const changed = JSON.stringify([...found]) !== JSON.stringify([...tracked.found]);
       tracked.found = found;
       if (changed) this.#options.onChange(gateway);
+      else this.#options.onReread(gateway);
     }
     this.#wantNames();
   }
