@@ -30,7 +30,7 @@ interface DirectResponse {
   readonly body?: { readonly inline_string: string };
 }
 
-export interface RouteAction {
+interface RouteAction {
   readonly cluster: string;
   readonly timeout: string;
   /** How long the stream may be silent; only where the connection manager's own limit would cut in before the timeout. */
@@ -49,7 +49,7 @@ export interface Route {
   readonly request_headers_to_remove?: readonly string[];
 }
 
-export interface RetryPolicy {
+interface RetryPolicy {
   readonly retry_on: string;
   readonly num_retries: number;
 }
