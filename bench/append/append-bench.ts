@@ -5,7 +5,7 @@ import { parseArgs } from 'node:util';
 
 import { startPostgres } from '#platform/postgres/embedded-postgres.js';
 
-import { CONNECTIONS, type Contender, openContenders } from './contenders.js';
+import { CONNECTIONS, type Contender, closeContenders, openContenders } from './contenders.js';
 import { installPeers } from './peers.js';
 import { median, quantile, ratio } from './statistics.js';
 
@@ -135,7 +135,8 @@ function report(callers: number, result: Awaited<ReturnType<typeof runBlocks>>) 
 async function main(): Promise<void> {
   installPeers();
   const folder = mkdtempSync(join(tmpdir(), 'chancery-bench-append-'));
-  const server = await startPostgres({ dataDir: join(folder, 'postgres'), settings: { max_wal_size: '8GB', checkpoint_timeout: '30min' } });
+  const dataDir = mkdtempSync(join(tmpdir(), 'chancery-bench-postgres-'));
+  const server = await startPostgres({ dataDir, settings: { max_wal_size: '8GB', checkpoint_timeout: '30min' } });
   try {
     const all = await openContenders(server);
     const only = flags.only?.split(',');
@@ -154,10 +155,10 @@ async function main(): Promise<void> {
         `${JSON.stringify({ at: new Date().toISOString(), node: process.version, cores: cpus().length, seconds: Number(flags.seconds), results }, null, 1)}\n`,
       );
     }
-    for (const contender of all) await contender.close();
+    await closeContenders(server, all);
   } finally {
     await server.stop();
-    rmSync(folder, { recursive: true, force: true });
+    for (const each of [folder, dataDir]) rmSync(each, { recursive: true, force: true });
   }
 }
 

@@ -34,6 +34,22 @@ export async function openContenders(server: EmbeddedPostgres): Promise<Contende
   return [await openRaw(server), await openChancery(server), await openEmmett(server), await openMessageDb(server)];
 }
 
+/** Closes them all and waits until the server has seen the last connection end: a pool may say that it is closed while its sockets still close. */
+export async function closeContenders(server: EmbeddedPostgres, contenders: readonly Contender[]): Promise<void> {
+  for (const contender of contenders) await contender.close();
+  const admin = new pg.Client({ connectionString: server.adminUrl });
+  await admin.connect();
+  const end = performance.now() + 10_000;
+  for (;;) {
+    const { rowCount } = await admin.query(
+      "SELECT 1 FROM pg_stat_activity WHERE backend_type = 'client backend' AND pid <> pg_backend_pid()",
+    );
+    if (!rowCount || performance.now() > end) break;
+    await new Promise((done) => setTimeout(done, 20));
+  }
+  await admin.end();
+}
+
 async function createDatabase(server: EmbeddedPostgres, name: string): Promise<string> {
   const admin = new pg.Client({ connectionString: server.adminUrl });
   await admin.connect();

@@ -89,7 +89,7 @@ function initialise(
 }
 
 /**
- * The folder that Postgres works in. Normally `dataDir` itself. When we are root and `dataDir` lies in a home that the Postgres user cannot
+ * The folder that Postgres works in. Normally `dataDir` itself (it becomes that user's; every folder above it must let others pass, mode 711 is enough). When we are root and `dataDir` lies in a home that the Postgres user cannot
  * enter, a folder under /var/lib with a link to it from `dataDir`: loosening the mode of somebody's home is not ours to do.
  */
 function reachableHome(dataDir: string, runAs: RunAs | undefined): string {
