@@ -1,4 +1,4 @@
-/** Ends the run's Postgres. Its folder lies under the system's temporary folder and is removed with it. */
+/** Ends the run's Postgres and removes its folder. */
 async function tearDown(): Promise<void> {
   await globalThis.chanceryTestServer?.stop();
 }

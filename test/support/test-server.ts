@@ -1,4 +1,4 @@
-import { mkdtempSync } from 'node:fs';
+import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import pg from 'pg';
@@ -14,17 +14,20 @@ export const TEMPLATE = 'chancery_template';
  */
 export async function startTestServer(): Promise<{ adminUrl: string; stop(): Promise<void> }> {
   const given = process.env.DATABASE_URL;
-  const server = given
-    ? undefined
-    : await startPostgres({ dataDir: mkdtempSync(join(tmpdir(), 'chancery-test-')), fsync: false, settings: { max_connections: '400' } });
+  const dataDir = given ? undefined : mkdtempSync(join(tmpdir(), 'chancery-test-'));
+  const server = dataDir ? await startPostgres({ dataDir, fsync: false, settings: { max_connections: '400' } }) : undefined;
+  const stop = async () => {
+    await server?.stop();
+    if (dataDir) rmSync(dataDir, { recursive: true, force: true });
+  };
   const adminUrl = given ?? server!.adminUrl;
   try {
     await makeTemplate(adminUrl);
   } catch (error) {
-    await server?.stop();
+    await stop();
     throw error;
   }
-  return { adminUrl, stop: async () => server?.stop() };
+  return { adminUrl, stop };
 }
 
 async function makeTemplate(adminUrl: string): Promise<void> {
