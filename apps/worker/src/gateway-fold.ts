@@ -17,6 +17,7 @@ export interface FoldedMapping {
 export class GatewayFold {
   #version: number;
   #settings: GatewaySettings;
+  #seenAtMs = Date.now();
   readonly #mappings = new Map<string, FoldedMapping>();
 
   constructor(
@@ -30,6 +31,11 @@ export class GatewayFold {
 
   get version(): number {
     return this.#version;
+  }
+
+  /** When this process folded the newest version, in ms since 1970. */
+  get seenAtMs(): number {
+    return this.#seenAtMs;
   }
 
   get settings(): GatewaySettings {
@@ -47,6 +53,7 @@ export class GatewayFold {
       throw new Error(`gateway ${this.gateway}: version ${version.version} after ${this.#version}`);
     for (const event of version.events) this.#take(event.subject, event.state, version.version);
     this.#version = version.version;
+    this.#seenAtMs = Date.now();
   }
 
   #take(subject: string, state: JsonObject | null, streamVersion: number): void {

@@ -27,7 +27,10 @@ export class LookRunner {
   /** Asks for a look through the queue; without it while that is not open or does not take jobs. */
   request(target: string, options: { readonly always?: boolean } = {}): void {
     if (this.#closed) return;
-    if (this.#queue === undefined) return this.runNow(target);
+    if (this.#queue === undefined) {
+      this.runNow(target);
+      return;
+    }
     this.#queue.add(target, { hurry: options.always !== true, always: options.always === true }).then(
       () => failpoint('worker.afterEnqueue'),
       (err: unknown) => {

@@ -6,17 +6,17 @@ import type { Look } from '#platform/queue/queue.js';
 
 import type { Gateways } from './gateways.js';
 import { type PushContext, type PushResult, push } from './push.js';
-import { setAsideRefused } from './set-aside.js';
+import { type SetAsideContext, setAsideRefused } from './set-aside.js';
 import type { TargetSession } from './target-session.js';
 
-export interface LookContext extends PushContext {
+export interface LookContext extends PushContext, SetAsideContext {
   readonly worker: string;
   readonly gateways: Gateways;
   /** How long a look waits for an agent that is busy, beyond the end of its window. */
   readonly readyDeadlineMs: number;
-  readonly validateDeadlineMs: number;
   session(target: string): TargetSession | undefined;
-  onPushEnd(session: TargetSession, result: PushResult, durationMs: number): void;
+  /** `seenAtMs`: when the change that was pushed was seen; undefined for other causes. */
+  onPushEnd(result: PushResult, durationMs: number, seenAtMs: number | undefined): void;
 }
 
 /** Accepted releases whose outcome is still in the agent's journal are waited for this long after the stream opened. */
@@ -71,8 +71,9 @@ async function step(context: LookContext, session: TargetSession, retry: boolean
       return waitForAgent(context, session);
     case 'push': {
       const startedMs = performance.now();
+      const seenAtMs = next.trigger === 'change' ? fold.seenAtMs : undefined;
       const result = await push(context, session, { fold, render, trigger: next.trigger, force: next.force });
-      context.onPushEnd(session, result, performance.now() - startedMs);
+      context.onPushEnd(result, performance.now() - startedMs, seenAtMs);
       return afterPush(context, session, render.key, result);
     }
   }

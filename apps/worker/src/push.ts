@@ -9,7 +9,8 @@ import { BOOTSTRAP_NAME, BOOTSTRAP_TYPE, ENDPOINTS_TYPE, encodeManifest } from '
 
 import type { GatewayFold } from './gateway-fold.js';
 import { newPushId } from './push-id.js';
-import type { Renderer, TargetRender } from './renderer.js';
+import type { Renderer } from './renderer.js';
+import type { TargetRender } from './target-render.js';
 import type { PushEnd, TargetSession } from './target-session.js';
 
 /** How a push ended. `lost`: the stream is not ours any more, or ended; whoever has it next takes the reports. */

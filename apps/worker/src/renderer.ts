@@ -1,4 +1,3 @@
-import type { NewestRender } from '#features/rollout/rollout.js';
 import { readStatusRows, replaceStatusRows, type StatusRow } from '#features/rollout/set-aside.table.js';
 import type { Db } from '#platform/database/database.js';
 import { contentHash } from '#platform/kernel/digest.js';
@@ -7,15 +6,8 @@ import { type EncodedResource, encodeBootstrap, encodeEndpointFile } from '#plat
 import { bootstrapBytes, compile, type Endpoint, type Rendered } from './compile.js';
 import type { GatewayFold } from './gateway-fold.js';
 import { type Gateways, serviceOf } from './gateways.js';
+import type { TargetRender } from './target-render.js';
 import type { TargetSession } from './target-session.js';
-
-/** The newest configuration of one target. */
-export interface TargetRender extends NewestRender {
-  /** Equal keys, equal render: nothing that it was made of has changed. */
-  readonly key: string;
-  readonly rendered: Rendered;
-  readonly durationMs: number;
-}
 
 export type SetAsideMap = ReadonlyMap<string, { readonly code: string; readonly drop: boolean }>;
 
@@ -109,7 +101,7 @@ export class Renderer {
 }
 
 /** What the proof request must get: it names what is served. */
-export function markerOf(render: Pick<TargetRender, 'renderSha256'>): string {
+function markerOf(render: Pick<TargetRender, 'renderSha256'>): string {
   return `chancery ${render.renderSha256}`;
 }
 

@@ -1,11 +1,21 @@
 import { findRefused, type Refused, type Verdict } from '#features/rollout/find-refused.js';
 import { readStatusRows, replaceStatusRows, type StatusRow } from '#features/rollout/set-aside.table.js';
+import type { Db } from '#platform/database/database.js';
+import type { Log } from '#platform/log/log.js';
 
 import { bootstrapBytes } from './compile.js';
 import type { GatewayFold } from './gateway-fold.js';
-import type { LookContext } from './look.js';
-import type { SetAsideMap } from './renderer.js';
+import type { Gateways } from './gateways.js';
+import type { Renderer, SetAsideMap } from './renderer.js';
 import type { TargetSession } from './target-session.js';
+
+export interface SetAsideContext {
+  readonly db: Db;
+  readonly gateways: Gateways;
+  readonly renderer: Renderer;
+  readonly log: Log;
+  readonly validateDeadlineMs: number;
+}
 
 const mostTrials = 300;
 const code = 'envoy_refused';
@@ -15,7 +25,7 @@ const code = 'envoy_refused';
  * as they stand now. The others go live; these answer 503, or nothing where even that route is refused.
  * False when no mapping was found to be the cause.
  */
-export async function setAsideRefused(context: LookContext, session: TargetSession, message: string): Promise<boolean> {
+export async function setAsideRefused(context: SetAsideContext, session: TargetSession, message: string): Promise<boolean> {
   const fold = context.gateways.fold(session.gateway);
   if (fold === undefined) return false;
   const before = await readStatusRows(context.db, session.gateway);
@@ -48,12 +58,12 @@ export async function setAsideRefused(context: LookContext, session: TargetSessi
 
 /** One search on one target, over the gateway as it stood when the search began. */
 class Trial {
-  readonly #context: LookContext;
+  readonly #context: SetAsideContext;
   readonly #session: TargetSession;
   readonly #fold: GatewayFold;
 
   constructor(
-    context: LookContext,
+    context: SetAsideContext,
     session: TargetSession,
     fold: GatewayFold,
     readonly aside: SetAsideMap,

@@ -2,7 +2,7 @@ import type { StreamOwner } from '#features/rollout/target-stream.table.js';
 import type { DeliverySession } from '#platform/xds/delivery-session.js';
 import type { Status } from '#platform/xds/generated/delivery.js';
 
-import type { TargetRender } from './renderer.js';
+import type { TargetRender } from './target-render.js';
 
 /** How a push ended, as the agent's last report of it said. */
 export interface PushEnd {

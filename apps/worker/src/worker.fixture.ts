@@ -8,7 +8,8 @@ import { createLog } from '#platform/log/log.js';
 
 import { createTestDatabase, type TestDatabase } from '../../../test/support/test-database.js';
 import { ScriptedAgent, type ScriptedAgentOptions } from './scripted-agent.fixture.js';
-import { type RunningWorker, startWorker, type Tuning, type WorkerOptions } from './worker.js';
+import { type RunningWorker, startWorker } from './worker.js';
+import type { Tuning, WorkerOptions } from './worker-options.js';
 
 const quick: Partial<Tuning> = {
   pollMs: 200,
@@ -99,7 +100,7 @@ export class WorkerFixture {
   }
 }
 
-export function mapping(name: string, more: Partial<MappingState> = {}): MappingState {
+function mapping(name: string, more: Partial<MappingState> = {}): MappingState {
   return {
     name,
     host: '*',

@@ -1,12 +1,13 @@
+import { setTimeout as sleep } from 'node:timers/promises';
+
 import { listReadOnlyTargets } from '#features/rollout/lineage.table.js';
-import { openDatabase } from '#platform/database/database.js';
+import { type Database, openDatabase } from '#platform/database/database.js';
 import { listen } from '#platform/database/listener.js';
 import { EventStore } from '#platform/eventstore/event-store.js';
-import { createWake } from '#platform/eventstore/follower.js';
+import { createWake, type Follower, type Wake } from '#platform/eventstore/follower.js';
 import { failpoint } from '#platform/failpoint/failpoint.js';
-import type { Log } from '#platform/log/log.js';
 import { openQueue, type Queue } from '#platform/queue/queue.js';
-import { type AgentIdentity, startDeliveryServer } from '#platform/xds/delivery-server.js';
+import { type DeliveryServer, startDeliveryServer } from '#platform/xds/delivery-server.js';
 
 import { AgentHandlers } from './agent-handlers.js';
 import { Gateways } from './gateways.js';
@@ -18,52 +19,7 @@ import { followRedeployments } from './redeployments.js';
 import { Renderer } from './renderer.js';
 import { type Check, startStatusServer } from './status-server.js';
 import { Sweep } from './sweep.js';
-
-export interface WorkerOptions {
-  /** Unique among workers, also over restarts: it says who holds a target. */
-  readonly name: string;
-  readonly databaseUrl: string;
-  readonly redisUrl?: string | undefined;
-  readonly log: Log;
-  readonly listen: { readonly host: string; readonly port: number };
-  readonly statusListen?: { readonly host: string; readonly port: number } | undefined;
-  readonly servicesFile?: string | undefined;
-  readonly allowLoopback: boolean;
-  readonly ownPorts: ReadonlySet<number>;
-  /** Who presents this token; undefined or a DomainError for a bad one. */
-  authenticate(token: string, db: import('#platform/database/database.js').Db): Promise<AgentIdentity | undefined>;
-  readonly queueName?: string;
-  readonly tuning?: Partial<Tuning>;
-  lookup?(name: string): Promise<string[]>;
-}
-
-/** Periods and deadlines, all in milliseconds. */
-export interface Tuning {
-  readonly pollMs: number;
-  readonly sweepMs: number;
-  readonly silentMs: number;
-  readonly awayMs: number;
-  /** For a push, beyond the parent's drain. */
-  readonly pushDeadlineMs: number;
-  readonly readyDeadlineMs: number;
-  readonly validateDeadlineMs: number;
-  readonly statsIntervalMs: number;
-  readonly queueLockMs: number;
-  readonly backoffMs: number;
-}
-
-const defaults: Tuning = {
-  pollMs: 1_000,
-  sweepMs: 3_000,
-  silentMs: 30_000,
-  awayMs: 120_000,
-  pushDeadlineMs: 120_000,
-  readyDeadlineMs: 60_000,
-  validateDeadlineMs: 30_000,
-  statsIntervalMs: 5_000,
-  queueLockMs: 30_000,
-  backoffMs: 1_000,
-};
+import { defaultTuning, type Tuning, type WorkerOptions } from './worker-options.js';
 
 export interface RunningWorker {
   /** Where agents dial in. */
@@ -75,169 +31,185 @@ export interface RunningWorker {
 
 /** Starts a worker: it serves agents as soon as this resolves. The queue is opened beside that, as soon as its server answers. */
 export async function startWorker(options: WorkerOptions): Promise<RunningWorker> {
-  const { log } = options;
-  const tuning = { ...defaults, ...options.tuning };
-  const database = openDatabase({ url: options.databaseUrl, applicationName: 'chancery-worker', maxConnections: 20, log });
-  const { db } = database;
-  const wake = createWake(options.databaseUrl, log);
-  const events = new EventStore({ database, log });
-  const recorder = new Recorder({ db, events, log, pollMs: tuning.sweepMs });
-  const lookAll = (gateway: string) => {
-    failpoint('worker.afterReadBeforeEnqueue');
-    for (const session of handlers.sessions()) if (session.gateway === gateway) runner.request(session.target);
-  };
-  const gateways = new Gateways({
-    database,
-    wake,
-    log,
-    pollMs: tuning.pollMs,
-    servicesFile: options.servicesFile,
-    allowLoopback: options.allowLoopback,
-    ownPorts: options.ownPorts,
-    onChange: lookAll,
-    ...(options.lookup === undefined ? {} : { lookup: options.lookup }),
-  });
-  const handlers: AgentHandlers = new AgentHandlers({
-    db,
-    worker: options.name,
-    log,
-    statsIntervalMs: tuning.statsIntervalMs,
-    authenticate: (token) => options.authenticate(token, db),
-    look: (target) => runner.request(target),
-    onPushEnded: () => recorder.kick(),
-  });
-  let queue: Queue | undefined;
-  const metrics = new WorkerMetrics({ db, gateways, queue: () => queue, sessions: () => handlers.sessions() });
-  const context: LookContext = {
-    db,
-    worker: options.name,
-    gateways,
-    renderer: new Renderer(db, gateways),
-    log,
-    ...tuning,
-    session: (target) => handlers.session(target),
-    onAnswer: (session, typeUrl, result) => metrics.answered(session.gateway, typeUrl, result),
-    onPushEnd: (_session, result, durationMs) => {
-      metrics.pushed(result.state, durationMs);
-      if (result.state === 'proven') metrics.propagated(durationMs);
-      recorder.kick();
-    },
-  };
-  const runner: LookRunner = new LookRunner({ log, look: (one) => look(context, one) });
-  const sweep = new Sweep({
-    db,
-    worker: options.name,
-    gateways,
-    log,
-    everyMs: tuning.sweepMs,
-    silentMs: tuning.silentMs,
-    awayMs: tuning.awayMs,
-    sessions: () => handlers.sessions(),
-    look: (target, always) => runner.request(target, { always }),
-  });
-  await gateways.start();
-  const redeployments = followRedeployments({
-    database,
-    wake,
-    log,
-    pollMs: tuning.pollMs,
-    onRequested: (gateway) => {
-      for (const session of handlers.sessions()) {
-        if (session.gateway !== gateway) continue;
-        session.nudges += 1;
-        session.changed();
-        runner.request(session.target);
-      }
-    },
-  });
-  const listener = listen({
-    url: options.databaseUrl,
-    channels: ['chancery_look'],
-    onNotify: (_channel, target) => {
-      if (handlers.session(target) !== undefined) runner.runNow(target);
-    },
-    onReconnect: () => undefined, // what was missed meanwhile is the sweep's
-    log,
-  });
-  const server = await startDeliveryServer({ ...options.listen, handlers, log });
-  const closing = new AbortController();
-  const opening = openQueueWhenItAnswers(options, tuning, closing.signal).then((opened) => {
-    queue = opened;
-    if (opened !== undefined) runner.use(opened);
-  });
-  recorder.start();
-  sweep.start();
-  const status =
-    options.statusListen === undefined
-      ? undefined
-      : await startStatusServer({
-          ...options.statusListen,
-          registry: metrics.registry,
-          checks: checksOf({ db, gateways, sweep, tuning, queue: () => queue }),
-        });
-
-  return {
-    port: server.port,
-    statusPort: status?.port,
-    close: async () => {
-      closing.abort();
-      await opening;
-      await sweep.close();
-      await Promise.all([gateways.close(), redeployments.close(), listener.close()]);
-      await server.close();
-      await queue?.close();
-      await runner.close();
-      await recorder.close();
-      await events.close();
-      await wake.close();
-      await status?.close();
-      await database.close();
-    },
-  };
+  const worker = new Worker(options);
+  const { port, statusPort } = await worker.start();
+  return { port, statusPort, close: () => worker.close() };
 }
 
-async function openQueueWhenItAnswers(options: WorkerOptions, tuning: Tuning, signal: AbortSignal): Promise<Queue | undefined> {
-  for (let waitMs = 200; !signal.aborted; waitMs = Math.min(5_000, waitMs * 2)) {
-    try {
-      return await openQueue({
-        redisUrl: options.redisUrl,
-        databaseUrl: options.databaseUrl,
-        log: options.log,
-        lockMs: tuning.queueLockMs,
-        backoffMs: tuning.backoffMs,
-        ...(options.queueName === undefined ? {} : { name: options.queueName }),
-      });
-    } catch (err) {
-      options.log.error({ err }, 'the queue cannot be opened yet; targets are looked at by the sweep alone');
-      await new Promise<void>((resolve) => {
-        const timer = setTimeout(resolve, waitMs);
-        signal.addEventListener('abort', () => {
-          clearTimeout(timer);
-          resolve();
-        });
-      });
+/** The wiring: what there is, who calls whom, and in which order it starts and stops. */
+class Worker {
+  readonly #options: WorkerOptions;
+  readonly #tuning: Tuning;
+  readonly #database: Database;
+  readonly #wake: Wake;
+  readonly #events: EventStore;
+  readonly #recorder: Recorder;
+  readonly #gateways: Gateways;
+  readonly #handlers: AgentHandlers;
+  readonly #runner: LookRunner;
+  readonly #sweep: Sweep;
+  readonly #metrics: WorkerMetrics;
+  readonly #closing = new AbortController();
+  #queue: Queue | undefined;
+  #opening: Promise<void> = Promise.resolve();
+  #redeployments: Follower | undefined;
+  #listener: { close(): Promise<void> } | undefined;
+  #server: DeliveryServer | undefined;
+  #status: { port: number; close(): Promise<void> } | undefined;
+
+  constructor(options: WorkerOptions) {
+    const { log, name } = options;
+    const tuning = { ...defaultTuning, ...options.tuning };
+    this.#options = options;
+    this.#tuning = tuning;
+    this.#database = openDatabase({ url: options.databaseUrl, applicationName: 'chancery-worker', maxConnections: 20, log });
+    const { db } = this.#database;
+    this.#wake = createWake(options.databaseUrl, log);
+    this.#events = new EventStore({ database: this.#database, log });
+    this.#recorder = new Recorder({ db, events: this.#events, log, pollMs: tuning.sweepMs });
+    this.#gateways = new Gateways({
+      ...options,
+      database: this.#database,
+      wake: this.#wake,
+      pollMs: tuning.pollMs,
+      servicesFile: options.servicesFile,
+      onChange: (gateway) => this.#gatewayChanged(gateway),
+    });
+    this.#handlers = new AgentHandlers({
+      db,
+      worker: name,
+      log,
+      statsIntervalMs: tuning.statsIntervalMs,
+      authenticate: (token) => options.authenticate(token, db),
+      look: (target) => this.#runner.request(target),
+      onPushEnded: () => this.#recorder.kick(),
+    });
+    const sessions = () => this.#handlers.sessions();
+    this.#metrics = new WorkerMetrics({ db, gateways: this.#gateways, queue: () => this.#queue, sessions });
+    const context = this.#lookContext();
+    this.#runner = new LookRunner({ log, look: (one) => look(context, one) });
+    this.#sweep = new Sweep({
+      db,
+      worker: name,
+      gateways: this.#gateways,
+      log,
+      everyMs: tuning.sweepMs,
+      silentMs: tuning.silentMs,
+      awayMs: tuning.awayMs,
+      sessions,
+      look: (target, always) => this.#runner.request(target, { always }),
+    });
+  }
+
+  async start(): Promise<{ port: number; statusPort: number | undefined }> {
+    const { log, listen: address, statusListen, databaseUrl } = this.#options;
+    await this.#gateways.start();
+    this.#redeployments = followRedeployments({
+      database: this.#database,
+      wake: this.#wake,
+      log,
+      pollMs: this.#tuning.pollMs,
+      onRequested: (gateway) => this.#redeploymentRequested(gateway),
+    });
+    this.#listener = listen({
+      url: databaseUrl,
+      channels: ['chancery_look'],
+      onNotify: (_channel, target) => {
+        if (this.#handlers.session(target) !== undefined) this.#runner.runNow(target);
+      },
+      onReconnect: () => undefined, // what was missed meanwhile is the sweep's
+      log,
+    });
+    this.#server = await startDeliveryServer({ ...address, handlers: this.#handlers, log });
+    this.#opening = this.#openQueue();
+    this.#recorder.start();
+    this.#sweep.start();
+    if (statusListen !== undefined) {
+      this.#status = await startStatusServer({ ...statusListen, registry: this.#metrics.registry, checks: this.#checks() });
+    }
+    return { port: this.#server.port, statusPort: this.#status?.port };
+  }
+
+  async close(): Promise<void> {
+    this.#closing.abort();
+    await this.#opening;
+    await this.#sweep.close();
+    await Promise.all([this.#gateways.close(), this.#redeployments?.close(), this.#listener?.close()]);
+    await this.#server?.close();
+    await this.#queue?.close();
+    await this.#runner.close();
+    await this.#recorder.close();
+    await this.#events.close();
+    await this.#wake.close();
+    await this.#status?.close();
+    await this.#database.close();
+  }
+
+  #lookContext(): LookContext {
+    const { db } = this.#database;
+    return {
+      db,
+      worker: this.#options.name,
+      gateways: this.#gateways,
+      renderer: new Renderer(db, this.#gateways),
+      log: this.#options.log,
+      pushDeadlineMs: this.#tuning.pushDeadlineMs,
+      readyDeadlineMs: this.#tuning.readyDeadlineMs,
+      validateDeadlineMs: this.#tuning.validateDeadlineMs,
+      session: (target) => this.#handlers.session(target),
+      onAnswer: (session, typeUrl, result) => this.#metrics.answered(session.gateway, typeUrl, result),
+      onPushEnd: (result, durationMs, seenAtMs) => {
+        this.#metrics.pushed(result.state, durationMs);
+        if (result.state === 'proven' && seenAtMs !== undefined) this.#metrics.propagated(Date.now() - seenAtMs);
+        this.#recorder.kick();
+      },
+    };
+  }
+
+  #gatewayChanged(gateway: string): void {
+    failpoint('worker.afterReadBeforeEnqueue');
+    for (const session of this.#handlers.sessions()) if (session.gateway === gateway) this.#runner.request(session.target);
+  }
+
+  #redeploymentRequested(gateway: string): void {
+    for (const session of this.#handlers.sessions()) {
+      if (session.gateway !== gateway) continue;
+      session.nudges += 1;
+      session.changed();
+      this.#runner.request(session.target);
     }
   }
-  return undefined;
-}
 
-function checksOf(parts: {
-  readonly db: import('#platform/database/database.js').Db;
-  readonly gateways: Gateways;
-  readonly sweep: Sweep;
-  readonly tuning: Tuning;
-  queue(): Queue | undefined;
-}): Record<string, Check> {
-  return {
-    database: async () => {
-      await parts.db.selectNoFrom((select) => select.val(1).as('one')).execute();
-      return '';
-    },
-    queue: () => (parts.queue() === undefined ? 'not open yet' : ''),
-    services_file: () => parts.gateways.servicesFileError,
-    targets: async () => {
-      const still = await listReadOnlyTargets(parts.db);
-      return still.length === 0 ? '' : still.map(({ name, reason }) => `${name}: ${reason}; run chancery recover`).join('; ');
-    },
-  };
+  /** The queue's server may come later than the worker, or go and come again: until it is there the sweep does without. */
+  async #openQueue(): Promise<void> {
+    const { redisUrl, databaseUrl, log, queueName } = this.#options;
+    const { queueLockMs: lockMs, backoffMs } = this.#tuning;
+    const name = queueName === undefined ? {} : { name: queueName };
+    for (let waitMs = 200; !this.#closing.signal.aborted; waitMs = Math.min(5_000, waitMs * 2)) {
+      try {
+        this.#queue = await openQueue({ redisUrl, databaseUrl, log, lockMs, backoffMs, ...name });
+        this.#runner.use(this.#queue);
+        return;
+      } catch (err) {
+        log.error({ err }, 'the queue cannot be opened yet; targets are looked at without it');
+        await sleep(waitMs, undefined, { signal: this.#closing.signal }).catch(() => undefined); // aborted: the loop ends
+      }
+    }
+  }
+
+  #checks(): Record<string, Check> {
+    const { db } = this.#database;
+    return {
+      database: async () => {
+        await db.selectNoFrom((select) => select.val(1).as('one')).execute();
+        return '';
+      },
+      queue: () => (this.#queue === undefined ? 'not open yet' : ''),
+      services_file: () => this.#gateways.servicesFileError,
+      targets: async () => {
+        const still = await listReadOnlyTargets(db);
+        return still.map(({ name, reason }) => `${name}: ${reason}; run chancery recover`).join('; ');
+      },
+    };
+  }
 }

@@ -9,7 +9,7 @@ export interface Endpoint {
 /** A static list: by name, or by name and port (`usersvc:8080`), which wins. */
 export type ServiceList = Readonly<Record<string, readonly Endpoint[]>>;
 
-export type Source = 'settings' | 'file' | 'address' | 'dns';
+type Source = 'settings' | 'file' | 'address' | 'dns';
 
 /** What was found for one service. No endpoints: `error` says why when there is a reason. */
 export interface Found {

@@ -3,7 +3,7 @@ import { type Db, sqlQuery } from '#platform/database/database.js';
 export type DeploymentState = 'running' | 'proven' | 'failed' | 'superseded' | 'refused';
 
 /** One step of a push, in the order in which it happened. */
-export interface DeploymentStep {
+interface DeploymentStep {
   readonly step: string;
   readonly at: string;
   readonly durationMs: number;

@@ -26,7 +26,7 @@ export function recordDeployment(events: EventStore, deployment: DeploymentView)
 }
 
 /** The event of a push that has ended. */
-export function deploymentEvent(deployment: DeploymentView): NewEvent {
+function deploymentEvent(deployment: DeploymentView): NewEvent {
   if (deployment.state === 'running') throw new Error(`deployment ${deployment.id} has not ended`);
   const { id, steps, ...facts } = deployment;
   const state: JsonObject = { ...facts, steps: steps.map((step) => ({ ...step })) };
@@ -34,7 +34,7 @@ export function deploymentEvent(deployment: DeploymentView): NewEvent {
 }
 
 /** A UUID that any worker derives alike from what was pushed where. */
-export function recordCommandId(deployment: Pick<DeploymentView, 'gateway' | 'target' | 'release' | 'id'>): string {
+function recordCommandId(deployment: Pick<DeploymentView, 'gateway' | 'target' | 'release' | 'id'>): string {
   const bytes = createHash('sha256')
     .update(`deployment\n${deployment.gateway}\n${deployment.target}\n${deployment.release}\n${deployment.id}`)
     .digest();

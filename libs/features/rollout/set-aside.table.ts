@@ -1,7 +1,7 @@
 import { type Db, sqlQuery } from '#platform/database/database.js';
 
 /** A mapping whose render Envoy refused, as it stood when it was refused. */
-export interface SetAside {
+interface SetAside {
   readonly mapping: string;
   /** Content hash of the mapping's state that this is about: another state is another matter. */
   readonly digest: string;

@@ -1,7 +1,7 @@
 import { type Db, sqlQuery } from '#platform/database/database.js';
 
 /** Sums over the gateway's targets since they were enrolled; they never go back. Members are those of the targets that answer now. */
-export interface MappingStats {
+interface MappingStats {
   readonly healthyMembers: number;
   readonly totalMembers: number;
   readonly rq2xx: number;

@@ -1,5 +1,5 @@
 /** Requests of one mapping through one Envoy. */
-export interface RequestCounts {
+interface RequestCounts {
   readonly rq2xx: number;
   readonly rq3xx: number;
   readonly rq4xx: number;

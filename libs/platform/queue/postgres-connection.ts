@@ -3,7 +3,7 @@ import pg from 'pg';
 
 import { DomainError } from '#platform/kernel/errors.js';
 import type { Log } from '#platform/log/log.js';
-import type { QueueConnection } from './queue.js';
+import type { QueueConnection } from './queue-connection.js';
 
 /** The schema that BullMQ uses with a pool of ours; a migration of the product creates it and lets the application role build in it. */
 const schema = 'bullmq';

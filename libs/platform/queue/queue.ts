@@ -12,6 +12,7 @@ import {
 
 import type { Log } from '#platform/log/log.js';
 import { openPostgresConnection } from './postgres-connection.js';
+import type { QueueConnection } from './queue-connection.js';
 import { openRedisConnection } from './redis-connection.js';
 
 /**
@@ -52,14 +53,6 @@ export interface OpenQueueOptions {
   readonly attempts?: number;
   /** First back-off; it doubles with each attempt up to a minute, with jitter. */
   readonly backoffMs?: number;
-}
-
-/** What a backend gives: a factory for BullMQ, its connections, and how to close them. */
-export interface QueueConnection {
-  readonly factory: BackendFactory | undefined;
-  readonly queue: QueueOptions['connection'];
-  readonly worker: QueueOptions['connection'];
-  close(): Promise<void>;
 }
 
 const targetName = /^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$/;

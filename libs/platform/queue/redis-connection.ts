@@ -2,7 +2,7 @@ import { Redis } from 'ioredis';
 
 import { DomainError } from '#platform/kernel/errors.js';
 import type { Log } from '#platform/log/log.js';
-import type { QueueConnection } from './queue.js';
+import type { QueueConnection } from './queue-connection.js';
 
 /**
  * The queue in Redis. Adding fails at once while Redis is away (the sweep will add again); the worker's connection waits for

@@ -13,7 +13,7 @@ export const DELIVERY_TYPES = [ENDPOINTS_TYPE, BOOTSTRAP_TYPE, MANIFEST_TYPE] as
 export type DeliveryType = (typeof DELIVERY_TYPES)[number];
 
 export const BOOTSTRAP_NAME = 'bootstrap';
-export const MANIFEST_NAME = 'release';
+const MANIFEST_NAME = 'release';
 
 /** A resource as it goes over the wire. Encoded once, however many agents get it. */
 export interface EncodedResource {

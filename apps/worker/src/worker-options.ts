@@ -1,0 +1,53 @@
+import type { Db } from '#platform/database/database.js';
+import type { Log } from '#platform/log/log.js';
+import type { AgentIdentity } from '#platform/xds/delivery-server.js';
+
+export interface WorkerOptions {
+  /** Unique among workers, also over restarts: it says who holds a target. */
+  readonly name: string;
+  readonly databaseUrl: string;
+  readonly redisUrl?: string | undefined;
+  readonly log: Log;
+  readonly listen: { readonly host: string; readonly port: number };
+  readonly statusListen?: { readonly host: string; readonly port: number } | undefined;
+  readonly servicesFile?: string | undefined;
+  readonly allowLoopback: boolean;
+  readonly ownPorts: ReadonlySet<number>;
+  /** Who presents this token; undefined or a DomainError for a bad one. */
+  authenticate(token: string, db: Db): Promise<AgentIdentity | undefined>;
+  readonly queueName?: string;
+  readonly tuning?: Partial<Tuning>;
+  lookup?(name: string): Promise<string[]>;
+}
+
+/** Periods and deadlines, all in milliseconds. */
+export interface Tuning {
+  /** How often the followers look without being woken. */
+  readonly pollMs: number;
+  readonly sweepMs: number;
+  /** A worker that was not seen for this long holds nothing any more. */
+  readonly silentMs: number;
+  /** A target that was not seen for this long is away: nobody waits for it. */
+  readonly awayMs: number;
+  /** For a push, beyond the parent's drain. */
+  readonly pushDeadlineMs: number;
+  /** For an agent to become ready, beyond the end of its window. */
+  readonly readyDeadlineMs: number;
+  readonly validateDeadlineMs: number;
+  readonly statsIntervalMs: number;
+  readonly queueLockMs: number;
+  readonly backoffMs: number;
+}
+
+export const defaultTuning: Tuning = {
+  pollMs: 1_000,
+  sweepMs: 3_000,
+  silentMs: 30_000,
+  awayMs: 120_000,
+  pushDeadlineMs: 120_000,
+  readyDeadlineMs: 60_000,
+  validateDeadlineMs: 30_000,
+  statsIntervalMs: 5_000,
+  queueLockMs: 30_000,
+  backoffMs: 1_000,
+};
