@@ -13,8 +13,8 @@ import { mappingWarnings, type Warning } from './mapping-warnings.js';
 import { readService, type ServiceReference } from './service-reference.js';
 import { isFault } from './text.js';
 
-/** Above this many mappings nobody waits for a look at all of them: whether one shadows another is then not said. 500 cost about 3 ms. */
-const MOST_COMPARED = 500;
+/** Above this many mappings nobody waits for a look at all of them: whether one shadows another is then not said. */
+const MOST_COMPARED = 50;
 
 /** What is worth saying of a mapping that was accepted. */
 export class FindMappingWarnings extends Query<Warning[]> {
