@@ -74,12 +74,20 @@ export async function startAgentNode(): Promise<AgentNode> {
   };
 }
 
-/** Milliseconds from `startedAt` to the first answer with this body on a new connection. */
-export async function firstAnswer(port: number, body: string, startedAt: number): Promise<number> {
+/** What is asked, and the whole body of a right answer; `null` takes any answer with status 200. */
+export interface Question {
+  readonly port: number;
+  readonly path: string;
+  readonly headers: Readonly<Record<string, string>>;
+  readonly answer: string | null;
+}
+
+/** Milliseconds from `startedAt` to the first right answer on a new connection. */
+export async function firstAnswer({ port, path, headers, answer }: Question, startedAt: number): Promise<number> {
   for (;;) {
-    const answer = await ask({ host: '127.0.0.1', port, path: '/', headers: {} });
-    if (answer.body === body) return performance.now() - startedAt;
-    if (performance.now() - startedAt > 60_000) throw new Error(`no answer ${body} within 60 s, but ${answer.body}`);
+    const got = await ask({ host: '127.0.0.1', port, path, headers });
+    if (got.status === 200 && (answer === null || got.body === answer)) return performance.now() - startedAt;
+    if (performance.now() - startedAt > 60_000) throw new Error(`no right answer on ${path} within 60 s, but ${got.status} ${got.body}`);
     await new Promise((resolve) => setTimeout(resolve, 0.3));
   }
 }

@@ -1,7 +1,7 @@
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { createServer, type Server, type Socket } from 'node:net';
 import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 import { installEnvoy } from './binary.js';
 import { configFile } from './epoch-start.js';
 import { EnvoySupervisor, type SupervisorOptions } from './hot-restart.js';
@@ -18,9 +18,16 @@ import { removeSharedMemory } from './shared-memory.js';
 
 /** The binary for tests: ENVOY_PATH, PATH, the checkout's cache, or downloaded into it once. */
 export async function testEnvoy(): Promise<string> {
-  const cacheDir = join(process.env.CHANCERY_CACHE ?? join(import.meta.dirname, '../../../.cache'), 'envoy');
+  const cacheDir = join(process.env.CHANCERY_CACHE ?? join(checkout(), '.cache'), 'envoy');
   const { path } = await installEnvoy({ cacheDir, envoyPath: process.env.ENVOY_PATH, searchPath: process.env.PATH });
   return path;
+}
+
+/** The nearest folder above with a package.json: this file runs from its source in tests and from dist/ in benches. */
+function checkout(): string {
+  let folder = import.meta.dirname;
+  while (!existsSync(join(folder, 'package.json'))) folder = dirname(folder);
+  return folder;
 }
 
 export interface Node {

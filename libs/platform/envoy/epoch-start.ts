@@ -46,7 +46,8 @@ export class EpochStarter {
     this.#options = options;
   }
 
-  async attempt(place: EpochPlace, config: EpochConfig, concurrency: number): Promise<EpochAttempt> {
+  /** `parent` is whom the child takes over from: when that one dies first, the child would wait for its answers for ever. */
+  async attempt(place: EpochPlace, config: EpochConfig, concurrency: number, parent?: ProcessIdentity): Promise<EpochAttempt> {
     const { folder, binary, failpoint } = this.#options;
     // No child runs when an attempt begins, so a flag that is set was left by one that died unseen.
     clearInitializingFlag(place.baseId);
@@ -68,22 +69,32 @@ export class EpochStarter {
       logPath,
     });
     failpoint('agent.afterFork');
-    const became = await this.waitLive(child, place.epoch);
+    const became = await this.waitLive(child, place.epoch, { parent });
     if (became === 'live') {
       failpoint('agent.afterChildLive');
       return { live: { baseId: place.baseId, epoch: place.epoch, process: child, config } };
     }
     const message = await this.bury(child, place);
+    if (became === 'orphaned') return { live: null, code: 'child_died', message: `its parent died before it was live. ${message}`.trim() };
     if (became === 'died') return { live: null, code: 'child_died', message };
     return { live: null, code: 'child_timeout', message: `not live within ${this.#options.liveTimeoutMs} ms. ${message}`.trim() };
   }
 
   /** Waits until the process answers LIVE with its own epoch number on the admin socket (its parent's answer does not count). */
-  async waitLive(child: ProcessIdentity, epoch: number, timeoutMs = this.#options.liveTimeoutMs): Promise<'live' | 'died' | 'timeout'> {
+  async waitLive(
+    child: ProcessIdentity,
+    epoch: number,
+    {
+      timeoutMs = this.#options.liveTimeoutMs,
+      parent,
+    }: { readonly timeoutMs?: number | undefined; readonly parent?: ProcessIdentity | undefined } = {},
+  ): Promise<'live' | 'died' | 'orphaned' | 'timeout'> {
     const became = await waitUntil(
       async () => {
         if (!isRunning(child)) return 'died' as const;
-        return (await this.adminAnswers(epoch)) ? ('live' as const) : null;
+        const orphaned = parent !== undefined && !isRunning(parent); // asked before the admin: a child that was live by then is live
+        if (await this.adminAnswers(epoch)) return 'live' as const;
+        return orphaned ? ('orphaned' as const) : null;
       },
       { timeoutMs, everyMs: POLL_MS },
     );

@@ -25,6 +25,9 @@ import { waitUntil } from './wait-until.js';
  *   live(n+1) + parent(n) The parent drains and ends itself after parent-shutdown. No further restart is begun meanwhile, since n+2
  *                        would end n at once and cut its requests; `force` does it all the same and reports a cut.
  *                        If the live epoch dies here, its number is started again: the parent has closed its listeners already.
+ *                        If the parent is killed here, the live epoch serves on, but its main thread blocks at the next message to the
+ *                        parent, and 10 s later Envoy 1.40 aborts. A child started beside it meanwhile would wait for ever, so an attempt
+ *                        ends with its parent, and `start` follows.
  *
  * Every move is decided by asking the processes (start time, /server_info LIVE with the right epoch), never from memory alone, so that
  * `adopt` can find its place again after the supervisor itself was killed anywhere.
@@ -117,7 +120,7 @@ export class EnvoySupervisor {
       if (newest === undefined) return { kind: 'none' };
       this.#concurrency = newest.concurrency;
       const patienceMs = older === undefined ? ADOPT_PATIENCE_MS : undefined;
-      if ((await this.#starter.waitLive(newest.process, newest.epoch, patienceMs)) === 'live') {
+      if ((await this.#starter.waitLive(newest.process, newest.epoch, { timeoutMs: patienceMs, parent: older?.process })) === 'live') {
         return { kind: 'adopted', live: this.#enter(toLive(newest), older) };
       }
       // Either the newest is a child that never came up, or the only one has lost its admin to a child that died after taking it over.
@@ -173,7 +176,7 @@ export class EnvoySupervisor {
       const cut = this.parent !== null;
       if (cut && !force) throw new Error(`hot restart: epoch ${this.#parent?.epoch} still drains`);
       const startedAt = performance.now();
-      const attempt = await this.#starter.attempt(childOf(parent), config, this.#concurrency);
+      const attempt = await this.#starter.attempt(childOf(parent), config, this.#concurrency, parent.process);
       if (attempt.live !== null) {
         this.#enter(attempt.live, parent);
         return { kind: 'live', live: attempt.live, cut, durationMs: performance.now() - startedAt };
@@ -233,7 +236,7 @@ export class EnvoySupervisor {
   /** Starts the number of a failed child again with something that is known to work, so that an admin exists again. */
   async #heal(parent: LiveEpoch, fallbacks: readonly EpochConfig[]): Promise<LiveEpoch | null> {
     for (const config of fallbacks) {
-      const attempt = await this.#starter.attempt(childOf(parent), config, this.#concurrency);
+      const attempt = await this.#starter.attempt(childOf(parent), config, this.#concurrency, parent.process);
       if (attempt.live !== null) return this.#enter(attempt.live, parent);
       this.#note('the epoch could not be healed', { epoch: parent.epoch + 1, config: config.key, reason: attempt.message });
     }
