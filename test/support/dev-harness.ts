@@ -210,12 +210,16 @@ export class DevHarness {
     ];
   }
 
+  /** Ends bin/dev if it still runs: by SIGTERM, after 30 s by SIGKILL. Two on one folder: halt both before either is disposed of. */
+  async halt(): Promise<void> {
+    if (this.#child.exitCode !== null || this.#child.signalCode !== null) return;
+    this.#child.kill('SIGTERM');
+    await this.exit(30_000).catch(() => this.kill());
+  }
+
   /** Ends whatever is left and removes the folder (unless `keep`). */
   async dispose(options: { keep?: boolean } = {}): Promise<void> {
-    if (this.#child.exitCode === null && this.#child.signalCode === null) {
-      this.#child.kill('SIGTERM');
-      await this.exit(30_000).catch(() => this.kill()); // what it could not end is ended here
-    }
+    await this.halt();
     const postgres = this.#postmaster();
     const server = postgres === undefined ? null : identifyProcess(postgres);
     await endProcesses([...findOrphans(this.data).map((orphan) => orphan.process), ...findEnvoys(this.data)], 5_000);

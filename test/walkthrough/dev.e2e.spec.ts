@@ -14,9 +14,11 @@ const open = new Set<DevHarness>();
 const folders = new Set<string>();
 
 afterEach(async () => {
-  for (const dev of [...open].reverse()) await dev.dispose(); // a later one may have taken over from an earlier
-  for (const folder of folders) rmSync(folder, { recursive: true, force: true });
+  const started = [...open];
   open.clear();
+  for (const dev of started) await dev.halt();
+  for (const dev of started) await dev.dispose();
+  for (const folder of folders) rmSync(folder, { recursive: true, force: true });
   folders.clear();
 }, 120_000);
 

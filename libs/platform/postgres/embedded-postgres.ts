@@ -132,7 +132,7 @@ function launchServer(cluster: Cluster, port: number, { binaries, runAs, options
       cwd: '/',
       detached: true, // a session of its own: Ctrl-C in the terminal reaches us, and we stop it last
       stdio: ['ignore', out, out],
-      env: { PATH: process.env.PATH ?? '', LC_ALL: 'C' },
+      env: { LC_ALL: 'C' },
     },
   );
   closeSync(out);
