@@ -35,8 +35,12 @@ const LOGS_KEPT = 6;
 /** Envoy logs warnings and worse, so this is much; the last lines before a death are what is wanted of it. */
 const MAX_LOG_BYTES = 16 * 1024 * 1024;
 const POLL_MS = 5;
-/** Long enough for a busy main thread between two events, short enough that a child's death is seen soon. */
-const ADMIN_PATIENCE_MS = 300;
+/**
+ * How long one answer of the admin is awaited: short at first, because in a hot restart a question may reach a parent that is giving its
+ * admin up and never answers; longer each time, because on a busy machine nothing answers within the short time.
+ */
+const SHORT_PATIENCE_MS = 300;
+const LONG_PATIENCE_MS = 4800;
 
 /** Starts one epoch and says what became of it. After a failure nothing of the child is left and its lineage can be used again. */
 export class EpochStarter {
@@ -81,33 +85,37 @@ export class EpochStarter {
   }
 
   /** Waits until the process answers LIVE with its own epoch number on the admin socket (its parent's answer does not count). */
-  async waitLive(
-    child: ProcessIdentity,
-    epoch: number,
-    {
-      timeoutMs = this.#options.liveTimeoutMs,
-      parent,
-    }: { readonly timeoutMs?: number | undefined; readonly parent?: ProcessIdentity | undefined } = {},
-  ): Promise<'live' | 'died' | 'orphaned' | 'timeout'> {
+  async waitLive(child: ProcessIdentity, epoch: number, timeoutMs = this.#options.liveTimeoutMs): Promise<'live' | 'died' | 'timeout'> {
+    // A death is not missed while an answer is awaited: it ends the connection.
+    let patienceMs = SHORT_PATIENCE_MS;
     const became = await waitUntil(
       async () => {
         if (!isRunning(child)) return 'died' as const;
-        const orphaned = parent !== undefined && !isRunning(parent); // asked before the admin: a child that was live by then is live
-        if (await this.adminAnswers(epoch)) return 'live' as const;
-        return orphaned ? ('orphaned' as const) : null;
+        const says = await this.#adminSays(epoch, patienceMs);
+        if (says === 'silent') patienceMs = Math.min(LONG_PATIENCE_MS, patienceMs * 2);
+        return says === 'live' ? says : null;
       },
       { timeoutMs, everyMs: POLL_MS },
     );
     return became ?? 'timeout';
   }
 
+  /** Whether this epoch has the admin. One that is merely slow to answer has it. */
   async adminAnswers(epoch: number): Promise<boolean> {
+    for (let patienceMs = SHORT_PATIENCE_MS; patienceMs <= LONG_PATIENCE_MS; patienceMs *= 2) {
+      const says = await this.#adminSays(epoch, patienceMs);
+      if (says !== 'silent') return says === 'live';
+    }
+    return false;
+  }
+
+  async #adminSays(epoch: number, timeoutMs: number): Promise<'live' | 'another' | 'nobody' | 'silent'> {
     try {
-      const info = await this.#options.admin.serverInfo({ timeoutMs: ADMIN_PATIENCE_MS });
-      return info.state === 'LIVE' && info.restartEpoch === epoch;
+      const info = await this.#options.admin.serverInfo({ timeoutMs });
+      return info.state === 'LIVE' && info.restartEpoch === epoch ? 'live' : 'another';
     } catch (error) {
-      if (error instanceof EnvoyAdminError) return false; // no answer is the answer
-      throw error;
+      if (!(error instanceof EnvoyAdminError)) throw error;
+      return (error.cause as NodeJS.ErrnoException | undefined)?.code === undefined ? 'silent' : 'nobody';
     }
   }
 
