@@ -1,5 +1,5 @@
 import { userInfo } from 'node:os';
-import type { Command } from 'commander';
+import { type Command, InvalidArgumentError } from 'commander';
 
 import { databaseUrl, withDatabase } from './with-database.js';
 
@@ -16,7 +16,7 @@ export function addDatabaseCommands(program: Command): void {
       'after the database was restored to the past: declare it right, so that targets which moved beyond it are written to again',
     )
     .requiredOption('--reason <text>', 'why; it is recorded')
-    .option('--at-least <lineage>', 'a lineage that a target was seen in, when it is ahead of this database', Number)
+    .option('--at-least <lineage>', 'a lineage that a target was seen in, when it is ahead of this database', lineageNumber)
     .addHelpText('after', '\nExamples:\n  chancery recover --reason "restored from the backup of 03:00"')
     .action(recover);
   const projector = program.command('projector').description('the projected tables');
@@ -57,4 +57,9 @@ async function rebuild(flags: { gateway?: string }): Promise<void> {
     for (const gateway of gateways) await database.db.transaction().execute((tx) => resetRoutes(tx, gateway));
     process.stdout.write(`reset: ${gateways.join(', ')}. The projector folds them again.\n`);
   });
+}
+
+function lineageNumber(text: string): number {
+  if (!/^[1-9]\d{0,14}$/.test(text)) throw new InvalidArgumentError('It must be a whole number from 1.');
+  return Number(text);
 }

@@ -20,7 +20,7 @@ export interface Reporter {
 export function jsonReporter(write: (line: string) => void): Reporter {
   const print = (event: string, fields: object) => write(`${JSON.stringify({ event, ...fields })}\n`);
   return {
-    progress: (step, detail, ms) => print('progress', { step, detail, ...(ms === undefined ? {} : { done: true, ms }) }),
+    progress: (step, detail, ms) => print('progress', { step, detail, ...(ms === undefined ? {} : { done: true, ms: Math.round(ms) }) }),
     note: (message) => print('note', { message }),
     ready: (fields) => print('ready', fields),
     died: (process, { pid, how, retryInMs, log }) => print('died', { process, pid, how, retryInMs, log }),
