@@ -41,7 +41,7 @@ export interface LoadOptions {
   readonly look?: boolean;
 }
 
-export interface Lost {
+interface Lost {
   readonly lane: 'new' | 'busy';
   readonly outcome: Outcome;
   /** Milliseconds since the load began. */

@@ -1,4 +1,4 @@
-import { readdirSync, readFileSync, truncateSync } from 'node:fs';
+import { readdirSync, readFileSync, renameSync, rmSync, truncateSync, writeFileSync } from 'node:fs';
 import { createServer, type Server } from 'node:net';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it, jest } from '@jest/globals';
@@ -185,6 +185,20 @@ describe('an agent on a machine that gets in its way', () => {
     await new Promise((resolve) => squatter.close(resolve));
     await worker.reported(releaseId, 'proven');
     expect(worker.status()?.error).toBe('');
+  });
+
+  it('refuses what it cannot store, and serves on', async () => {
+    await start();
+    await worker.reported((await worker.push({ body: 'one' })).releaseId, 'proven');
+    // A file where the folder was: every write into it fails, as on a disk that is full or read-only.
+    renameSync(node.folder.releases, `${node.folder.releases}.away`);
+    writeFileSync(node.folder.releases, '');
+    expect(await worker.push({ body: 'two' })).toMatchObject({ kind: 'refused', message: expect.stringContaining('not_stored') });
+    expect(await get()).toBe('one');
+    rmSync(node.folder.releases);
+    renameSync(`${node.folder.releases}.away`, node.folder.releases);
+    await worker.reported((await worker.push({ body: 'three' })).releaseId, 'proven');
+    expect(await get()).toBe('three');
   });
 
   it('goes back to what was proven when a release serves, but not what it says', async () => {

@@ -21,7 +21,7 @@ export interface StepReport {
 }
 
 /** How the marker is asked for, and where the real listener is. */
-export interface Probe {
+interface Probe {
   readonly host: string;
   readonly port: number;
   readonly path: string;

@@ -91,7 +91,7 @@ export async function findEnvoy({ cacheDir, envoyPath, searchPath, onProgress }:
 }
 
 /** What `envoy --version` says, reduced to the number. */
-export async function versionOf(path: string): Promise<string> {
+async function versionOf(path: string): Promise<string> {
   const { stdout } = await run(path, ['--version'], { timeout: 10_000 });
   const version = /version: [0-9a-f]+\/(\d+\.\d+\.\d+)/.exec(stdout)?.[1];
   if (version === undefined) throw new EnvoyMissingError(`${path} does not answer --version as Envoy does: ${stdout.slice(0, 200).trim()}`);

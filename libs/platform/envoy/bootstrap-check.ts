@@ -7,7 +7,7 @@ export interface ParsedBootstrap {
   readonly [other: string]: unknown;
 }
 
-export interface ParsedListener {
+interface ParsedListener {
   readonly name?: string;
   readonly address?: { readonly socket_address?: { readonly address?: string; readonly port_value?: number; readonly protocol?: string } };
   readonly additional_addresses?: readonly { readonly address?: unknown }[];

@@ -35,6 +35,8 @@ const LOGS_KEPT = 6;
 /** Envoy logs warnings and worse, so this is much; the last lines before a death are what is wanted of it. */
 const MAX_LOG_BYTES = 16 * 1024 * 1024;
 const POLL_MS = 5;
+/** How soon a death is seen while an answer is awaited. */
+const WATCH_MS = 15;
 /**
  * How long one answer of the admin is awaited: short at first, because in a hot restart a question may reach a parent that is giving its
  * admin up and never answers; longer each time, because on a busy machine nothing answers within the short time.
@@ -85,15 +87,28 @@ export class EpochStarter {
   }
 
   /** Waits until the process answers LIVE with its own epoch number on the admin socket (its parent's answer does not count). */
-  async waitLive(child: ProcessIdentity, epoch: number, timeoutMs = this.#options.liveTimeoutMs): Promise<'live' | 'died' | 'timeout'> {
-    // A death is not missed while an answer is awaited: it ends the connection.
+  async waitLive(
+    child: ProcessIdentity,
+    epoch: number,
+    {
+      timeoutMs = this.#options.liveTimeoutMs,
+      parent,
+    }: { readonly timeoutMs?: number | undefined; readonly parent?: ProcessIdentity | undefined } = {},
+  ): Promise<'live' | 'died' | 'orphaned' | 'timeout'> {
     let patienceMs = SHORT_PATIENCE_MS;
+    const isOrphan = () => parent !== undefined && !isRunning(parent);
     const became = await waitUntil(
       async () => {
         if (!isRunning(child)) return 'died' as const;
-        const says = await this.#adminSays(epoch, patienceMs);
+        const orphaned = isOrphan(); // asked before the admin: a child that was live by then is live
+        const says = await this.#adminSays(
+          epoch,
+          orphaned ? SHORT_PATIENCE_MS : patienceMs,
+          () => !isRunning(child) || (!orphaned && isOrphan()),
+        );
+        if (says === 'live') return 'live' as const;
         if (says === 'silent') patienceMs = Math.min(LONG_PATIENCE_MS, patienceMs * 2);
-        return says === 'live' ? says : null;
+        return orphaned ? ('orphaned' as const) : null;
       },
       { timeoutMs, everyMs: POLL_MS },
     );
@@ -109,12 +124,26 @@ export class EpochStarter {
     return false;
   }
 
-  async #adminSays(epoch: number, timeoutMs: number): Promise<'live' | 'another' | 'nobody' | 'silent'> {
+  /** One question; given up when `inVain` says that there is nobody to answer it any more. */
+  async #adminSays(epoch: number, timeoutMs: number, inVain = () => false): Promise<'live' | 'another' | 'nobody' | 'silent'> {
+    const answered = { now: false };
+    const answer = this.#ask(epoch, timeoutMs).finally(() => {
+      answered.now = true;
+    });
+    const nobody = waitUntil(() => (answered.now || inVain() ? ('nobody' as const) : null), {
+      timeoutMs: timeoutMs + 1000,
+      everyMs: WATCH_MS,
+    });
+    return (await Promise.race([answer, nobody])) ?? answer;
+  }
+
+  async #ask(epoch: number, timeoutMs: number): Promise<'live' | 'another' | 'nobody' | 'silent'> {
     try {
       const info = await this.#options.admin.serverInfo({ timeoutMs });
       return info.state === 'LIVE' && info.restartEpoch === epoch ? 'live' : 'another';
     } catch (error) {
       if (!(error instanceof EnvoyAdminError)) throw error;
+      // A refused or broken connection has a system's code; our own deadline has none.
       return (error.cause as NodeJS.ErrnoException | undefined)?.code === undefined ? 'silent' : 'nobody';
     }
   }

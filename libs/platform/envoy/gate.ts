@@ -126,7 +126,7 @@ async function shadowBoot(
     const became = await waitUntil(() => stateOf(envoy, admin), { timeoutMs: shadowTimeoutMs, everyMs: 5 });
     if (became === null) return { code: 'shadow_timeout', message: `a shadow Envoy was not live within ${shadowTimeoutMs} ms` };
     if (became === 'ended') return { code: 'envoy_refused', message: lastWords(tailOfLog(log)) || 'the shadow Envoy ended at once' };
-    const addresses = await admin.listenerAddresses();
+    const addresses = await admin.listenerAddresses({ timeoutMs: 10_000 });
     for (const name of plainListeners(bootstrap)) {
       const address = addresses.get(name);
       if (address === undefined) return { code: 'listener_missing', message: `the shadow Envoy has no listener ${name}` };
@@ -146,7 +146,7 @@ async function shadowBoot(
 async function stateOf(envoy: ChildProcess, admin: EnvoyAdmin): Promise<'live' | 'ended' | null> {
   if (envoy.exitCode !== null || envoy.signalCode !== null) return 'ended';
   try {
-    return (await admin.serverInfo({ timeoutMs: 300 })).state === 'LIVE' ? 'live' : null;
+    return (await admin.serverInfo({ timeoutMs: 5000 })).state === 'LIVE' ? 'live' : null;
   } catch (error) {
     if (error instanceof EnvoyAdminError) return null; // not yet
     throw error;

@@ -135,6 +135,26 @@ describe('a hot restart on the real Envoy', () => {
     }
   });
 
+  it('ends with its parent: the child of a killed one would wait for ever', async () => {
+    const { supervisor, live, good } = await started();
+    const mute = await muteServer();
+    try {
+      const restart = supervisor.restart(node.config('hangs', { change: (bootstrap) => waitForever(bootstrap, mute.port) }), {
+        fallbacks: [good],
+      });
+      expect(
+        await waitUntil(async () => ((await findEpochs(node.folder.path)).length === 2 ? true : null), { timeoutMs: 5000, everyMs: 2 }),
+      ).toBe(true);
+      await kill(live.process);
+      expect(await restart).toMatchObject({ kind: 'refused', code: 'parent_died' });
+      expect(await findEpochs(node.folder.path)).toEqual([]);
+      expect(await supervisor.start([good])).toMatchObject({ epoch: 2 });
+      expect(await serves()).toEqual(right('good'));
+    } finally {
+      mute.close();
+    }
+  });
+
   it('is recorded as a cut when it is forced while the grandparent drains, which ends the grandparent at once', async () => {
     const { supervisor, live } = await started();
     const slow = { drainTimeS: 10, parentShutdownTimeS: 20 };
