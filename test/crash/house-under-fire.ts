@@ -28,8 +28,8 @@ const CONVERGE_DEADLINE_MS = 60_000;
  * The whole product with traffic on it: an echo service, the mapping `stable` that never changes, and the mapping `canary` whose rewrite carries a revision.
  */
 export class HouseUnderFire {
-  readonly #failpoints = mkdtempSync(join(tmpdir(), 'chancery-failpoints-'));
-  readonly #data = newDataDir();
+  readonly #failpoints: string;
+  readonly #data: string;
   readonly #echo: Server;
   #dev: DevHarness;
   readonly writer: Writer;
