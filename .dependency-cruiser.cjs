@@ -17,7 +17,8 @@ module.exports = {
     },
     {
       name: 'nobody-imports-an-app',
-      comment: 'Apps are entry points: they may import anything, nothing may import them (the whole-system tests and benches start them as processes).',
+      comment:
+        'Apps are entry points: they may import anything, nothing may import them (the whole-system tests and benches start them as processes).',
       severity: 'error',
       from: { pathNot: '^(apps|test|bench)/' },
       to: { path: '^apps/' },
@@ -49,7 +50,8 @@ module.exports = {
     },
     {
       name: 'pure-files-stay-pure',
-      comment: 'Decide, evolve and the Envoy translation do no I/O: no npm runtime, no node core, nothing of the platform but the kernel and types.',
+      comment:
+        'Decide, evolve and the Envoy translation do no I/O: no npm runtime, no node core, nothing of the platform but the kernel and types.',
       severity: 'error',
       from: { path: pure },
       to: {
@@ -68,7 +70,10 @@ module.exports = {
       name: 'sql-lives-with-its-table',
       comment: 'Controllers and deciders never see a database handle; a table has one file that writes and reads it.',
       severity: 'error',
-      from: { path: '^libs/features/', pathNot: [String.raw`\.(projection|table|follower)(\.int)?(\.spec)?\.ts$`, String.raw`\.spec\.ts$`] },
+      from: {
+        path: '^libs/features/',
+        pathNot: [String.raw`\.(projection|table|follower)(\.int)?(\.spec)?\.ts$`, String.raw`\.spec\.ts$`],
+      },
       to: { path: ['(^|/)node_modules/(pg|kysely)(/|$)', '^(pg|kysely)$', '^libs/platform/database/'], dependencyTypesNot: ['type-only'] },
     },
     {
@@ -84,6 +89,10 @@ module.exports = {
     exclude: { path: ['^dist/'] },
     tsPreCompilationDeps: true, // so that type-only imports are seen and can be judged
     tsConfig: { fileName: 'tsconfig.json' },
-    enhancedResolveOptions: { extensions: ['.ts', '.js'], conditionNames: ['import', 'types', 'node', 'default'], exportsFields: ['exports'] },
+    enhancedResolveOptions: {
+      extensions: ['.ts', '.js'],
+      conditionNames: ['import', 'types', 'node', 'default'],
+      exportsFields: ['exports'],
+    },
   },
 };
