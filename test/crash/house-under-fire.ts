@@ -52,6 +52,10 @@ export class HouseUnderFire {
     const dev = await DevHarness.start(options(data, failpoints));
     const house = new HouseUnderFire(dev, echo, data, failpoints);
     try {
+      // The shortest window in which busy connections lose nothing: each cell waits for two of them.
+      const window = { drainTimeS: 1, parentShutdownTimeS: 3, idleTimeoutMs: 1_500, defaultTimeoutMs: 1_500 };
+      const set = await dev.api('/v1/gateways/default/settings', { method: 'PATCH', body: window });
+      if (set.status !== 200) throw new Error(`the settings were not accepted: ${set.status} ${set.text}`);
       const { port } = echo.address() as AddressInfo;
       const made = await dev.api('/v1/gateways/default/mappings/stable', {
         method: 'PUT',
