@@ -3,10 +3,10 @@ import { registerHooks } from 'node:module';
 import { join } from 'node:path';
 import { fileURLToPath, pathToFileURL } from 'node:url';
 
-import type { startTestServer } from './test-server.js';
+import type { TestServer } from './test-server.js';
 
 declare global {
-  var chanceryTestServer: Awaited<ReturnType<typeof startTestServer>> | undefined;
+  var chanceryTestServer: TestServer | undefined;
 }
 
 /** Starts the run's Postgres. Node's own import, because jest would load the set-up without its own module mapping. */

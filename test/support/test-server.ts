@@ -6,28 +6,84 @@ import pg from 'pg';
 import { migrate } from '#platform/database/migrator.js';
 import { startPostgres } from '#platform/postgres/embedded-postgres.js';
 
+import { choosePostgres, type PostgresChoice } from './choose-postgres.js';
+import { engineAnswers } from './docker-engine.js';
+
 export const TEMPLATE = 'chancery_template';
 
+export interface TestServer {
+  /** A superuser, or a role that may create databases and roles. */
+  readonly adminUrl: string;
+  stop(): Promise<void>;
+}
+
+/** Many test files at once, each with its pools. */
+const MAX_CONNECTIONS = '400';
+
 /**
- * One Postgres for the run, one migrated template database in it: each test file clones the template (20 ms). With DATABASE_URL (a role that may
- * create databases and roles) that server is used instead.
+ * One Postgres for the run, one migrated template database in it: each test file clones the template (20 ms). Which one: see choose-postgres.ts.
  */
-export async function startTestServer(): Promise<{ adminUrl: string; stop(): Promise<void> }> {
-  const given = process.env.DATABASE_URL;
-  const dataDir = given ? undefined : mkdtempSync(join(tmpdir(), 'chancery-test-'));
-  const server = dataDir ? await startPostgres({ dataDir, fsync: false, settings: { max_connections: '400' } }) : undefined;
-  const stop = async () => {
-    await server?.stop();
-    if (dataDir) rmSync(dataDir, { recursive: true, force: true });
-  };
-  const adminUrl = given ?? server!.adminUrl;
+export async function startTestServer(): Promise<TestServer> {
+  const server = await start(await choosePostgres(process.env, engineAnswers));
   try {
-    await makeTemplate(adminUrl);
+    await makeTemplate(server.adminUrl);
   } catch (error) {
-    await stop();
+    await server.stop();
     throw error;
   }
-  return { adminUrl, stop };
+  return server;
+}
+
+function start(choice: PostgresChoice): Promise<TestServer> {
+  switch (choice.kind) {
+    case 'url':
+      return Promise.resolve({ adminUrl: choice.url, stop: () => Promise.resolve() });
+    case 'container':
+      return startContainer();
+    case 'embedded':
+      return startEmbedded();
+  }
+}
+
+async function startEmbedded(): Promise<TestServer> {
+  const dataDir = mkdtempSync(join(tmpdir(), 'chancery-test-'));
+  const remove = () => rmSync(dataDir, { recursive: true, force: true });
+  try {
+    const server = await startPostgres({ dataDir, fsync: false, settings: { max_connections: MAX_CONNECTIONS } });
+    return { adminUrl: server.adminUrl, stop: () => server.stop().finally(remove) };
+  } catch (error) {
+    remove();
+    throw error;
+  }
+}
+
+/** The official image with the embedded one's settings. Loaded here only: the library costs half a second, and needs an engine. */
+async function startContainer(): Promise<TestServer> {
+  const { PostgreSqlContainer } = await import('@testcontainers/postgresql');
+  const settings = {
+    max_connections: MAX_CONNECTIONS,
+    fsync: 'off',
+    synchronous_commit: 'off',
+    full_page_writes: 'off',
+    jit: 'off',
+    timezone: 'UTC',
+  };
+  const container = await new PostgreSqlContainer('postgres:18')
+    .withUsername('postgres')
+    .withPassword('test')
+    .withDatabase('postgres')
+    .withEnvironment({ POSTGRES_INITDB_ARGS: '--encoding=UTF8 --locale=C' })
+    .withCommand(['postgres', ...Object.entries(settings).flatMap(([name, value]) => ['-c', `${name}=${value}`])])
+    .start()
+    .catch((cause: unknown) => {
+      throw new Error('postgres:18 did not start in a container; CHANCERY_TEST_POSTGRES=embedded needs none.', { cause });
+    });
+  return {
+    adminUrl: container.getConnectionUri(),
+    async stop() {
+      await container.stop();
+    },
+  };
 }
 
 async function makeTemplate(adminUrl: string): Promise<void> {
