@@ -1,0 +1,746 @@
+-- The schema that the migrations make, all of them together: read this, not the history. Written by a test, never by hand and never run:
+--   CHANCERY_WRITE_SCHEMA=1 npm run test:int -- schema
+-- Owners are left out: the role that runs the migrations owns everything. What the queue's library makes in the schema bullmq is its own.
+
+CREATE SCHEMA bullmq;
+CREATE SCHEMA chancery;
+
+CREATE EXTENSION btree_gist WITH SCHEMA chancery;
+
+CREATE TABLE chancery.claim (
+  stream text COLLATE "C" NOT NULL,
+  claim text COLLATE "C" NOT NULL,
+  subject text COLLATE "C" NOT NULL,
+  CONSTRAINT claim_pkey PRIMARY KEY (stream, claim)
+);
+
+CREATE TABLE chancery.deployment (
+  id uuid NOT NULL,
+  gateway text NOT NULL,
+  target text NOT NULL,
+  release text DEFAULT ''::text NOT NULL,
+  version bigint NOT NULL,
+  render_sha256 text DEFAULT ''::text NOT NULL,
+  endpoints_sha256 text DEFAULT ''::text NOT NULL,
+  trigger text NOT NULL,
+  state text DEFAULT 'running'::text NOT NULL,
+  code text DEFAULT ''::text NOT NULL,
+  detail text DEFAULT ''::text NOT NULL,
+  epoch_from integer DEFAULT '-1'::integer NOT NULL,
+  epoch_to integer DEFAULT '-1'::integer NOT NULL,
+  started_at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
+  finished_at timestamp with time zone,
+  recorded_version bigint,
+  CONSTRAINT deployment_pkey PRIMARY KEY (id),
+  CONSTRAINT deployment_state_check CHECK ((state = ANY (ARRAY['running'::text, 'proven'::text, 'failed'::text, 'superseded'::text, 'refused'::text])))
+);
+CREATE INDEX deployment_by_gateway ON chancery.deployment USING btree (gateway, id);
+CREATE UNIQUE INDEX deployment_by_release ON chancery.deployment USING btree (target, release) WHERE (release <> ''::text);
+CREATE INDEX deployment_by_target ON chancery.deployment USING btree (target, id);
+CREATE INDEX deployment_running ON chancery.deployment USING btree (target) WHERE (state = 'running'::text);
+CREATE INDEX deployment_unrecorded ON chancery.deployment USING btree (id) WHERE ((state <> 'running'::text) AND (recorded_version IS NULL));
+
+CREATE TABLE chancery.deployment_step (
+  deployment uuid NOT NULL,
+  step text NOT NULL,
+  report bigint NOT NULL,
+  at timestamp with time zone NOT NULL,
+  duration_ms integer DEFAULT 0 NOT NULL,
+  detail text DEFAULT ''::text NOT NULL,
+  code text DEFAULT ''::text NOT NULL,
+  CONSTRAINT deployment_step_deployment_fkey FOREIGN KEY (deployment) REFERENCES chancery.deployment(id) ON DELETE CASCADE,
+  CONSTRAINT deployment_step_pkey PRIMARY KEY (deployment, report)
+);
+
+CREATE TABLE chancery.discovered_service (
+  gateway text NOT NULL,
+  service text NOT NULL,
+  source text NOT NULL,
+  endpoints jsonb DEFAULT '[]'::jsonb NOT NULL,
+  error text DEFAULT ''::text NOT NULL,
+  at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
+  CONSTRAINT discovered_service_pkey PRIMARY KEY (gateway, service)
+);
+
+CREATE TABLE chancery.event (
+  stream text COLLATE "C" NOT NULL,
+  version bigint NOT NULL,
+  "position" integer NOT NULL,
+  subject text COLLATE "C" NOT NULL,
+  subject_version bigint NOT NULL,
+  type text NOT NULL,
+  schema_version smallint NOT NULL,
+  state json,
+  digest bytea NOT NULL,
+  CONSTRAINT event_pkey PRIMARY KEY (stream, version, "position")
+);
+CREATE UNIQUE INDEX event_subject ON chancery.event USING btree (stream, subject, subject_version);
+CREATE TRIGGER append_only BEFORE DELETE OR UPDATE OR TRUNCATE ON chancery.event FOR EACH STATEMENT EXECUTE FUNCTION chancery.refuse_change();
+
+CREATE TABLE chancery.lineage (
+  lineage bigint NOT NULL,
+  lineage_id text NOT NULL,
+  reason text NOT NULL,
+  actor text NOT NULL,
+  raised_at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
+  CONSTRAINT lineage_lineage_check CHECK ((lineage > 0)),
+  CONSTRAINT lineage_lineage_id_key UNIQUE (lineage_id),
+  CONSTRAINT lineage_pkey PRIMARY KEY (lineage)
+);
+
+CREATE TABLE chancery.mapping_status (
+  gateway text NOT NULL,
+  mapping text NOT NULL,
+  state text NOT NULL,
+  digest text NOT NULL,
+  code text NOT NULL,
+  reason text NOT NULL,
+  dropped boolean DEFAULT false NOT NULL,
+  since timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
+  CONSTRAINT mapping_status_pkey PRIMARY KEY (gateway, mapping, state),
+  CONSTRAINT mapping_status_state_check CHECK ((state = ANY (ARRAY['unresolved'::text, 'set_aside'::text])))
+);
+
+CREATE TABLE chancery.migration (
+  name text NOT NULL,
+  checksum text NOT NULL,
+  applied_at timestamp with time zone DEFAULT now() NOT NULL,
+  CONSTRAINT migration_pkey PRIMARY KEY (name)
+);
+
+CREATE TABLE chancery.redeployment (
+  id text NOT NULL,
+  gateway text NOT NULL,
+  reason text NOT NULL,
+  force boolean NOT NULL,
+  actor text NOT NULL,
+  requested_at timestamp with time zone NOT NULL,
+  CONSTRAINT redeployment_pkey PRIMARY KEY (id)
+);
+
+CREATE TABLE chancery.redeployment_target (
+  redeployment text NOT NULL,
+  target text NOT NULL,
+  deployment uuid,
+  state text DEFAULT 'waiting'::text NOT NULL,
+  CONSTRAINT redeployment_target_pkey PRIMARY KEY (redeployment, target),
+  CONSTRAINT redeployment_target_redeployment_fkey FOREIGN KEY (redeployment) REFERENCES chancery.redeployment(id) ON DELETE CASCADE,
+  CONSTRAINT redeployment_target_state_check CHECK ((state = ANY (ARRAY['waiting'::text, 'running'::text, 'proven'::text, 'failed'::text, 'superseded'::text, 'refused'::text])))
+);
+CREATE INDEX redeployment_target_waiting ON chancery.redeployment_target USING btree (target) WHERE (state = ANY (ARRAY['waiting'::text, 'running'::text]));
+
+CREATE TABLE chancery.reference (
+  stream text COLLATE "C" NOT NULL,
+  subject text COLLATE "C" NOT NULL,
+  target text COLLATE "C" NOT NULL,
+  CONSTRAINT reference_pkey PRIMARY KEY (stream, subject, target)
+);
+CREATE INDEX reference_target ON chancery.reference USING btree (stream, target);
+
+CREATE TABLE chancery.rollout_cursor (
+  stream text NOT NULL,
+  version bigint NOT NULL,
+  CONSTRAINT rollout_cursor_pkey PRIMARY KEY (stream)
+);
+
+CREATE TABLE chancery.route (
+  gateway text COLLATE "C" NOT NULL,
+  mapping text COLLATE "C" NOT NULL,
+  order_key text COLLATE "C" NOT NULL,
+  host text COLLATE "C" NOT NULL,
+  host_kind text NOT NULL,
+  match_kind text NOT NULL,
+  match_value text COLLATE "C" NOT NULL,
+  methods text[] NOT NULL,
+  headers jsonb NOT NULL,
+  precedence integer NOT NULL,
+  service text COLLATE "C" NOT NULL,
+  upstream text COLLATE "C",
+  rewrite text NOT NULL,
+  timeout_ms integer NOT NULL,
+  labels jsonb NOT NULL,
+  mapping_version bigint NOT NULL,
+  gateway_version bigint NOT NULL,
+  CONSTRAINT route_host_kind_check CHECK ((host_kind = ANY (ARRAY['exact'::text, 'suffix'::text, 'any'::text]))),
+  CONSTRAINT route_match_kind_check CHECK ((match_kind = ANY (ARRAY['path'::text, 'prefix'::text]))),
+  CONSTRAINT route_pkey PRIMARY KEY (gateway, mapping)
+);
+CREATE INDEX route_by_upstream ON chancery.route USING btree (gateway, upstream);
+CREATE UNIQUE INDEX route_in_order ON chancery.route USING btree (gateway, order_key);
+
+CREATE TABLE chancery.route_projection (
+  gateway text COLLATE "C" NOT NULL,
+  version bigint DEFAULT 0 NOT NULL,
+  changed_at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
+  parked_version bigint,
+  parked_reason text,
+  parked_at timestamp with time zone,
+  CONSTRAINT route_projection_check CHECK (((parked_version IS NULL) = (parked_reason IS NULL))),
+  CONSTRAINT route_projection_pkey PRIMARY KEY (gateway)
+);
+
+CREATE TABLE chancery.stream (
+  stream text COLLATE "C" NOT NULL,
+  version bigint NOT NULL,
+  hash bytea NOT NULL,
+  CONSTRAINT stream_pkey PRIMARY KEY (stream)
+) WITH (fillfactor=10, autovacuum_vacuum_scale_factor=0, autovacuum_vacuum_threshold=500);
+CREATE TRIGGER never_removed BEFORE DELETE OR TRUNCATE ON chancery.stream FOR EACH STATEMENT EXECUTE FUNCTION chancery.refuse_change();
+
+CREATE TABLE chancery.subject (
+  stream text COLLATE "C" NOT NULL,
+  subject text COLLATE "C" NOT NULL,
+  version bigint NOT NULL,
+  from_version bigint NOT NULL,
+  state jsonb,
+  claims text[],
+  recorded_at timestamp with time zone NOT NULL,
+  CONSTRAINT subject_pkey PRIMARY KEY (stream, subject)
+) WITH (fillfactor=85);
+CREATE TRIGGER never_truncated BEFORE TRUNCATE ON chancery.subject FOR EACH STATEMENT EXECUTE FUNCTION chancery.refuse_change();
+
+CREATE TABLE chancery.subject_history (
+  stream text COLLATE "C" NOT NULL,
+  subject text COLLATE "C" NOT NULL,
+  version bigint NOT NULL,
+  valid int8range NOT NULL,
+  state jsonb NOT NULL,
+  recorded_at timestamp with time zone NOT NULL,
+  CONSTRAINT subject_history_pkey PRIMARY KEY (stream, subject, version)
+);
+CREATE INDEX subject_history_valid ON chancery.subject_history USING gist (stream, valid);
+CREATE TRIGGER append_only BEFORE DELETE OR UPDATE OR TRUNCATE ON chancery.subject_history FOR EACH STATEMENT EXECUTE FUNCTION chancery.refuse_change();
+
+CREATE TABLE chancery.target (
+  name text NOT NULL,
+  gateway text NOT NULL,
+  state text DEFAULT 'enrolled'::text NOT NULL,
+  worker text,
+  term bigint DEFAULT 0 NOT NULL,
+  sequence bigint DEFAULT 0 NOT NULL,
+  lineage bigint DEFAULT 0 NOT NULL,
+  read_only text,
+  facts jsonb DEFAULT '{}'::jsonb NOT NULL,
+  agent_state text DEFAULT 'unknown'::text NOT NULL,
+  epoch integer DEFAULT '-1'::integer NOT NULL,
+  envoy_pid bigint DEFAULT 0 NOT NULL,
+  window_ends_at timestamp with time zone,
+  applied_release text DEFAULT ''::text NOT NULL,
+  applied_version bigint DEFAULT 0 NOT NULL,
+  applied_render text DEFAULT ''::text NOT NULL,
+  proven_release text DEFAULT ''::text NOT NULL,
+  proven_version bigint DEFAULT 0 NOT NULL,
+  proven_render text DEFAULT ''::text NOT NULL,
+  proven_endpoints text DEFAULT ''::text NOT NULL,
+  error text DEFAULT ''::text NOT NULL,
+  failures integer DEFAULT 0 NOT NULL,
+  failed_render text DEFAULT ''::text NOT NULL,
+  failed_at timestamp with time zone,
+  last_seen_at timestamp with time zone,
+  enrolled_at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
+  CONSTRAINT target_pkey PRIMARY KEY (name),
+  CONSTRAINT target_state_check CHECK ((state = ANY (ARRAY['enrolled'::text, 'away'::text, 'retired'::text])))
+);
+CREATE INDEX target_by_gateway ON chancery.target USING btree (gateway, name);
+
+CREATE TABLE chancery.target_stats (
+  target text NOT NULL,
+  gateway text NOT NULL,
+  at timestamp with time zone NOT NULL,
+  mappings jsonb DEFAULT '{}'::jsonb NOT NULL,
+  envoy jsonb DEFAULT '{}'::jsonb NOT NULL,
+  CONSTRAINT target_stats_pkey PRIMARY KEY (target)
+);
+CREATE INDEX target_stats_by_gateway ON chancery.target_stats USING btree (gateway);
+
+CREATE TABLE chancery.version (
+  stream text COLLATE "C" NOT NULL,
+  version bigint NOT NULL,
+  parent_hash bytea NOT NULL,
+  hash bytea NOT NULL,
+  events_root bytea NOT NULL,
+  event_count integer NOT NULL,
+  command_id uuid NOT NULL,
+  action text NOT NULL,
+  actor text NOT NULL,
+  reason text,
+  request_id text,
+  idempotency_key text,
+  fingerprint text,
+  recorded_at timestamp with time zone NOT NULL,
+  CONSTRAINT version_pkey PRIMARY KEY (stream, version)
+);
+CREATE UNIQUE INDEX version_command ON chancery.version USING btree (command_id);
+CREATE UNIQUE INDEX version_idempotency ON chancery.version USING btree (stream, actor, idempotency_key) WHERE (idempotency_key IS NOT NULL);
+CREATE TRIGGER append_only BEFORE DELETE OR UPDATE OR TRUNCATE ON chancery.version FOR EACH STATEMENT EXECUTE FUNCTION chancery.refuse_change();
+
+CREATE OR REPLACE FUNCTION chancery.append(p_stream text, p_retry boolean, c_id uuid[], c_action text[], c_actor text[], c_reason text[], c_request text[], c_key text[], c_fingerprint text[], c_expected bigint[], k_command integer[], k_subject text[], k_version bigint[], k_written boolean[], e_command integer[], e_position integer[], e_subject text[], e_version bigint[], e_type text[], e_schema smallint[], e_state text[], e_last boolean[], e_claims text[], n_command integer[], n_subject text[], n_claim text[], r_command integer[], r_subject text[], r_target text[])
+ RETURNS TABLE(base_version bigint, recorded_at timestamp with time zone, refusals jsonb[])
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'chancery', 'pg_temp'
+ SET enable_seqscan TO 'off'
+ SET enable_bitmapscan TO 'off'
+ SET plan_cache_mode TO 'force_generic_plan'
+AS $function$
+DECLARE
+  n integer := cardinality(c_id);
+  single_lines text := concat(p_stream, array_to_string(c_action, ''), array_to_string(c_actor, ''), array_to_string(c_request, ''), array_to_string(c_key, ''),
+    array_to_string(c_fingerprint, ''), array_to_string(e_subject, ''), array_to_string(e_type, ''));
+  v bigint;
+  h bytea;
+  refused jsonb[] := array_fill(NULL::jsonb, ARRAY[cardinality(c_id)]);
+  versions bigint[] := array_fill(NULL::bigint, ARRAY[cardinality(c_id)]);
+  r record;
+  digests bytea[] := array_fill(NULL::bytea, ARRAY[cardinality(e_command)]);
+  joined bytea[] := array_fill(NULL::bytea, ARRAY[cardinality(c_id)]);
+  roots bytea[] := array_fill(NULL::bytea, ARRAY[cardinality(c_id)]);
+  counts integer[] := array_fill(0, ARRAY[cardinality(c_id)]);
+  parents bytea[] := array_fill(NULL::bytea, ARRAY[cardinality(c_id)]);
+  hashes bytea[] := array_fill(NULL::bytea, ARRAY[cardinality(c_id)]);
+  existed text[];
+  released text[];
+  micros text;
+BEGIN
+  IF strpos(single_lines, E'\n') > 0 THEN
+    RAISE EXCEPTION 'a line break in a name, an action, an actor, an id, a key or a type' USING ERRCODE = 'check_violation';
+  END IF;
+  SELECT s.version, s.hash INTO v, h FROM stream s WHERE s.stream = p_stream FOR UPDATE;
+  IF NOT FOUND THEN
+    PERFORM begin_stream(p_stream);
+    SELECT s.version, s.hash INTO v, h FROM stream s WHERE s.stream = p_stream FOR UPDATE;
+  END IF;
+  base_version := v;
+  recorded_at := clock_timestamp();
+  micros := (extract(epoch FROM recorded_at) * 1000000)::bigint::text;
+
+  -- Checks. The first refusal of a command stands.
+  IF p_retry THEN
+    FOR r IN SELECT w.command_id, w.version FROM version w WHERE w.command_id = ANY (c_id) LOOP
+      refused[array_position(c_id, r.command_id)] := jsonb_build_object('code', 'committed', 'version', r.version);
+    END LOOP;
+  END IF;
+  IF c_key IS NOT NULL THEN
+    FOR r IN
+      SELECT c.i, w.version, w.fingerprint = c.fingerprint AS same
+      FROM unnest(c_actor, c_key, c_fingerprint) WITH ORDINALITY AS c(actor, key, fingerprint, i)
+      CROSS JOIN LATERAL (SELECT w.version, w.fingerprint FROM version w WHERE w.stream = p_stream AND w.actor = c.actor AND w.idempotency_key = c.key LIMIT 1) w
+    LOOP
+      refused[r.i] := coalesce(refused[r.i], CASE WHEN r.same THEN jsonb_build_object('code', 'replayed', 'version', r.version) ELSE jsonb_build_object('code', 'key_reused') END);
+    END LOOP;
+  END IF;
+  IF n > 1 THEN
+    FOR r IN SELECT i FROM chancery.dependent_commands(k_command, k_subject, k_written, n_command, n_claim, c_actor, c_key, c_expected) AS i LOOP
+      refused[r.i] := coalesce(refused[r.i], '{"code": "again"}');
+    END LOOP;
+  END IF;
+  IF c_expected IS NOT NULL THEN
+    FOR i IN 1..n LOOP
+      IF c_expected[i] <> v THEN refused[i] := coalesce(refused[i], jsonb_build_object('code', 'stream_moved', 'version', v)); END IF;
+    END LOOP;
+  END IF;
+  FOR r IN
+    SELECT k.command, k.subject, k.version AS read, coalesce(s.version, 0) AS version
+    FROM unnest(k_command, k_subject, k_version) AS k(command, subject, version)
+    LEFT JOIN LATERAL (SELECT s.version, s.state IS NOT NULL AS lives FROM subject s WHERE s.stream = p_stream AND s.subject = k.subject LIMIT 1) s ON true
+    WHERE CASE WHEN k.version IS NULL THEN s.lives IS NOT TRUE ELSE coalesce(s.version, 0) <> k.version END
+  LOOP
+    refused[r.command] := coalesce(refused[r.command], CASE WHEN r.read IS NULL THEN jsonb_build_object('code', 'reference_missing', 'subject', r.subject)
+      ELSE jsonb_build_object('code', 'subject_moved', 'subject', r.subject, 'version', r.version) END);
+  END LOOP;
+  IF n_claim IS NOT NULL THEN
+    FOR r IN
+      SELECT x.command, x.claim, c.subject AS owner
+      FROM unnest(n_command, n_subject, n_claim) AS x(command, subject, claim)
+      CROSS JOIN LATERAL (SELECT c.subject FROM claim c WHERE c.stream = p_stream AND c.claim = x.claim LIMIT 1) c
+      WHERE c.subject <> x.subject
+        AND NOT EXISTS (SELECT FROM unnest(e_command, e_subject) AS e(command, subject) WHERE e.command = x.command AND e.subject = c.subject)
+    LOOP
+      refused[r.command] := coalesce(refused[r.command], jsonb_build_object('code', 'claim_taken', 'claim', r.claim, 'owner', r.owner));
+    END LOOP;
+  END IF;
+  IF array_position(e_state, NULL) IS NOT NULL THEN
+    FOR r IN
+      SELECT e.command, e.subject, f.subject AS dependent
+      FROM unnest(e_command, e_subject, e_state, e_last) AS e(command, subject, state, last)
+      CROSS JOIN LATERAL (SELECT f.subject FROM reference f WHERE f.stream = p_stream AND f.target = e.subject OFFSET 0) f
+      WHERE e.last AND e.state IS NULL
+        AND NOT EXISTS (SELECT FROM unnest(e_command, e_subject) AS o(command, subject) WHERE o.command = e.command AND o.subject = f.subject)
+    LOOP
+      refused[r.command] := coalesce(refused[r.command], jsonb_build_object('code', 'referenced', 'subject', r.subject, 'by', r.dependent));
+    END LOOP;
+  END IF;
+
+  FOR i IN 1..n LOOP
+    IF refused[i] IS NULL THEN
+      v := v + 1;
+      versions[i] := v;
+    END IF;
+  END LOOP;
+  refusals := refused;
+  IF v = base_version THEN
+    RETURN NEXT;
+    RETURN;
+  END IF;
+
+  -- Writes. Digests and roots are computed here and not in the INSERT: a RETURNING with aggregates over it costs a single command 0.1 ms.
+  FOR k IN 1..cardinality(e_command) LOOP
+    digests[k] := sha256(convert_to( -- event_digest
+      e_type[k] || E'\n' || e_schema[k]::text || E'\n' || e_subject[k] || E'\n' || e_version[k]::text || E'\n' || coalesce('=' || e_state[k], '-'), 'UTF8'));
+    joined[e_command[k]] := coalesce(joined[e_command[k]] || digests[k], digests[k]);
+    counts[e_command[k]] := counts[e_command[k]] + 1;
+  END LOOP;
+  FOR i IN 1..n LOOP
+    IF versions[i] IS NOT NULL THEN
+      parents[i] := h;
+      roots[i] := sha256(joined[i]);
+      h := sha256(convert_to( -- version_hash
+        encode(h, 'hex') || E'\n' || p_stream || E'\n' || versions[i]::text || E'\n' || encode(roots[i], 'hex') || E'\n' || counts[i]::text || E'\n' || c_id[i]::text
+        || E'\n' || c_action[i] || E'\n' || c_actor[i] || E'\n' || coalesce('=' || c_request[i], '-') || E'\n' || coalesce('=' || c_key[i], '-')
+        || E'\n' || coalesce('=' || c_fingerprint[i], '-') || E'\n' || micros || E'\n' || coalesce('=' || c_reason[i], '-'), 'UTF8'));
+      hashes[i] := h;
+    END IF;
+  END LOOP;
+  INSERT INTO event (stream, version, position, subject, subject_version, type, schema_version, state, digest)
+  SELECT p_stream, versions[e.command], e.position, e.subject, e.version, e.type, e.schema, e.state::json, e.digest
+  FROM unnest(e_command, e_position, e_subject, e_version, e_type, e_schema, e_state, digests) AS e(command, position, subject, version, type, schema, state, digest)
+  WHERE versions[e.command] IS NOT NULL;
+  INSERT INTO version (stream, version, parent_hash, hash, events_root, event_count, command_id, action, actor, reason, request_id, idempotency_key, fingerprint, recorded_at)
+  SELECT p_stream, c.version, c.parent, c.hash, c.root, c.events, c.id, c.action, c.actor, c.reason, c.request, c.key, c.fingerprint, append.recorded_at
+  FROM unnest(versions, parents, hashes, roots, counts, c_id, c_action, c_actor, c_reason, c_request, c_key, c_fingerprint)
+    AS c(version, parent, hash, root, events, id, action, actor, reason, request, key, fingerprint)
+  WHERE c.version IS NOT NULL;
+
+  -- What the subjects were until now: their closed intervals, claims and references. New subjects have none.
+  SELECT array_agg(e.subject) INTO existed
+  FROM unnest(e_command, e_subject, e_version) AS e(command, subject, version) WHERE e.version > 1 AND versions[e.command] IS NOT NULL;
+  IF existed IS NOT NULL THEN
+    INSERT INTO subject_history (stream, subject, version, valid, state, recorded_at)
+    SELECT p_stream, e.subject, s.version, int8range(s.from_version, versions[e.command]), s.state, s.recorded_at
+    FROM unnest(e_command, e_subject, e_last) AS e(command, subject, last)
+    CROSS JOIN LATERAL (SELECT s.version, s.from_version, s.state, s.recorded_at FROM subject s WHERE s.stream = p_stream AND s.subject = e.subject LIMIT 1) s
+    WHERE e.last AND versions[e.command] IS NOT NULL AND s.state IS NOT NULL;
+    SELECT array_agg(x.claim) INTO released FROM subject s CROSS JOIN LATERAL unnest(s.claims) AS x(claim) WHERE s.stream = p_stream AND s.subject = ANY (existed);
+    IF released IS NOT NULL THEN
+      DELETE FROM claim c WHERE c.stream = p_stream AND c.claim = ANY (released);
+    END IF;
+    DELETE FROM reference f WHERE f.stream = p_stream AND f.subject = ANY (existed);
+  END IF;
+
+  INSERT INTO subject AS s (stream, subject, version, from_version, state, claims, recorded_at)
+  SELECT p_stream, e.subject, e.version, versions[e.command], e.state::jsonb,
+         e.claims::text[], append.recorded_at
+  FROM unnest(e_command, e_subject, e_version, e_state, e_last, e_claims) AS e(command, subject, version, state, last, claims)
+  WHERE e.last AND versions[e.command] IS NOT NULL
+  ON CONFLICT ON CONSTRAINT subject_pkey DO UPDATE SET version = excluded.version, from_version = excluded.from_version, state = excluded.state, claims = excluded.claims, recorded_at = excluded.recorded_at;
+
+  IF n_claim IS NOT NULL THEN
+    INSERT INTO claim (stream, claim, subject)
+    SELECT p_stream, x.claim, x.subject FROM unnest(n_command, n_subject, n_claim) AS x(command, subject, claim) WHERE versions[x.command] IS NOT NULL;
+  END IF;
+  IF r_target IS NOT NULL THEN
+    INSERT INTO reference (stream, subject, target)
+    SELECT p_stream, x.subject, x.target FROM unnest(r_command, r_subject, r_target) AS x(command, subject, target) WHERE versions[x.command] IS NOT NULL;
+  END IF;
+
+  UPDATE stream s SET version = v, hash = h WHERE s.stream = p_stream;
+  PERFORM pg_notify('chancery_log', p_stream);
+  RETURN NEXT;
+END
+$function$;
+
+CREATE OR REPLACE FUNCTION chancery.append_staged(p_stream text, p_id uuid, p_action text, p_actor text, p_reason text, p_request text, p_key text, p_fingerprint text, p_expected bigint)
+ RETURNS TABLE(base_version bigint, recorded_at timestamp with time zone, refusal jsonb)
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'chancery', 'pg_temp'
+ SET work_mem TO '64MB'
+AS $function$
+DECLARE
+  v bigint;
+  h bytea;
+  root bytea;
+  events integer;
+  r record;
+BEGIN
+  -- What we read below runs with our rights: it must be the tables that `stage` made, not something of the caller's with the same name.
+  IF (SELECT count(*) FROM pg_class WHERE oid = ANY (ARRAY['pg_temp.staged_event'::regclass, 'pg_temp.staged_read'::regclass, 'pg_temp.staged_claim'::regclass, 'pg_temp.staged_reference'::regclass]::oid[])
+      AND relkind = 'r' AND relowner = current_user::regrole) <> 4 THEN
+    RAISE EXCEPTION 'the staging tables are not those of chancery.stage()' USING ERRCODE = 'insufficient_privilege';
+  END IF;
+  -- Without statistics the joins below are planned for a handful of rows, and 100,000 take minutes instead of seconds.
+  ANALYZE pg_temp.staged_event, pg_temp.staged_read, pg_temp.staged_claim, pg_temp.staged_reference;
+  IF strpos(concat(p_stream, p_action, p_actor, p_request, p_key, p_fingerprint), E'\n') > 0
+     OR EXISTS (SELECT FROM pg_temp.staged_event e WHERE strpos(e.subject, E'\n') > 0 OR strpos(e.type, E'\n') > 0) THEN
+    RAISE EXCEPTION 'a line break in a name, an action, an actor, an id, a key or a type' USING ERRCODE = 'check_violation';
+  END IF;
+  SELECT sha256(string_agg(e.digest, ''::bytea ORDER BY e.position)), count(*) INTO root, events FROM pg_temp.staged_event e;
+
+  SELECT s.version, s.hash INTO v, h FROM stream s WHERE s.stream = p_stream FOR UPDATE;
+  IF NOT FOUND THEN
+    PERFORM begin_stream(p_stream);
+    SELECT s.version, s.hash INTO v, h FROM stream s WHERE s.stream = p_stream FOR UPDATE;
+  END IF;
+  base_version := v;
+  recorded_at := clock_timestamp();
+
+  SELECT jsonb_build_object('code', 'committed', 'version', w.version) INTO refusal FROM version w WHERE w.command_id = p_id;
+  IF refusal IS NULL AND p_key IS NOT NULL THEN
+    SELECT CASE WHEN w.fingerprint = p_fingerprint THEN jsonb_build_object('code', 'replayed', 'version', w.version) ELSE jsonb_build_object('code', 'key_reused') END INTO refusal
+    FROM version w WHERE w.stream = p_stream AND w.actor = p_actor AND w.idempotency_key = p_key;
+  END IF;
+  IF refusal IS NULL AND p_expected <> v THEN
+    refusal := jsonb_build_object('code', 'stream_moved', 'version', v);
+  END IF;
+  IF refusal IS NULL THEN
+    SELECT CASE WHEN k.version IS NULL THEN jsonb_build_object('code', 'reference_missing', 'subject', k.subject)
+           ELSE jsonb_build_object('code', 'subject_moved', 'subject', k.subject, 'version', coalesce(s.version, 0)) END INTO refusal
+    FROM pg_temp.staged_read k LEFT JOIN subject s ON s.stream = p_stream AND s.subject = k.subject
+    WHERE CASE WHEN k.version IS NULL THEN s.state IS NULL ELSE coalesce(s.version, 0) <> k.version END LIMIT 1;
+  END IF;
+  IF refusal IS NULL THEN
+    SELECT jsonb_build_object('code', 'claim_taken', 'claim', x.claim, 'owner', c.subject) INTO refusal
+    FROM pg_temp.staged_claim x JOIN claim c ON c.stream = p_stream AND c.claim = x.claim
+    WHERE c.subject <> x.subject AND NOT EXISTS (SELECT FROM pg_temp.staged_event e WHERE e.subject = c.subject) LIMIT 1;
+  END IF;
+  IF refusal IS NULL THEN
+    SELECT jsonb_build_object('code', 'referenced', 'subject', e.subject, 'by', f.subject) INTO refusal
+    FROM pg_temp.staged_event e JOIN reference f ON f.stream = p_stream AND f.target = e.subject
+    WHERE e.last AND e.state IS NULL AND NOT EXISTS (SELECT FROM pg_temp.staged_event o WHERE o.subject = f.subject) LIMIT 1;
+  END IF;
+  IF refusal IS NOT NULL THEN
+    RETURN NEXT;
+    RETURN;
+  END IF;
+
+  v := v + 1;
+  INSERT INTO event SELECT p_stream, v, e.position, e.subject, e.version, e.type, e.schema, e.state::json, e.digest FROM pg_temp.staged_event e ORDER BY e.position;
+  INSERT INTO version (stream, version, parent_hash, hash, events_root, event_count, command_id, action, actor, reason, request_id, idempotency_key, fingerprint, recorded_at)
+  VALUES (p_stream, v, h, version_hash(h, p_stream, v, root, events, p_id, p_action, p_actor, p_request, p_key, p_fingerprint, append_staged.recorded_at, p_reason),
+          root, events, p_id, p_action, p_actor, p_reason, p_request, p_key, p_fingerprint, append_staged.recorded_at)
+  RETURNING hash INTO h;
+  INSERT INTO subject_history (stream, subject, version, valid, state, recorded_at)
+  SELECT s.stream, s.subject, s.version, int8range(s.from_version, v), s.state, s.recorded_at
+  FROM pg_temp.staged_event e JOIN subject s ON s.stream = p_stream AND s.subject = e.subject WHERE e.last AND s.state IS NOT NULL;
+  DELETE FROM claim c USING pg_temp.staged_event e, subject s, unnest(s.claims) AS released(claim)
+  WHERE e.last AND e.version > 1 AND s.stream = p_stream AND s.subject = e.subject AND c.stream = p_stream AND c.claim = released.claim;
+  INSERT INTO subject AS s (stream, subject, version, from_version, state, claims, recorded_at)
+  SELECT p_stream, e.subject, e.version, v, e.state::jsonb, x.claims, append_staged.recorded_at
+  FROM pg_temp.staged_event e LEFT JOIN (SELECT c.subject, array_agg(c.claim) AS claims FROM pg_temp.staged_claim c GROUP BY c.subject) x ON x.subject = e.subject
+  WHERE e.last ORDER BY e.subject
+  ON CONFLICT ON CONSTRAINT subject_pkey DO UPDATE SET version = excluded.version, from_version = excluded.from_version, state = excluded.state, claims = excluded.claims, recorded_at = excluded.recorded_at;
+  INSERT INTO claim (stream, claim, subject) SELECT p_stream, x.claim, x.subject FROM pg_temp.staged_claim x ORDER BY x.claim;
+  DELETE FROM reference f USING pg_temp.staged_event e WHERE e.version > 1 AND f.stream = p_stream AND f.subject = e.subject;
+  INSERT INTO reference (stream, subject, target) SELECT p_stream, x.subject, x.target FROM pg_temp.staged_reference x;
+  UPDATE stream s SET version = v, hash = h WHERE s.stream = p_stream;
+  PERFORM pg_notify('chancery_log', p_stream);
+  RETURN NEXT;
+END
+$function$;
+
+CREATE OR REPLACE FUNCTION chancery.begin_stream(p_stream text)
+ RETURNS void
+ LANGUAGE plpgsql
+AS $function$
+BEGIN
+  IF p_stream !~ '^[a-z][a-z0-9-]*(/[^[:cntrl:]/]+)?$' OR length(p_stream) > 200 THEN
+    RAISE EXCEPTION '% is not the name of a stream', quote_literal(p_stream) USING ERRCODE = 'check_violation';
+  END IF;
+  INSERT INTO chancery.stream VALUES (p_stream, 0, chancery.genesis_hash(p_stream)) ON CONFLICT DO NOTHING;
+END
+$function$;
+
+CREATE OR REPLACE FUNCTION chancery.dependent_commands(k_command integer[], k_subject text[], k_written boolean[], n_command integer[], n_claim text[], c_actor text[], c_key text[], c_expected bigint[])
+ RETURNS SETOF integer
+ LANGUAGE sql
+ STABLE
+AS $function$
+  SELECT q.command
+  FROM (
+    SELECT k.command, k.written, bool_or(k.written) OVER earlier AS earlier_wrote
+    FROM unnest(k_command, k_subject, k_written) AS k(command, subject, written)
+    WINDOW earlier AS (PARTITION BY k.subject ORDER BY k.command ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING)
+  ) q
+  WHERE q.earlier_wrote OR (q.written AND q.earlier_wrote IS NOT NULL)
+  UNION ALL
+  SELECT q.command
+  FROM (SELECT x.command, min(x.command) OVER (PARTITION BY x.claim) AS first FROM unnest(n_command, n_claim) AS x(command, claim)) q
+  WHERE q.command <> q.first
+  UNION ALL
+  SELECT q.i::integer
+  FROM (SELECT c.i, min(c.i) OVER (PARTITION BY c.actor, c.key) AS first FROM unnest(c_actor, c_key) WITH ORDINALITY AS c(actor, key, i) WHERE c.key IS NOT NULL AND c_key IS NOT NULL) q
+  WHERE q.i <> q.first
+  UNION ALL
+  SELECT c.i::integer FROM unnest(c_expected) WITH ORDINALITY AS c(expected, i) WHERE c.expected IS NOT NULL AND c.i > 1
+$function$;
+
+CREATE OR REPLACE FUNCTION chancery.event_digest(type text, schema_version smallint, subject text, subject_version bigint, state text)
+ RETURNS bytea
+ LANGUAGE sql
+ IMMUTABLE
+RETURN sha256(convert_to(((((((((type || '
+'::text) || (schema_version)::text) || '
+'::text) || subject) || '
+'::text) || (subject_version)::text) || '
+'::text) || COALESCE(('='::text || state), '-'::text)), 'UTF8'::name));
+
+CREATE OR REPLACE FUNCTION chancery.genesis_hash(stream text)
+ RETURNS bytea
+ LANGUAGE sql
+ IMMUTABLE
+RETURN sha256(convert_to((('chancery'::text || '
+'::text) || stream), 'UTF8'::name));
+
+CREATE OR REPLACE FUNCTION chancery.read_subjects(p_stream text[], p_subject text[])
+ RETURNS TABLE(stream_version bigint, version bigint, from_version bigint, state jsonb, recorded_at timestamp with time zone)
+ LANGUAGE plpgsql
+ STABLE
+ SET enable_seqscan TO 'off'
+ SET enable_bitmapscan TO 'off'
+ SET plan_cache_mode TO 'force_generic_plan'
+AS $function$
+BEGIN
+  RETURN QUERY
+  SELECT h.version, s.version, s.from_version, s.state, s.recorded_at
+  FROM unnest(p_stream, p_subject) WITH ORDINALITY AS r(stream, subject, i)
+  LEFT JOIN LATERAL (SELECT h.version FROM chancery.stream h WHERE h.stream = r.stream LIMIT 1) h ON true
+  LEFT JOIN LATERAL (SELECT s.version, s.from_version, s.state, s.recorded_at FROM chancery.subject s WHERE s.stream = r.stream AND s.subject = r.subject LIMIT 1) s ON true
+  ORDER BY r.i;
+END
+$function$;
+
+CREATE OR REPLACE FUNCTION chancery.refuse_change()
+ RETURNS trigger
+ LANGUAGE plpgsql
+AS $function$
+BEGIN
+  RAISE EXCEPTION '% on % refused: the log is append-only', TG_OP, TG_TABLE_NAME USING ERRCODE = 'insufficient_privilege';
+END
+$function$;
+
+CREATE OR REPLACE FUNCTION chancery.stage()
+ RETURNS void
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'chancery', 'pg_temp'
+ SET client_min_messages TO 'warning'
+AS $function$
+BEGIN
+  CREATE TEMPORARY TABLE staged_event (
+    position integer NOT NULL, subject text COLLATE "C" NOT NULL, version bigint NOT NULL, type text NOT NULL, schema smallint NOT NULL, state text, last boolean NOT NULL,
+    digest bytea GENERATED ALWAYS AS (event_digest(type, schema, subject, version, state)) STORED
+  ) ON COMMIT DROP;
+  CREATE TEMPORARY TABLE staged_read (subject text COLLATE "C" NOT NULL, version bigint) ON COMMIT DROP;
+  CREATE TEMPORARY TABLE staged_claim (subject text COLLATE "C" NOT NULL, claim text COLLATE "C" NOT NULL) ON COMMIT DROP;
+  CREATE TEMPORARY TABLE staged_reference (subject text COLLATE "C" NOT NULL, target text COLLATE "C" NOT NULL) ON COMMIT DROP;
+  GRANT INSERT ON pg_temp.staged_event, pg_temp.staged_read, pg_temp.staged_claim, pg_temp.staged_reference TO PUBLIC; -- only this session can see them
+END
+$function$;
+
+CREATE OR REPLACE FUNCTION chancery.state_at(p_stream text, p_version bigint)
+ RETURNS TABLE(subject text, version bigint, from_version bigint, state jsonb, recorded_at timestamp with time zone)
+ LANGUAGE sql
+ STABLE
+BEGIN ATOMIC
+ SELECT s.subject,
+     s.version,
+     s.from_version,
+     s.state,
+     s.recorded_at
+    FROM chancery.subject s
+   WHERE ((s.stream = state_at.p_stream) AND (s.from_version <= state_at.p_version) AND (s.state IS NOT NULL))
+ UNION ALL
+  SELECT h.subject,
+     h.version,
+     lower(h.valid) AS lower,
+     h.state,
+     h.recorded_at
+    FROM chancery.subject_history h
+   WHERE ((h.stream = state_at.p_stream) AND (h.valid @> state_at.p_version));
+END;
+
+CREATE OR REPLACE FUNCTION chancery.verify(p_stream text, p_from bigint, p_from_hash bytea)
+ RETURNS TABLE(version bigint, fault text)
+ LANGUAGE sql
+ STABLE
+ SET work_mem TO '64MB'
+AS $function$
+  WITH v AS (
+    SELECT w.*, lag(w.version, 1, p_from) OVER o AS before, lag(w.hash, 1, p_from_hash) OVER o AS before_hash
+    FROM chancery.version w WHERE w.stream = p_stream AND w.version > p_from WINDOW o AS (ORDER BY w.version)
+  ), e AS (
+    SELECT e.version, sha256(string_agg(chancery.event_digest(e.type, e.schema_version, e.subject, e.subject_version, e.state::text), ''::bytea ORDER BY e.position)) AS root,
+           count(*) AS events, bool_and(e.digest = chancery.event_digest(e.type, e.schema_version, e.subject, e.subject_version, e.state::text)) AS whole
+    FROM chancery.event e WHERE e.stream = p_stream AND e.version > p_from GROUP BY e.version
+  ), faults AS (
+    SELECT coalesce(v.version, e.version) AS version, CASE
+      WHEN v.version IS NULL THEN 'events without a version'
+      WHEN v.version <> v.before + 1 THEN format('gap: version %s follows %s', v.version, v.before)
+      WHEN v.parent_hash IS DISTINCT FROM v.before_hash THEN 'chain: the parent hash is not the hash of the version before'
+      WHEN e.root IS DISTINCT FROM v.events_root OR e.events IS DISTINCT FROM v.event_count OR NOT e.whole THEN 'events: an event was altered, removed or added'
+      WHEN v.hash IS DISTINCT FROM chancery.version_hash(v.parent_hash, v.stream, v.version, v.events_root, v.event_count, v.command_id, v.action, v.actor,
+           v.request_id, v.idempotency_key, v.fingerprint, v.recorded_at, v.reason) THEN 'record: the version was altered'
+      END AS fault
+    FROM v FULL JOIN e ON e.version = v.version
+    UNION ALL
+    SELECT p_from, 'anchor: the version has another hash than the one pinned'
+    WHERE p_from > 0 AND NOT EXISTS (SELECT FROM chancery.version w WHERE w.stream = p_stream AND w.version = p_from AND w.hash = p_from_hash)
+    UNION ALL
+    SELECT h.version, 'head: not the last version' FROM chancery.stream h
+    LEFT JOIN (SELECT w.version, w.hash FROM chancery.version w WHERE w.stream = p_stream ORDER BY w.version DESC LIMIT 1) last ON true
+    WHERE h.stream = p_stream AND (h.version <> coalesce(last.version, 0) OR h.hash <> coalesce(last.hash, chancery.genesis_hash(p_stream)))
+  )
+  SELECT f.version, f.fault FROM faults f WHERE f.fault IS NOT NULL ORDER BY f.version LIMIT 1
+$function$;
+
+CREATE OR REPLACE FUNCTION chancery.version_hash(parent_hash bytea, stream text, version bigint, events_root bytea, event_count integer, command_id uuid, action text, actor text, request_id text, idempotency_key text, fingerprint text, recorded_at timestamp with time zone, reason text)
+ RETURNS bytea
+ LANGUAGE sql
+ IMMUTABLE
+RETURN sha256(convert_to(((((((((((((((((((((((((encode(parent_hash, 'hex'::text) || '
+'::text) || stream) || '
+'::text) || (version)::text) || '
+'::text) || encode(events_root, 'hex'::text)) || '
+'::text) || (event_count)::text) || '
+'::text) || (command_id)::text) || '
+'::text) || action) || '
+'::text) || actor) || '
+'::text) || COALESCE(('='::text || request_id), '-'::text)) || '
+'::text) || COALESCE(('='::text || idempotency_key), '-'::text)) || '
+'::text) || COALESCE(('='::text || fingerprint), '-'::text)) || '
+'::text) || (((EXTRACT(epoch FROM (recorded_at - '1970-01-01 00:00:00+00'::timestamp with time zone)) * (1000000)::numeric))::bigint)::text) || '
+'::text) || COALESCE(('='::text || reason), '-'::text)), 'UTF8'::name));
+
+GRANT EXECUTE ON FUNCTION chancery.append(p_stream text, p_retry boolean, c_id uuid[], c_action text[], c_actor text[], c_reason text[], c_request text[], c_key text[], c_fingerprint text[], c_expected bigint[], k_command integer[], k_subject text[], k_version bigint[], k_written boolean[], e_command integer[], e_position integer[], e_subject text[], e_version bigint[], e_type text[], e_schema smallint[], e_state text[], e_last boolean[], e_claims text[], n_command integer[], n_subject text[], n_claim text[], r_command integer[], r_subject text[], r_target text[]) TO chancery_app;
+GRANT EXECUTE ON FUNCTION chancery.append_staged(p_stream text, p_id uuid, p_action text, p_actor text, p_reason text, p_request text, p_key text, p_fingerprint text, p_expected bigint) TO chancery_app;
+GRANT EXECUTE ON FUNCTION chancery.dependent_commands(k_command integer[], k_subject text[], k_written boolean[], n_command integer[], n_claim text[], c_actor text[], c_key text[], c_expected bigint[]) TO PUBLIC;
+GRANT EXECUTE ON FUNCTION chancery.event_digest(type text, schema_version smallint, subject text, subject_version bigint, state text) TO PUBLIC;
+GRANT EXECUTE ON FUNCTION chancery.genesis_hash(stream text) TO PUBLIC;
+GRANT EXECUTE ON FUNCTION chancery.read_subjects(p_stream text[], p_subject text[]) TO PUBLIC;
+GRANT EXECUTE ON FUNCTION chancery.refuse_change() TO PUBLIC;
+GRANT EXECUTE ON FUNCTION chancery.stage() TO chancery_app;
+GRANT EXECUTE ON FUNCTION chancery.state_at(p_stream text, p_version bigint) TO PUBLIC;
+GRANT EXECUTE ON FUNCTION chancery.verify(p_stream text, p_from bigint, p_from_hash bytea) TO PUBLIC;
+GRANT EXECUTE ON FUNCTION chancery.version_hash(parent_hash bytea, stream text, version bigint, events_root bytea, event_count integer, command_id uuid, action text, actor text, request_id text, idempotency_key text, fingerprint text, recorded_at timestamp with time zone, reason text) TO PUBLIC;
+GRANT CREATE, USAGE ON SCHEMA bullmq TO chancery_app;
+GRANT USAGE ON SCHEMA chancery TO chancery_app;
+GRANT SELECT ON TABLE chancery.claim TO chancery_app;
+GRANT DELETE, INSERT, SELECT, UPDATE ON TABLE chancery.deployment TO chancery_app;
+GRANT DELETE, INSERT, SELECT, UPDATE ON TABLE chancery.deployment_step TO chancery_app;
+GRANT DELETE, INSERT, SELECT, UPDATE ON TABLE chancery.discovered_service TO chancery_app;
+GRANT SELECT ON TABLE chancery.event TO chancery_app;
+GRANT INSERT, SELECT ON TABLE chancery.lineage TO chancery_app;
+GRANT DELETE, INSERT, SELECT, UPDATE ON TABLE chancery.mapping_status TO chancery_app;
+GRANT SELECT ON TABLE chancery.migration TO chancery_app;
+GRANT DELETE, INSERT, SELECT, UPDATE ON TABLE chancery.redeployment TO chancery_app;
+GRANT DELETE, INSERT, SELECT, UPDATE ON TABLE chancery.redeployment_target TO chancery_app;
+GRANT SELECT ON TABLE chancery.reference TO chancery_app;
+GRANT DELETE, INSERT, SELECT, UPDATE ON TABLE chancery.rollout_cursor TO chancery_app;
+GRANT DELETE, INSERT, SELECT, UPDATE ON TABLE chancery.route TO chancery_app;
+GRANT DELETE, INSERT, SELECT, UPDATE ON TABLE chancery.route_projection TO chancery_app;
+GRANT SELECT ON TABLE chancery.stream TO chancery_app;
+GRANT SELECT ON TABLE chancery.subject TO chancery_app;
+GRANT SELECT ON TABLE chancery.subject_history TO chancery_app;
+GRANT DELETE, INSERT, SELECT, UPDATE ON TABLE chancery.target TO chancery_app;
+GRANT DELETE, INSERT, SELECT, UPDATE ON TABLE chancery.target_stats TO chancery_app;
+GRANT SELECT ON TABLE chancery.version TO chancery_app;
