@@ -23,8 +23,12 @@ export interface WorkerLinkOptions {
   readonly failpoint: (name: string) => void;
 }
 
-/** Waits between two attempts: from the first to the last, doubled each time, each drawn between half and whole, so that a fleet spreads out. */
+/**
+ * Waits between two attempts: from the first to the last, each drawn between half and whole, so that a fleet spreads out. They grow by half, not to
+ * double: the last wait is then no more than a third of the whole outage, and a worker that is back after two seconds has its agents within one more.
+ */
 const FIRST_WAIT_MS = 100;
+const GROWTH = 1.5;
 const LAST_WAIT_MS = 5000;
 /** A status is sent when it changes, and this often all the same: a silent agent is away. */
 const HEARTBEAT_MS = 3000;
@@ -59,7 +63,7 @@ export class WorkerLink {
       if (reason !== this.#lastProblem) this.#options.log.warn({ worker: this.#options.address, reason }, 'no worker: trying again');
       this.#lastProblem = reason;
       await pause(waitMs * (0.5 + Math.random() / 2), undefined, { signal: this.#ending.signal }).catch(() => {}); // aborted: the loop ends
-      waitMs = Math.min(LAST_WAIT_MS, waitMs * 2);
+      waitMs = Math.min(LAST_WAIT_MS, waitMs * GROWTH);
     }
   }
 

@@ -19,8 +19,10 @@ export interface AgentHandlersOptions {
   readonly log: Log;
   readonly statsIntervalMs: number;
   authenticate(token: string): Promise<AgentIdentity | undefined>;
-  /** The target should be looked at, now. */
+  /** The target should be looked at. */
   look(target: string): void;
+  /** The same without waiting for the queue: what a stream finds when it opens may be the fault of the queue's last worker. */
+  lookNow(target: string): void;
   /** A push has ended: its record is due. */
   onPushEnded(): void;
 }
@@ -75,7 +77,7 @@ export class AgentHandlers implements DeliveryHandlers {
   subscribed(delivery: DeliverySession): void {
     const session = this.#of(delivery);
     session?.changed();
-    if (session !== undefined) this.#options.look(session.target);
+    if (session !== undefined) this.#options.lookNow(session.target);
   }
 
   async status(delivery: DeliverySession, status: Status): Promise<void> {

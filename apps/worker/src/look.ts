@@ -19,7 +19,7 @@ export interface LookContext extends PushContext, SetAsideContext {
   onPushEnd(result: PushResult, durationMs: number, seenAtMs: number | undefined): void;
 }
 
-/** Accepted releases whose outcome is still in the agent's journal are waited for this long after the stream opened. */
+/** What the agent's journal says of releases that it accepted before is waited for this long after the stream opened. */
 const journalMs = 10_000;
 
 /**
@@ -132,9 +132,12 @@ async function settleOldPushes(context: LookContext, session: TargetSession): Pr
       continue;
     }
     const leftMs = session.openedAtMs + journalMs - Date.now();
-    const known = await session.waitUntil(() => session.endOf(release) !== undefined, Math.max(0, leftMs));
-    const busyWithIt = session.status.pendingRelease === release || session.status.state === 'busy';
-    if (!known && session.open && !busyWithIt) {
+    const busyWithIt = () => session.status.pendingRelease === release || session.status.state === 'busy';
+    // The journal comes before the first status. A release that the agent still works on ends by its report: nobody waits for that here.
+    const said = () => session.endOf(release) !== undefined || session.statusCame;
+    await session.waitUntil(said, Math.max(0, leftMs));
+    const known = session.endOf(release) !== undefined;
+    if (!known && session.open && !busyWithIt()) {
       await endPush(context.db, id, {
         state: 'failed',
         code: 'outcome_unknown',

@@ -17,12 +17,8 @@ export interface SweepOptions {
   readonly silentMs: number;
   readonly awayMs: number;
   sessions(): TargetSession[];
-  /** `always`: the queue was asked before and nothing came of it. */
-  look(target: string, always: boolean): void;
+  look(target: string): void;
 }
-
-/** A due target that no look has settled within this time is enqueued past the queue's own belief that it has a job for it. */
-const distrustMs = 20_000;
 
 /**
  * What everything else may fail to do happens here: targets that are not where their rows and the log say they should be are looked
@@ -80,11 +76,6 @@ export class Sweep {
   #check(session: TargetSession, dueByRow: boolean): void {
     const generation = this.#options.gateways.generation(session.gateway);
     const settled = session.settledKey.startsWith(`${generation} `);
-    if ((settled && !dueByRow) || !session.open) {
-      session.dueSinceMs = 0;
-      return;
-    }
-    if (session.dueSinceMs === 0) session.dueSinceMs = Date.now();
-    this.#options.look(session.target, Date.now() - session.dueSinceMs > distrustMs);
+    if (session.open && (!settled || dueByRow)) this.#options.look(session.target);
   }
 }

@@ -31,12 +31,13 @@ export class TargetSession {
   readonly openedAtMs = Date.now();
   /** The newest status, corrected by what reports said since. */
   status: Status;
+  /** A status came on this stream: what was in the agent's journal when it opened has come before it. */
+  statusCame = false;
   /** The status as its row has it, to write only changes. */
   writtenStatus = '';
   render: TargetRender | undefined;
   /** What a look last found to be proven already; the sweep leaves the target alone while it stays so. */
   settledKey = '';
-  dueSinceMs = 0;
   /** Counts what a waiting look must hear of although the agent's status is the same: a forced redeployment. */
   nudges = 0;
   /** Of every render of this session: the mapping behind a statistics prefix. */
@@ -66,6 +67,7 @@ export class TargetSession {
 
   takeStatus(status: Status): void {
     this.status = status;
+    this.statusCame = true;
     this.changed();
   }
 

@@ -48,6 +48,6 @@ export const defaultTuning: Tuning = {
   readyDeadlineMs: 60_000,
   validateDeadlineMs: 30_000,
   statsIntervalMs: 5_000,
-  queueLockMs: 30_000,
+  queueLockMs: 10_000,
   backoffMs: 1_000,
 };

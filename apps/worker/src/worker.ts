@@ -82,12 +82,17 @@ class Worker {
       statsIntervalMs: tuning.statsIntervalMs,
       authenticate: (token) => options.authenticate(token, db),
       look: (target) => this.#runner.request(target),
+      lookNow: (target) => this.#runner.runNow(target),
       onPushEnded: () => this.#recorder.kick(),
     });
     const sessions = () => this.#handlers.sessions();
     this.#metrics = new WorkerMetrics({ db, gateways: this.#gateways, queue: () => this.#queue, sessions });
     const context = this.#lookContext();
-    this.#runner = new LookRunner({ log, look: (one) => look(context, one) });
+    this.#runner = new LookRunner({
+      log,
+      look: (one) => look(context, one),
+      held: (target) => this.#handlers.session(target) !== undefined,
+    });
     this.#sweep = new Sweep({
       db,
       worker: name,
@@ -97,7 +102,7 @@ class Worker {
       silentMs: tuning.silentMs,
       awayMs: tuning.awayMs,
       sessions,
-      look: (target, always) => this.#runner.request(target, { always }),
+      look: (target) => this.#runner.request(target),
     });
   }
 

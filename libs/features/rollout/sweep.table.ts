@@ -1,6 +1,9 @@
 import { type Db, sqlQuery } from '#platform/database/database.js';
 
-/** Targets of this worker that their rows show not to be where they should be: from here work is made again when the queue lost it. */
+/**
+ * Targets of this worker that their rows show not to be where they should be, or with a push of a former stream that nobody has ended:
+ * from here work is made again when the queue lost it.
+ */
 export async function listDueTargets(db: Db, worker: string): Promise<string[]> {
   const rows = await sqlQuery<{ name: string }>(
     db,
@@ -8,6 +11,8 @@ export async function listDueTargets(db: Db, worker: string): Promise<string[]> 
        from chancery.target t join chancery.stream s on s.stream = 'gateway/' || t.gateway
       where t.worker = $1 and t.state <> 'retired' and t.read_only is null
         and (t.proven_version <> s.version or t.applied_render <> t.proven_render
+          or exists (select 1 from chancery.deployment d
+                      where d.target = t.name and d.state = 'running' and split_part(d.release, '.', 2)::bigint < t.term)
           or exists (select 1 from chancery.redeployment_target r where r.target = t.name and r.state = 'waiting'))`,
     [worker],
   );

@@ -181,10 +181,23 @@ describe.each(['postgres', 'redis'] as const)('the queue on %s', (backend) => {
     await raw.queue.close();
     await raw.close();
     release();
+    await queue.forget('edge-1');
     await eventually('a new one runs', async () => {
-      await queue.add('edge-1', { always: true });
+      await queue.add('edge-1');
       return looks.length >= 2;
     });
+  });
+
+  test('a job that nobody finishes does not keep another from coming once the queue has forgotten it', async () => {
+    const queue = await open({ lockMs: 60_000 });
+    const { looks, processor, release } = gate();
+    queue.work(processor);
+    await queue.add('edge-1');
+    await eventually('it runs', () => looks.length === 1);
+    await queue.forget('edge-1');
+    await queue.add('edge-1');
+    await eventually('the other runs beside it', () => looks.length === 2);
+    release();
   });
 
   test('only names of targets are taken', async () => {

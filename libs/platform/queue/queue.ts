@@ -1,14 +1,6 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 
-import {
-  type BackendFactory,
-  Queue as BullQueue,
-  type Job,
-  type QueueOptions,
-  UnrecoverableError,
-  Worker,
-  type WorkerOptions,
-} from 'bullmq';
+import { Queue as BullQueue, type Job, type QueueOptions, UnrecoverableError, Worker, type WorkerOptions } from 'bullmq';
 
 import type { Log } from '#platform/log/log.js';
 import { openPostgresConnection } from './postgres-connection.js';
@@ -23,11 +15,15 @@ import { openRedisConnection } from './redis-connection.js';
  */
 export interface Queue {
   /**
-   * Asks for a look at a target. `hurry` also wakes a job that waits for its next attempt; `always` adds one even if the
-   * queue believes that there is one already (what a sweep does when that belief has proved wrong).
+   * Asks for a look at a target. `hurry` also wakes a job that waits for its next attempt.
    * @throws Error when the queue's server cannot be reached now; whoever needs the job again must add it again.
    */
-  add(target: string, options?: { readonly hurry?: boolean; readonly always?: boolean }): Promise<void>;
+  add(target: string, options?: { readonly hurry?: boolean }): Promise<void>;
+  /**
+   * Ends the queue's belief that it has a job for this target, for whoever saw that none came: the next one added is one of its own. A job
+   * that is there all the same is run, too.
+   */
+  forget(target: string): Promise<void>;
   /** Starts taking jobs. The processor throws to have the job again later, with back-off. */
   work(processor: (look: Look) => Promise<void>, options?: { readonly concurrency?: number }): void;
   /** Jobs by state. */
@@ -102,10 +98,14 @@ class TargetQueue implements Queue {
     return this.#options.name ?? 'deploy';
   }
 
-  async add(target: string, { hurry = false, always = false } = {}): Promise<void> {
+  async add(target: string, { hurry = false } = {}): Promise<void> {
     if (!targetName.test(target)) throw new RangeError(`not the name of a target: ${JSON.stringify(target)}`);
-    const deduplication = { id: `look-${target}`, keepLastIfActive: true, ...(hurry ? { reschedule: true } : {}) };
-    await this.#queue.add('look', { target }, always ? {} : { deduplication });
+    const deduplication = { id: deduplicationOf(target), keepLastIfActive: true, ...(hurry ? { reschedule: true } : {}) };
+    await this.#queue.add('look', { target }, { deduplication });
+  }
+
+  async forget(target: string): Promise<void> {
+    await this.#queue.removeDeduplicationKey(deduplicationOf(target));
   }
 
   work(processor: (look: Look) => Promise<void>, { concurrency = 50 } = {}): void {
@@ -161,6 +161,10 @@ class TargetQueue implements Queue {
       this.#running.delete(run);
     }
   }
+}
+
+function deduplicationOf(target: string): string {
+  return `look-${target}`;
 }
 
 /** Exponential from `firstMs`, at most a minute, and between half and all of that so that targets that failed together do not return together. */
