@@ -14,8 +14,8 @@ interface State {
 const NOTHING: State = { accepted: null, applied: null, proven: null };
 
 /**
- * What the agent remembers of itself: the fence, and what was applied and proven last. Written before anything depends on it. When the
- * file is damaged the fence is taken from the names of the releases on disk, which carry it: forgetting it would let old releases in.
+ * What the agent remembers of itself: the fence, and what was applied and proven last. Written before anything depends on it, but
+ * without waiting for the disk, as the accepted release was: when the file is lost or damaged the fence is taken from the names of the releases on disk, which carry it: forgetting it would let old releases in.
  */
 export class NodeState {
   readonly #path: string;
@@ -43,7 +43,7 @@ export class NodeState {
     return this.#state.proven;
   }
 
-  /** Raises the fence. Throws when it cannot be written: a release whose fence is not on disk is not accepted. */
+  /** Raises the fence to a release that is on the disk already, whose name would tell it again if this were lost. Throws when it cannot be written. */
   accept(accepted: NonNullable<State['accepted']>): void {
     const next = { ...this.#state, accepted };
     this.#write(next);
@@ -62,7 +62,8 @@ export class NodeState {
 
   #write(state: State): void {
     const { accepted } = state;
-    writeCheckedJson(this.#path, { ...state, accepted: accepted === null ? null : { ...accepted, fence: Fence.toJSON(accepted.fence) } });
+    const json = { ...state, accepted: accepted === null ? null : { ...accepted, fence: Fence.toJSON(accepted.fence) } };
+    writeCheckedJson(this.#path, json, { durable: false });
   }
 
   #raise(key: string, store: ReleaseStore): void {

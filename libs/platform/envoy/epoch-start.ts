@@ -34,7 +34,8 @@ export interface EpochStarterOptions {
 const LOGS_KEPT = 6;
 /** Envoy logs warnings and worse, so this is much; the last lines before a death are what is wanted of it. */
 const MAX_LOG_BYTES = 16 * 1024 * 1024;
-const POLL_MS = 5;
+/** Each question costs the child's main thread a connection while it has better things to do. */
+const POLL_MS = 10;
 /** How soon a death is seen while an answer is awaited. */
 const WATCH_MS = 15;
 /**

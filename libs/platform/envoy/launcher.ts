@@ -35,13 +35,14 @@ export interface FoundEpoch {
 
 /*
  * Envoy asks the kernel to end it together with the thread that forked it (PR_SET_PDEATHSIG), so an Envoy spawned by Node dies when
- * the agent is killed. The shell forks again and its child becomes Envoy only after the shell has gone, so that the parent Envoy sees
- * is already the reaper and nothing that happens to the agent, or to a slow shell, can reach it. `detached` (setsid) keeps it out of
- * the terminal's Ctrl-C.
+ * the agent is killed. The shell forks again and its child becomes Envoy only when the pipe from Node is closed, which happens after the
+ * shell was seen to end (or when the agent is killed): the parent that Envoy sees is already the reaper, and nothing that happens to the
+ * agent, or to a slow shell, can reach it. `detached` (setsid) keeps it out of the terminal's Ctrl-C.
  */
 const LAUNCH = `umask 077
 log=$1; shift
-( while read -r pid name state parent rest </proc/self/stat && [ "$parent" = "$$" ]; do sleep 0.001; done; exec "$@" ) </dev/null >>"$log" 2>&1 &
+exec 3<&0
+( read -r end <&3; exec "$@" 3<&- ) </dev/null >>"$log" 2>&1 &
 echo $!`;
 
 /** Starts an epoch that outlives this process. Resolves when it is forked, which says nothing yet about its health. */
@@ -51,7 +52,7 @@ export async function launchEpoch(options: EpochOptions): Promise<ProcessIdentit
     cwd: options.cwd,
     env: {},
     detached: true,
-    stdio: ['ignore', 'pipe', 'pipe'],
+    stdio: ['pipe', 'pipe', 'pipe'],
   });
   const output = { stdout: '', stderr: '' };
   shell.stdout.on('data', (chunk: Buffer) => {
@@ -61,6 +62,8 @@ export async function launchEpoch(options: EpochOptions): Promise<ProcessIdentit
     output.stderr += chunk.toString();
   });
   const code = await new Promise<number | null>((resolve, reject) => {
+    shell.stdin.on('error', () => {}); // the shell has gone without reading: 'close' tells
+    shell.on('exit', () => shell.stdin.end());
     shell.on('error', (error) => reject(new Error(`cannot start Envoy ${options.binary}: ${error.message}`, { cause: error })));
     shell.on('close', (exitCode) => resolve(exitCode));
   });
