@@ -13,7 +13,7 @@ import { signalProcess } from '#platform/envoy/process-identity.js';
 import { ReleaseStore } from '#platform/envoy/release-store.js';
 import { removeSharedMemory } from '#platform/envoy/shared-memory.js';
 import type { Log } from '#platform/log/log.js';
-import { Hello, Report } from '#platform/xds/generated/delivery.js';
+import { Hello, Report, type Validated, type ValidateRequest } from '#platform/xds/generated/delivery.js';
 import { Deployer } from './deployer.js';
 import type { StepReport } from './envoy-lane.js';
 import { EnvoyStats } from './envoy-stats.js';
@@ -65,8 +65,7 @@ export async function startAgent({ config, envoy, version, log, failpoint, onEnv
     onNote: (message, facts) => log.warn(facts, message),
   });
   const report = (step: StepReport) => {
-    const { durationMs: _precise, ...facts } = step;
-    log.info({ release: step.name.releaseId, ...facts, name: undefined }, step.step);
+    log.info(toLog(step), step.step);
     link.send(journal.append(toReport(step)));
   };
   const deployer: Deployer = new Deployer({
@@ -95,21 +94,10 @@ export async function startAgent({ config, envoy, version, log, failpoint, onEnv
     status: () => deployer.status(),
     stats: () => stats.read(supervisor.admin, () => supervisor.live),
     accept: (release) => deployer.accept(release),
-    validate: async ({ requestId, json }) => {
-      const startedAt = performance.now();
-      const result = await validateOnly({ binary: envoy.path, folder: join(folder.path, 'check'), bootstrap: json });
-      return { requestId, ok: result.ok, message: result.ok ? '' : result.message, durationMs: Math.round(performance.now() - startedAt) };
-    },
+    validate: (request) => validate(request, envoy.path, join(folder.path, 'check')),
     hello: () =>
       Hello.fromPartial({
-        target: config.target,
-        gateway: config.gateway,
-        instance,
-        agentVersion: version,
-        envoyVersion: envoy.version,
-        http: toListen(config.http),
-        ...(config.https === undefined ? {} : { https: toListen(config.https) }),
-        proofSecret,
+        ...{ ...describeNode(config), instance, agentVersion: version, envoyVersion: envoy.version, proofSecret },
         ...(state.accepted === null ? {} : { lastFence: state.accepted.fence }),
         lastRenderSha256: state.accepted?.renderSha256 ?? '',
         status: deployer.status(),
@@ -127,6 +115,25 @@ export async function startAgent({ config, envoy, version, log, failpoint, onEnv
       lock.release();
     },
   };
+}
+
+function describeNode({
+  target,
+  gateway,
+  http,
+  https,
+}: AgentConfig): Pick<Hello, 'target' | 'gateway' | 'http'> & Partial<Pick<Hello, 'https'>> {
+  return { target, gateway, http: toListen(http), ...(https === undefined ? {} : { https: toListen(https) }) };
+}
+
+async function validate({ requestId, json }: ValidateRequest, binary: string, folder: string): Promise<Validated> {
+  const startedAt = performance.now();
+  const result = await validateOnly({ binary, folder, bootstrap: json });
+  return { requestId, ok: result.ok, message: result.ok ? '' : result.message, durationMs: Math.round(performance.now() - startedAt) };
+}
+
+function toLog({ name, ...facts }: StepReport): object {
+  return { release: name.releaseId, ...facts };
 }
 
 function toReport({ name, step, durationMs, epochFrom, epochTo, code, detail }: StepReport): Omit<Report, 'id'> {

@@ -4,8 +4,8 @@ import { waitUntil } from '#platform/envoy/wait-until.js';
 import { sha256Hex } from '#platform/kernel/digest.js';
 import { createLog } from '#platform/log/log.js';
 import { startDeliveryServer } from '#platform/xds/delivery-server.js';
-import type { DeliverySession, PushOutcome } from '#platform/xds/delivery-session.js';
-import { Manifest, type Report, type Stats, type Status } from '#platform/xds/generated/delivery.js';
+import type { DeliverySession, EncodedRelease, PushOutcome } from '#platform/xds/delivery-session.js';
+import { type Fence, Manifest, type Report, type Stats, type Status } from '#platform/xds/generated/delivery.js';
 import {
   BOOTSTRAP_NAME,
   BOOTSTRAP_TYPE,
@@ -95,29 +95,7 @@ export async function startTestWorker(httpPort: number, { port = 0, sequence = 0
       last += 1;
       const fence = { lineage: options.lineage ?? 1, lineageId: 'test', term: options.term ?? term, sequence: last };
       const releaseId = `${fence.lineage}.${fence.term}.${fence.sequence}`;
-      const json = Buffer.from(JSON.stringify(testBootstrap(httpPort, releaseId, connected.hello.proofSecret, options)));
-      const endpoints = Object.entries(options.endpoints ?? {}).map(([name, text]) => ({ name, json: Buffer.from(text) }));
-      const manifest = Manifest.fromPartial({
-        releaseId,
-        fence,
-        gateway: 'default',
-        version: options.version ?? last,
-        renderSha256: sha256Hex(JSON.stringify(testBootstrap(httpPort, '', '', options))),
-        items: [
-          { typeUrl: BOOTSTRAP_TYPE, name: BOOTSTRAP_NAME, sha256: sha256Hex(json) },
-          ...endpoints.map((file) => ({ typeUrl: ENDPOINTS_TYPE, name: file.name, sha256: sha256Hex(file.json) })),
-        ],
-        marker: releaseId,
-        drainTimeS: options.drainTimeS ?? 1,
-        parentShutdownTimeS: options.parentShutdownTimeS ?? 2,
-        force: options.force ?? false,
-        proofAnswers: 30,
-      });
-      const outcome = await connected.push({
-        bootstrap: encodeBootstrap(json),
-        endpoints: endpoints.map((file) => encodeEndpointFile(file.name, file.json)),
-        manifest: encodeManifest(manifest),
-      });
+      const outcome = await connected.push(encodeTestRelease(httpPort, fence, releaseId, connected.hello.proofSecret, options));
       return { ...outcome, releaseId };
     },
     async reported(releaseId, step, timeoutMs = 15_000) {
@@ -132,6 +110,32 @@ export async function startTestWorker(httpPort: number, { port = 0, sequence = 0
       return found;
     },
     close: () => server.close(),
+  };
+}
+
+function encodeTestRelease(httpPort: number, fence: Fence, releaseId: string, secret: string, options: ReleaseOptions): EncodedRelease {
+  const json = Buffer.from(JSON.stringify(testBootstrap(httpPort, releaseId, secret, options)));
+  const endpoints = Object.entries(options.endpoints ?? {}).map(([name, text]) => ({ name, json: Buffer.from(text) }));
+  const manifest = Manifest.fromPartial({
+    releaseId,
+    fence,
+    gateway: 'default',
+    version: options.version ?? fence.sequence,
+    renderSha256: sha256Hex(JSON.stringify(testBootstrap(httpPort, '', '', options))),
+    items: [
+      { typeUrl: BOOTSTRAP_TYPE, name: BOOTSTRAP_NAME, sha256: sha256Hex(json) },
+      ...endpoints.map((file) => ({ typeUrl: ENDPOINTS_TYPE, name: file.name, sha256: sha256Hex(file.json) })),
+    ],
+    marker: releaseId,
+    drainTimeS: options.drainTimeS ?? 1,
+    parentShutdownTimeS: options.parentShutdownTimeS ?? 2,
+    force: options.force ?? false,
+    proofAnswers: 30,
+  });
+  return {
+    bootstrap: encodeBootstrap(json),
+    endpoints: endpoints.map((file) => encodeEndpointFile(file.name, file.json)),
+    manifest: encodeManifest(manifest),
   };
 }
 
