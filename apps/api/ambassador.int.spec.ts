@@ -225,7 +225,7 @@ describe('what the original got wrong', () => {
 
   it('8, 9: an unknown service is accepted with a warning, in the answer and in the status', async () => {
     const answer = await post('eight', { prefix: '/eight/', service: 'nobody-knows-it' });
-    expect(answer.json).toMatchObject({ ok: true, warnings: [{ code: 'unresolved_service' }] });
+    expect(answer.json).toMatchObject({ ok: true, warnings: [{ code: 'unverified_service' }] });
     await sqlQuery(
       test.api.database.db,
       `INSERT INTO chancery.mapping_status (gateway, mapping, digest, state, code, reason, since) VALUES ('default', 'eight', 'd', 'unresolved', 'no_endpoints', 'none known', now())`,

@@ -1,5 +1,8 @@
 import { afterAll, beforeAll, describe, expect, it } from '@jest/globals';
 
+import { NOT_LOOKED_UP } from '#features/discovery/known-services.js';
+import { sqlQuery } from '#platform/database/database.js';
+
 import { startTestApi, type TestAnswer, type TestApi } from './test-api.js';
 
 const mappings = '/v1/gateways/default/mappings';
@@ -27,10 +30,29 @@ describe('mappings over HTTP', () => {
     expect(answer.status).toBe(201);
     expect(answer.headers).toMatchObject({ etag: '"1"', location: `${mappings}/user`, 'chancery-version': '2' });
     expect(answer.json).toMatchObject({ name: 'user', prefix: '/user/', rewrite: '/', host: '*', version: 1, gatewayVersion: 2 });
-    expect(answer.json.warnings).toMatchObject([{ code: 'unresolved_service', pointer: '/service' }]);
+    expect(answer.json.warnings).toMatchObject([{ code: 'unverified_service', pointer: '/service' }]);
     const read = await test.ask('GET', `${mappings}/user`);
     expect(read.status).toBe(200);
     expect(read.json).toMatchObject({ name: 'user', version: 1, status: { state: 'pending', reasons: [{ code: 'no_target' }] } });
+  });
+
+  it('warns of a service only what is known: found, looked for in vain, or not looked for yet', async () => {
+    const found = (service: string, endpoints: string, error: string) =>
+      sqlQuery(
+        test.api.database.db,
+        "INSERT INTO chancery.discovered_service (gateway, service, source, endpoints, error) VALUES ('default', $1, 'dns', $2::jsonb, $3)",
+        [service, endpoints, error],
+      );
+    await found('listed', '[{"address":"10.0.0.1","port":9001}]', '');
+    await found('resolved:80', '[{"address":"10.0.0.1","port":80}]', '');
+    await found('missing:80', '[]', 'DNS: no such name');
+    await found('asked:80', '[]', NOT_LOOKED_UP);
+    const codes = async (service: string) => (await create(service, { service })).json.warnings.map(({ code }: { code: string }) => code);
+    expect(await codes('listed')).toEqual([]);
+    expect(await codes('resolved')).toEqual([]);
+    expect(await codes('missing')).toEqual(['unresolved_service']);
+    expect(await codes('asked')).toEqual(['unverified_service']);
+    expect(await codes('unheard-of')).toEqual(['unverified_service']);
   });
 
   it('replaces, merges and deletes, each a version of its own', async () => {

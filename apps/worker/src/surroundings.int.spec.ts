@@ -65,8 +65,9 @@ describe('the services file', () => {
       const has = (text: string) => [...agent.files.values()].some(({ json }) => json.toString().includes(text));
       await writeFile(path, "services: {filesvc: ['127.0.0.1:9107']}\n");
       await eventually('its endpoints are there', () => has('9107'));
-      await eventually('it is known for the next mapping', () =>
-        isServiceKnown(fixture.database.db, 'default', { host: 'filesvc', port: 80 }),
+      await eventually(
+        'it is known for the next mapping',
+        async () => (await isServiceKnown(fixture.database.db, 'default', { host: 'filesvc', port: 80 })) === true,
       );
 
       const ready = async () =>

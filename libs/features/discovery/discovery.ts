@@ -1,5 +1,7 @@
 import type { ServiceReference } from '../mapping/service-reference.js';
 
+import { NOT_LOOKED_UP } from './known-services.js';
+
 /** Where one instance of a service listens. `address` is an IP literal. */
 export interface Endpoint {
   readonly address: string;
@@ -43,7 +45,7 @@ export function resolve(
   if (wanted.ipVersion !== 0) return filtered('address', [{ address: wanted.name, port: wanted.port }], '', refuse);
   const answer = lists.dns(wanted.name);
   const endpoints = (answer?.addresses ?? []).map((address) => ({ address, port: wanted.port }));
-  return filtered('dns', endpoints, answer === undefined ? 'not looked up yet' : answer.error, refuse);
+  return filtered('dns', endpoints, answer === undefined ? NOT_LOOKED_UP : answer.error, refuse);
 }
 
 function own(list: ServiceList, name: string): readonly Endpoint[] | undefined {

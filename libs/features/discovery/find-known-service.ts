@@ -6,8 +6,8 @@ import { DB } from '#platform/http/tokens.js';
 
 import { isServiceKnown } from './known-services.js';
 
-/** Whether an instance of the service is known right now: the warning of a mapping that would answer 503 until one is. */
-export class FindKnownService extends Query<boolean> {
+/** Whether an instance of the service is known right now (undefined: nobody has looked): the warning of a mapping that would answer 503 until one is. */
+export class FindKnownService extends Query<boolean | undefined> {
   constructor(
     readonly gateway: string,
     readonly service: { readonly host: string; readonly port: number },
@@ -20,7 +20,7 @@ export class FindKnownService extends Query<boolean> {
 export class FindKnownServiceHandler implements IQueryHandler<FindKnownService> {
   constructor(@Inject(DB) private readonly db: Db) {}
 
-  execute({ gateway, service }: FindKnownService): Promise<boolean> {
+  execute({ gateway, service }: FindKnownService): Promise<boolean | undefined> {
     return isServiceKnown(this.db, gateway, service);
   }
 }

@@ -30,15 +30,19 @@ export class CreateMappingHandler implements ICommandHandler<CreateMapping> {
 
   async execute({ gateway, input, request }: CreateMapping): Promise<Outcome> {
     const { context, ...rest } = request;
-    const isFull = (await this.budget?.isFull(gateway)) ?? false;
-    return await this.events.handle(
-      {
-        ...rest,
-        stream: `gateway/${gateway}`,
-        subjects: [gatewaySubject, mappingSubject(input.name)],
-        context: { ...context, action: 'CreateMapping' },
-      },
-      createMapping(input, { ownPorts: this.own.ports, isFull }),
-    );
+    const place = await this.budget?.take(gateway);
+    try {
+      return await this.events.handle(
+        {
+          ...rest,
+          stream: `gateway/${gateway}`,
+          subjects: [gatewaySubject, mappingSubject(input.name)],
+          context: { ...context, action: 'CreateMapping' },
+        },
+        createMapping(input, { ownPorts: this.own.ports, isFull: place?.isFull === true }),
+      );
+    } finally {
+      place?.release();
+    }
   }
 }

@@ -49,7 +49,7 @@ export class FindMappingWarningsHandler implements IQueryHandler<FindMappingWarn
     });
   }
 
-  private async isKnown(gateway: string, settings: GatewaySettings, service: ServiceReference): Promise<boolean> {
+  private async isKnown(gateway: string, settings: GatewaySettings, service: ServiceReference): Promise<boolean | undefined> {
     if (service.ipVersion !== 0 || Object.hasOwn(settings.services, service.name)) return true;
     return this.queries.execute(new FindKnownService(gateway, service));
   }

@@ -75,3 +75,26 @@ test('a full gateway takes changes and no new mapping', async () => {
   await end('a');
   expect((await upsert('c', { prefix: '/c/' }, budget)).events).toHaveLength(1);
 });
+
+test('commands at the same time fill a gateway and never more', async () => {
+  const { create, upsert, end } = await newGateway('race');
+  const budget = new MappingBudget(database.db, 25);
+  const many = (round: string, count: number) =>
+    Promise.allSettled(
+      Array.from({ length: count }, (_, i) => {
+        const fields = { prefix: `/${round}/${i >> 1}/` }; // each match twice: some fail for another reason, and leave their place to others
+        return (i % 3 === 0 ? upsert : create)(`${round}-${i}`, fields, budget);
+      }),
+    );
+  const first = await many('a', 40);
+  const codes = first.map((result) => (result.status === 'fulfilled' ? 'ok' : result.reason.code));
+  expect(codes.filter((code) => code === 'ok')).toHaveLength(20);
+  expect(codes.filter((code) => code === 'claim_taken')).toHaveLength(20);
+  const second = await many('b', 40);
+  const made = second.flatMap((result) => (result.status === 'fulfilled' ? [result.value.events[0]?.subject] : []));
+  expect(made).toHaveLength(5);
+  expect(second.some((result) => result.status === 'rejected' && result.reason.code === 'mapping_budget')).toBe(true);
+  await end(String(made[0]).slice('mapping/'.length));
+  await create('last', { prefix: '/last/' }, budget);
+  await expect(create('more', { prefix: '/more/' }, budget)).rejects.toMatchObject({ code: 'mapping_budget' });
+});

@@ -7,10 +7,10 @@ function codes(fields: Parameters<typeof aMapping>[1], context: WarningContext =
   return mappingWarnings(aMapping('m', fields), context).map(({ code, pointer }) => `${code} ${pointer}`);
 }
 
-test('a service that discovery does not know; not one that it knows, cannot judge, or that is an address', () => {
+test('a service that discovery does not know, or was not asked about; not one that it knows or that is an address', () => {
   expect(codes({}, { isKnown: () => false })).toEqual(['unresolved_service /service']);
+  expect(codes({}, { isKnown: () => undefined })).toEqual(['unverified_service /service']);
   expect(codes({}, { isKnown: () => true })).toEqual([]);
-  expect(codes({}, { isKnown: () => undefined })).toEqual([]);
   expect(codes({ service: '10.0.0.1' }, { isKnown: () => false })).toEqual([]);
 });
 

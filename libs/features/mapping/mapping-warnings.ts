@@ -14,7 +14,7 @@ export interface Warning {
 
 /** What is known when the warnings are made; what is left out is not warned about. */
 export interface WarningContext {
-  /** Does discovery know this service? undefined: it cannot be said. */
+  /** Does discovery know this service? undefined: nobody has looked yet. */
   readonly isKnown?: (service: ServiceReference) => boolean | undefined;
   /** The other mappings of the gateway. */
   readonly others?: Iterable<MappingState>;
@@ -34,9 +34,15 @@ export function mappingWarnings(state: MappingState, context: WarningContext): W
 
 function* serviceWarnings(state: MappingState, { isKnown }: WarningContext): Iterable<Warning> {
   const service = readService(state.service);
-  if (isFault(service) || service.ipVersion !== 0 || isKnown?.(service) !== false) return;
-  const message = `The service ${service.name} is not known yet. The mapping answers 503 until it appears, and goes live by itself then.`;
-  yield { code: 'unresolved_service', message, pointer: '/service' };
+  if (isKnown === undefined || isFault(service) || service.ipVersion !== 0) return;
+  const known = isKnown(service);
+  if (known === undefined) {
+    const message = `No static list names ${service.name}, and it has not been looked up yet; the mapping's status says shortly whether it was found. Without an instance the mapping answers 503, and goes live by itself when one appears.`;
+    yield { code: 'unverified_service', message, pointer: '/service' };
+  } else if (!known) {
+    const message = `Discovery has looked for ${service.name} and found no instance. The mapping answers 503 until one appears, and goes live by itself then.`;
+    yield { code: 'unresolved_service', message, pointer: '/service' };
+  }
 }
 
 function* rewriteWarnings({ prefix, rewrite }: MappingState): Iterable<Warning> {

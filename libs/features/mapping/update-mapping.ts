@@ -38,16 +38,20 @@ export class UpdateMappingHandler implements ICommandHandler<UpdateMapping> {
 
   async execute({ gateway, name, change, request }: UpdateMapping): Promise<Outcome> {
     const { context, ...rest } = request;
-    const isFull = (await this.budget?.isFull(gateway)) ?? false;
-    return await this.events.handle(
-      {
-        ...rest,
-        stream: `gateway/${gateway}`,
-        subjects: [gatewaySubject, mappingSubject(name)],
-        context: { ...context, action: 'UpdateMapping' },
-      },
-      decision(name, change, { ownPorts: this.own.ports, isFull }),
-    );
+    const place = change.mode === 'upsert' ? await this.budget?.take(gateway) : undefined; // the others never make a new one
+    try {
+      return await this.events.handle(
+        {
+          ...rest,
+          stream: `gateway/${gateway}`,
+          subjects: [gatewaySubject, mappingSubject(name)],
+          context: { ...context, action: 'UpdateMapping' },
+        },
+        decision(name, change, { ownPorts: this.own.ports, isFull: place?.isFull === true }),
+      );
+    } finally {
+      place?.release();
+    }
   }
 }
 
