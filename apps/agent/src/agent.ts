@@ -55,8 +55,7 @@ export async function startAgent({ config, envoy, version, log, failpoint, onEnv
   const store = new ReleaseStore(folder.releases, (key, reason) => fault(`release ${key}`, reason));
   const state = new NodeState(folder.path, store, (reason) => fault('state', reason));
   const journal = new ReportJournal(join(folder.path, 'journal'), fault);
-  const stats = new EnvoyStats(folder.path);
-  const proofSecret = readProofSecret(folder.path);
+  const [stats, proofSecret] = [new EnvoyStats(folder.path), readProofSecret(folder.path)];
   const supervisor = new EnvoySupervisor({
     folder,
     binary: envoy.path,
@@ -106,7 +105,7 @@ export async function startAgent({ config, envoy, version, log, failpoint, onEnv
   await deployer.start();
   const linked = link.run();
   return {
-    async stop(what) {
+    stop: async (what) => {
       ending.abort();
       link.close();
       await deployer.stop();

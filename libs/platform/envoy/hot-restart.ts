@@ -144,6 +144,7 @@ export class EnvoySupervisor {
       const live = this.live;
       if (live !== null) throw new Error(`Envoy is live already (epoch ${live.epoch})`);
       const refusals: string[] = [];
+      const dead = readLineage(this.#folder);
       for (const config of candidates) {
         for (const place of this.#placesToStart()) {
           const parent = this.#parent;
@@ -151,8 +152,10 @@ export class EnvoySupervisor {
           if (attempt.live !== null) {
             this.#live = attempt.live;
             if (parent !== null) this.#parent = { ...parent, endsAtMs: Date.now() + config.parentShutdownTimeS * 1000 };
+            if (dead !== null && dead.baseId !== place.baseId) removeSharedMemory(dead.baseId);
             return attempt.live;
           }
+          if (place.epoch === 0) removeSharedMemory(place.baseId);
           refusals.push(`${config.key} as epoch ${place.epoch}: ${attempt.message}`);
           this.#note('an epoch did not start', { epoch: place.epoch, config: config.key, reason: attempt.message });
         }
