@@ -88,6 +88,8 @@ class Product {
       String(ports[2]),
     ];
     const dev = spawn(join(import.meta.dirname, '../../../bin/dev'), words, { stdio: ['ignore', 'pipe', 'inherit'] });
+    // However this process ends, what it started ends too.
+    process.once('exit', () => dev.kill('SIGTERM'));
     let ready: Ready | null = null;
     createInterface({ input: dev.stdout }).on('line', (line) => {
       const said = JSON.parse(line) as Ready & { event: string };
