@@ -2,9 +2,9 @@ import { type ApiConfig, readApiConfig } from '#platform/config/api-config.js';
 import { ConfigError } from '#platform/config/environment.js';
 import { useFailpoints } from '#platform/failpoint/failpoint.js';
 import { createLog, type Log } from '#platform/log/log.js';
+import { describePortOwner, findPortOwner } from '#platform/network/listening-port.js';
 
 import type { Api } from './api.js';
-import { describePortHolder } from './port-holder.js';
 
 /** SIGTERM to exit: supervisors kill after 10 s. */
 const END_DEADLINE_MS = 9_000;
@@ -28,7 +28,7 @@ async function start(config: ApiConfig, log: Log): Promise<Api> {
     const { host, port } = config.listen;
     if (code === 'EADDRINUSE') {
       process.stderr.write(
-        `Port ${port} on ${host} is taken by ${await describePortHolder(port)}. End it, or choose another with CHANCERY_API_LISTEN.\n`,
+        `Port ${port} on ${host} is taken by ${describePortOwner(findPortOwner(port))}. End it, or choose another with CHANCERY_API_LISTEN.\n`,
       );
     } else if (code === 'EACCES' || code === 'EADDRNOTAVAIL') {
       process.stderr.write(`Cannot listen on ${host}:${port} (${code}). Choose another address with CHANCERY_API_LISTEN.\n`);

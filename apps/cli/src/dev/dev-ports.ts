@@ -1,7 +1,8 @@
 import { userInfo } from 'node:os';
 
+import { describePortOwner, findFreePort, findPortOwner, probePort } from '#platform/network/listening-port.js';
+
 import { DevError } from './dev-error.js';
-import { findFreePort, findPortOwner, probePort } from './listening-port.js';
 
 /** Ports that the command line names; 0 asks for any free one, which is then kept. */
 export interface AskedPorts {
@@ -67,14 +68,10 @@ async function insist(name: keyof AskedPorts, port: number, ours: ReadonlySet<nu
   }
   const owner = findPortOwner(port);
   if (owner.pid !== undefined && ours.has(owner.pid)) return;
-  const who =
-    owner.pid === undefined
-      ? `another user's process${owner.uid === undefined ? '' : ` (user id ${owner.uid})`}`
-      : `pid ${owner.pid} (${owner.command ?? 'unknown command'})`;
   const stop = owner.pid === undefined ? '' : `stop it (kill ${owner.pid}), or `;
   throw new DevError(
     'port_taken',
-    `Port ${port}, asked for ${labels[name]}, is taken by ${who}.`,
+    `Port ${port}, asked for ${labels[name]}, is taken by ${describePortOwner(owner)}.`,
     `${stop === '' ? 'Take' : `${stop}take`} another port: ${way}`,
   );
 }

@@ -1,9 +1,9 @@
 import { isRunning, type ProcessIdentity } from '#platform/envoy/process-identity.js';
+import { findPortOwner } from '#platform/network/listening-port.js';
 
 import { type DataFolder, readState, wipeDataFolder } from './data-folder.js';
 import { stopLeftPostgres } from './dev-database.js';
 import type { DevOptions } from './dev-options.js';
-import { findPortOwner } from './listening-port.js';
 import { endProcesses, findEnvoys, findOrphans, type Orphan } from './orphans.js';
 import type { Reporter } from './reporter.js';
 

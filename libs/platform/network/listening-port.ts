@@ -45,11 +45,17 @@ export async function findFreePort(except: ReadonlySet<number>): Promise<number>
 export function findPortOwner(port: number): PortOwner {
   const sockets = [...listeners('/proc/net/tcp', port), ...listeners('/proc/net/tcp6', port)];
   const wanted = new Set(sockets.map(({ inode }) => `socket:[${inode}]`));
-  for (const entry of readdirSync('/proc')) {
+  for (const entry of wanted.size === 0 ? [] : readdirSync('/proc')) {
     if (!/^\d+$/.test(entry) || !holdsSocket(entry, wanted)) continue;
     return { pid: Number(entry), command: commandOf(entry), uid: sockets[0]?.uid };
   }
   return { pid: undefined, command: undefined, uid: sockets[0]?.uid };
+}
+
+/** The owner in words, for "is taken by ...". */
+export function describePortOwner({ pid, command, uid }: PortOwner): string {
+  if (pid !== undefined) return `process ${pid} (${command ?? 'unknown command'})`;
+  return uid === undefined ? 'a process that this user cannot see' : `another user's process (user id ${uid})`;
 }
 
 function listeners(table: string, port: number): { inode: string; uid: number }[] {
@@ -85,6 +91,7 @@ function holdsSocket(pid: string, wanted: ReadonlySet<string>): boolean {
 function commandOf(pid: string): string | undefined {
   try {
     const words = readFileSync(`/proc/${pid}/cmdline`, 'utf8').split('\0').join(' ').trim();
+    if (words === '') return undefined; // a zombie
     return words.length > 160 ? `${words.slice(0, 157)}...` : words;
   } catch {
     return undefined; // ended meanwhile
