@@ -62,12 +62,13 @@ describe('canonical JSON', () => {
     );
   });
 
-  test('does not depend on the order in which members were added, and reads back equal', () => {
+  test('lists the members by code unit, in whichever order they were added', () => {
     fc.assert(
       fc.property(fc.uniqueArray(fc.tuple(key, fc.integer()), { selector: ([name]) => name }), (members) => {
         const text = canonicalJson(Object.fromEntries(members));
         expect(canonicalJson(Object.fromEntries(members.toReversed()))).toBe(text);
-        expect(Object.entries(JSON.parse(text) as object).toSorted()).toEqual(members.toSorted());
+        const sorted = members.toSorted(([a], [b]) => (a < b ? -1 : 1)).map(([name, n]) => `${JSON.stringify(name)}:${n}`);
+        expect(text).toBe(`{${sorted.join(',')}}`);
       }),
     );
   });
