@@ -1,60 +1,18 @@
-import { type AddressInfo, connect, createServer, type Server, type Socket } from 'node:net';
-
 import { afterAll, beforeAll, describe, expect, it } from '@jest/globals';
 
 import { startTestApi, type TestAnswer, type TestApi } from './test-api.js';
+import { openWire, type Wire } from './test-wire.js';
 
 const mappings = '/v1/gateways/default/mappings';
-
-/** A wire to the database that can be cut (connections die, new ones are refused) or go mute (bytes no longer pass, nobody is told). */
-class Wire {
-  readonly #sockets = new Set<Socket>();
-  #server: Server | undefined;
-  #mute = false;
-  #port = 0;
-
-  constructor(private readonly to: { readonly host: string; readonly port: number }) {}
-
-  async open(): Promise<number> {
-    this.#server = createServer((near) => {
-      const far = connect(this.to.port, this.to.host);
-      for (const [from, into] of [
-        [near, far],
-        [far, near],
-      ] as const) {
-        this.#sockets.add(from);
-        from.on('data', (chunk) => this.#mute || into.write(chunk));
-        from.on('error', () => into.destroy());
-        from.on('close', () => into.destroy());
-      }
-    });
-    await new Promise<void>((resolve) => this.#server?.listen(this.#port, '127.0.0.1', resolve));
-    this.#port = (this.#server.address() as AddressInfo).port;
-    return this.#port;
-  }
-
-  async cut(): Promise<void> {
-    const closed = new Promise((resolve) => this.#server?.close(resolve));
-    for (const socket of this.#sockets) socket.destroy();
-    this.#sockets.clear();
-    await closed;
-  }
-
-  mute(on: boolean): void {
-    this.#mute = on;
-  }
-}
 
 describe('a database that goes away', () => {
   let test: TestApi;
   let wire: Wire;
   beforeAll(async () => {
     test = await startTestApi({}, {}, async (url) => {
-      const through = new URL(url);
-      wire = new Wire({ host: through.hostname, port: Number(through.port) });
-      through.port = String(await wire.open());
-      through.hostname = '127.0.0.1';
-      return through.href;
+      const opened = await openWire(url);
+      wire = opened.wire;
+      return opened.url;
     });
   });
   afterAll(async () => {
@@ -111,4 +69,37 @@ describe('a database that goes away', () => {
     await wire.open();
     expect(await until(() => create('spoken'), 201)).toBe(201);
   }, 40_000);
+
+  describe.each([
+    ['on the way to the database', 'request', false],
+    ['on the way back, when it is committed', 'answer', true],
+  ] as const)('a change that is lost %s', (_, what, recorded) => {
+    const name = `lost-${what}`;
+    const write = (path: string, body: Record<string, string>) =>
+      test.ask('POST', path, { body, headers: { 'idempotency-key': `${what}-${body.prefix?.slice(1, -1)}` } });
+
+    it.each([
+      ['/v1', mappings, { name, prefix: `/${name}/`, service: 'a' }, 201],
+      ['the original', `/ambassador/mapping/${name}-amb`, { prefix: `/${name}-amb/`, service: 'a' }, 200],
+    ] as const)(
+      'is 503 outcome_unknown with its command, and a retry with the key tells the truth: %s',
+      async (_api, path, body, ok) => {
+        const before = await test.countEvents();
+        const lost = wire.cutAt(what);
+        const answer = await write(path, body);
+        expect(answer.json).toMatchObject({ code: 'outcome_unknown', commandId: expect.stringMatching(/^[0-9a-f-]{36}$/) });
+        expect([answer.status, answer.headers['retry-after']]).toEqual([503, '1']);
+        await lost;
+        await wire.open();
+        let retried = await write(path, body);
+        const deadline = Date.now() + 15_000;
+        while (retried.status === 503 && Date.now() < deadline) retried = await write(path, body);
+        expect([retried.status, retried.headers['idempotency-replayed']]).toEqual([ok, recorded ? 'true' : undefined]);
+        expect((await test.countEvents()) - before).toBe(1);
+        const { json } = await test.ask('GET', '/v1/gateways/default/versions?limit=1');
+        expect(json.items[0].commandId === answer.json.commandId).toBe(recorded);
+      },
+      40_000,
+    );
+  });
 });
