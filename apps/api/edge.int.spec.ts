@@ -2,6 +2,8 @@ import { connect } from 'node:net';
 
 import { afterAll, beforeAll, describe, expect, it } from '@jest/globals';
 
+import { sqlQuery } from '#platform/database/database.js';
+
 import { startTestApi, type TestAnswer, type TestApi } from './test-api.js';
 
 const mappings = '/v1/gateways/default/mappings';
@@ -154,6 +156,22 @@ describe('the edge', () => {
       'chancery_http_request_duration_seconds_count{method="POST",route="/v1/gateways/:gateway/mappings",status="201"}',
     );
     expect(text).not.toContain('/v1/nothing');
+    expect(text).toMatch(/chancery_command_duration_seconds_count\{type="CreateMapping"\} [1-9]/);
+    expect(text).toMatch(/chancery_events_appended_total\{type="MappingCreated"\} [1-9]/);
+    const { headers } = await test.ask('GET', '/v1/gateways/default/mappings/logged');
+    expect(text).toContain(`chancery_config_version{gateway="default"} ${headers['chancery-version']}\n`);
+  });
+
+  it('says how far the projection is behind, which is no failure', async () => {
+    const { status, json } = await test.ask('GET', '/readyz?verbose');
+    expect([status, json.status]).toEqual([200, 'ok']);
+    const [head] = await sqlQuery<{ version: number }>(
+      test.api.database.db,
+      "SELECT version FROM chancery.stream WHERE stream = 'gateway/default'",
+      [],
+    );
+    const detail = `The route tables are at most ${head?.version} versions behind the log.`; // no projector runs here
+    expect(json.checks).toContainEqual({ name: 'projection', ok: true, detail });
   });
 
   it('cuts off clients that send slowly, while the others are served as ever', async () => {

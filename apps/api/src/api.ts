@@ -12,11 +12,13 @@ import { ambassadorRefusals, Envelope } from '#features/ambassador/envelope.js';
 import type { ApiConfig } from '#platform/config/api-config.js';
 import { type Database, openDatabase } from '#platform/database/database.js';
 import { EventStore } from '#platform/eventstore/event-store.js';
+import { listStreams } from '#platform/eventstore/read-log.js';
 import { EventStreams } from '#platform/http/event-stream.js';
 import { HttpExceptionFilter } from '#platform/http/exception.filter.js';
 import { HttpAdapter } from '#platform/http/http-adapter.js';
 import { HttpMetrics } from '#platform/http/http-metrics.js';
 import type { DescribedRoute } from '#platform/http/openapi.js';
+import { withDeadline } from '#platform/http/query-runner.js';
 import type { RouteList } from '#platform/http/route-list.js';
 import type { Log } from '#platform/log/log.js';
 
@@ -29,6 +31,8 @@ import { RouteDescriptions } from './route-descriptions.js';
 
 /** How long a write may wait for the database before its caller is told. */
 const WRITE_DEADLINE_MS = 5_000;
+/** How long a scrape of the metrics waits for the database, of the ten seconds that a scraper gives it by default. */
+const SCRAPE_DEADLINE_MS = 2_000;
 
 /** The running api. */
 export interface Api {
@@ -110,7 +114,7 @@ async function makeParts(options: ApiOptions, database: Database, events: EventS
     database,
     events,
     log,
-    metrics: new HttpMetrics(build),
+    metrics: new HttpMetrics(build, () => withDeadline(readHeads(database), SCRAPE_DEADLINE_MS)),
     build,
     envelope: await Envelope.forThisMachine(build.version),
     readiness: new Readiness(database, log),
@@ -119,6 +123,11 @@ async function makeParts(options: ApiOptions, database: Database, events: EventS
     streams: new EventStreams(),
     ownPorts: config.ownPorts,
   };
+}
+
+async function readHeads({ db }: Database): Promise<{ gateway: string; version: number }[]> {
+  const streams = await listStreams(db, 'gateway/%');
+  return streams.map(({ stream, version }) => ({ gateway: stream.slice('gateway/'.length), version }));
 }
 
 async function end(app: INestApplication, events: EventStore, database: Database): Promise<void> {

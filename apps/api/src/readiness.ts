@@ -49,6 +49,18 @@ export class Readiness {
     ];
   }
 
+  /** How far the route tables are behind the log. Never a reason not to be ready: writes and the gateways do not need them. */
+  async projection(): Promise<Check> {
+    let [lag, parked] = [0, 0];
+    const check = await this.#check('projection', 'How far it is behind cannot be read.', async () => {
+      const [row] = await sqlQuery<{ lag: number; parked: number }>(this.database.db, PROJECTION_LAG, []);
+      [lag, parked] = [row?.lag ?? 0, row?.parked ?? 0];
+    });
+    if (!check.ok) return { ...check, ok: true };
+    const stopped = parked === 0 ? '' : ` ${parked} stopped at an event that cannot be folded; see chancery.route_projection.`;
+    return { name: 'projection', ok: true, detail: `The route tables are at most ${lag} versions behind the log.${stopped}` };
+  }
+
   async #check(name: string, detail: string, work: () => Promise<unknown>): Promise<Check> {
     try {
       await withDeadline(work(), DEADLINE_MS);
@@ -72,3 +84,9 @@ export class Readiness {
     if (pending.length > 0) throw new Error(`not applied: ${pending.map((migration) => migration.name).join(', ')}`);
   }
 }
+
+/** Numbers, small enough for a double: versions of one stream. */
+const PROJECTION_LAG = `
+  SELECT coalesce(max(s.version - coalesce(p.version, 0)), 0)::float8 AS lag, (count(p.parked_version))::float8 AS parked
+    FROM chancery.stream s LEFT JOIN chancery.route_projection p ON p.gateway = substr(s.stream, length('gateway/') + 1)
+   WHERE s.stream LIKE 'gateway/%'`;

@@ -10,7 +10,7 @@ import { Answer } from '#platform/http/request-context.js';
 
 import { type Check, Readiness } from './readiness.js';
 
-const readyParameters = z.strictObject({ verbose: flagParameter.describe('List the checks.') });
+const readyParameters = z.strictObject({ verbose: flagParameter.describe('List the checks, and how far the projection is behind.') });
 const statusSchema = z.object({ status: z.enum(['ok', 'not_ready']) });
 const checkSchema = z.object({ name: z.string(), ok: z.boolean(), detail: z.string() });
 const readySchema = z.object({ status: z.enum(['ok', 'not_ready']), checks: z.array(checkSchema).optional() });
@@ -38,7 +38,8 @@ export class SystemController {
     const checks: Check[] = await this.readiness.checks();
     const ok = checks.every((check) => check.ok);
     reply.status(ok ? 200 : 503);
-    return { status: ok ? 'ok' : 'not_ready', ...(ok && query.verbose !== true ? {} : { checks }) };
+    if (ok && query.verbose !== true) return { status: 'ok' };
+    return { status: ok ? 'ok' : 'not_ready', checks: ok ? [...checks, await this.readiness.projection()] : checks };
   }
 
   @Get('metrics')

@@ -1,5 +1,10 @@
 import { Counter, collectDefaultMetrics, Gauge, Histogram, Registry } from 'prom-client';
 
+interface GatewayHead {
+  readonly gateway: string;
+  readonly version: number;
+}
+
 /** The api's metrics. Labels are closed sets (a route is its template, never a path), so a client cannot make them grow. */
 export class HttpMetrics {
   readonly registry = new Registry();
@@ -29,12 +34,6 @@ export class HttpMetrics {
     labelNames: ['type'] as const,
     registers: [this.registry],
   });
-  readonly configVersion = new Gauge({
-    name: 'chancery_config_version',
-    help: 'The newest version of a gateway that this process has seen committed.',
-    labelNames: ['gateway'] as const,
-    registers: [this.registry],
-  });
   readonly authenticationFailures = new Counter({
     name: 'chancery_authentication_failures_total',
     help: 'Requests refused for their token, by the code of the refusal.',
@@ -42,8 +41,20 @@ export class HttpMetrics {
     registers: [this.registry],
   });
 
-  constructor(build: { readonly version: string }) {
+  /** @param readHeads asked at each scrape; a process that only reads must show the newest version too. */
+  constructor(build: { readonly version: string }, readHeads: () => Promise<readonly GatewayHead[]>) {
     collectDefaultMetrics({ register: this.registry });
+    new Gauge({
+      name: 'chancery_config_version',
+      help: 'The newest version of a gateway in the log; missing while the database does not answer.',
+      labelNames: ['gateway'] as const,
+      registers: [this.registry],
+      async collect() {
+        const heads = await readHeads().catch(() => []); // The other metrics are wanted most when the database is away; its readiness has its own address.
+        this.reset();
+        for (const { gateway, version } of heads) this.set({ gateway }, version);
+      },
+    });
     new Gauge({ name: 'chancery_build_info', help: 'Always 1.', labelNames: ['version', 'node'] as const, registers: [this.registry] }).set(
       { version: build.version, node: process.version },
       1,
