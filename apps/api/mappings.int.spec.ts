@@ -77,6 +77,8 @@ describe('mappings over HTTP', () => {
     expect((await create('claim')).json).toMatchObject({ status: 409, code: 'mapping_exists' });
     const taken = await create('claim2', { prefix: '/claim/' });
     expect(taken.json).toMatchObject({ status: 409, code: 'claim_taken', instance: mappings });
+    expect(taken.json.detail).toContain('The mapping "claim" matches these requests already');
+    expect(taken.json.errors).toMatchObject([{ pointer: '/prefix', code: 'claim_taken' }]);
     expect(taken.headers['content-type']).toMatch(/^application\/problem\+json/);
   });
 

@@ -7,6 +7,7 @@ import { EventStore, type Outcome } from '#platform/eventstore/event-store.js';
 import { createMapping, gatewaySubject, mappingSubject } from './mapping.js';
 import { MappingBudget } from './mapping-budget.table.js';
 import type { MappingInput } from './mapping-input.js';
+import { explainTaken } from './match-claims.js';
 import { OwnPorts } from './own-ports.js';
 
 /** Makes a new mapping; refused (409) when the name or the match is taken. */
@@ -41,6 +42,8 @@ export class CreateMappingHandler implements ICommandHandler<CreateMapping> {
         },
         createMapping(input, { ownPorts: this.own.ports, isFull: place?.isFull === true }),
       );
+    } catch (error) {
+      throw explainTaken(error);
     } finally {
       place?.release();
     }

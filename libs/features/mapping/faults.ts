@@ -20,6 +20,8 @@ export class Faults {
   throwIfAny(): void {
     const first = this.#found[0];
     if (first === undefined) return;
-    throw new DomainError('invalid', first.code, first.message, { errors: this.#found });
+    const more = this.#found.length === 1 ? '' : ` (and ${this.#found.length - 1} more under "errors")`;
+    const field = first.pointer === '' ? '' : `${first.pointer.slice(1)}: `;
+    throw new DomainError('invalid', first.code, `${field}${first.message}${more}`, { errors: this.#found });
   }
 }

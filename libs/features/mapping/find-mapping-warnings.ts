@@ -45,7 +45,8 @@ export class FindMappingWarningsHandler implements IQueryHandler<FindMappingWarn
       ...(records.length > MOST_COMPARED
         ? {}
         : { others: records.map((record) => fromJson(record.subject.slice('mapping/'.length), record.state ?? {})) }),
-      windowMs: (settings.parentShutdownTimeS - settings.drainTimeS) * 1000,
+      // Said of a timeout that somebody chose for this mapping: the gateway's default is another's choice, and its warning would be on every mapping.
+      ...(state.timeoutMs === settings.defaultTimeoutMs ? {} : { windowMs: (settings.parentShutdownTimeS - settings.drainTimeS) * 1000 }),
     });
   }
 

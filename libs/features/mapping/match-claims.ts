@@ -1,4 +1,5 @@
 import { sha256Hex } from '#platform/kernel/digest.js';
+import { DomainError } from '#platform/kernel/errors.js';
 import { canonicalJson } from '#platform/kernel/json.js';
 
 import type { MappingMatch } from './mapping-state.js';
@@ -19,6 +20,16 @@ export function matchClaims(match: MappingMatch): string[] {
   const headers = Object.keys(match.headers).length === 0 ? '' : ` ${canonicalJson(match.headers)}`;
   const methods = match.methods.length === 0 ? [''] : [...new Set(match.methods)].sort().map((method) => ` ${method}`);
   return methods.map((method) => shortened(`${head}${method}${headers}`));
+}
+
+/** A refused claim in the words of the one who wrote the mapping; any other error as it is. */
+export function explainTaken(error: unknown): unknown {
+  if (!(error instanceof DomainError) || error.code !== 'claim_taken') return error;
+  const owner = String(error.extra.owner).slice('mapping/'.length);
+  const message = `The mapping "${owner}" matches these requests already. Change or delete it, or tell the two apart by host, methods or headers.`;
+  const pointer = String(error.extra.claim).includes(':path:') ? '/path' : '/prefix';
+  const errors = [{ pointer, code: error.code, message }];
+  return new DomainError(error.kind, error.code, message, { errors, extra: error.extra, cause: error });
 }
 
 function shortened(claim: string): string {

@@ -8,6 +8,7 @@ import { unreachable } from '#platform/kernel/errors.js';
 import { gatewaySubject, type MappingContext, mappingSubject, patchMapping, replaceMapping, upsertMapping } from './mapping.js';
 import { MappingBudget } from './mapping-budget.table.js';
 import type { MappingInput, MappingPatch } from './mapping-input.js';
+import { explainTaken } from './match-claims.js';
 import { OwnPorts } from './own-ports.js';
 
 /** How a mapping changes: replaced (it must exist), created or replaced, or merged with a patch (RFC 7396; it must exist). */
@@ -49,6 +50,8 @@ export class UpdateMappingHandler implements ICommandHandler<UpdateMapping> {
         },
         decision(name, change, { ownPorts: this.own.ports, isFull: place?.isFull === true }),
       );
+    } catch (error) {
+      throw explainTaken(error);
     } finally {
       place?.release();
     }

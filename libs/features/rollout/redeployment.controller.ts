@@ -9,7 +9,7 @@ import { Scopes } from '#platform/http/access.decorators.js';
 import { dryRunSchema, pageSchema } from '#platform/http/answer-schemas.js';
 import { CommandRunner } from '#platform/http/command-runner.js';
 import { Describe } from '#platform/http/describe.decorator.js';
-import { JsonBody } from '#platform/http/json-body.js';
+import { OptionalJsonBody } from '#platform/http/json-body.js';
 import { answerPage, decodeCursor, type Page, pageParameters, toPage } from '#platform/http/page.js';
 import { QueryBy } from '#platform/http/query-parameters.js';
 import { QueryRunner } from '#platform/http/query-runner.js';
@@ -70,7 +70,7 @@ export class RedeploymentController {
   })
   async request(
     @Param('gateway') gateway: string,
-    @JsonBody() body: Json,
+    @OptionalJsonBody() body: Json,
     @Write() write: WriteRequest,
     @Answer() reply: FastifyReply,
   ): Promise<object> {

@@ -19,6 +19,12 @@ export const JsonBody = createParamDecorator(
   (_data: unknown, context: ExecutionContext): Json => readJsonBody(context.switchToHttp().getRequest()),
 );
 
+/** As `JsonBody`, for a request that says enough without one: no body reads as `{}`. */
+export const OptionalJsonBody = createParamDecorator((_data: unknown, context: ExecutionContext): Json => {
+  const request: FastifyRequest = context.switchToHttp().getRequest();
+  return rawBody(request).length === 0 ? {} : readJsonBody(request);
+});
+
 /** The bytes of the body as they came, empty when there is none. */
 export function rawBody(request: FastifyRequest): Buffer {
   return Buffer.isBuffer(request.body) ? request.body : Buffer.alloc(0);
@@ -31,7 +37,9 @@ function readJsonBody(request: FastifyRequest): Json {
   const bytes = rawBody(request);
   if (!jsonTypes.has(type)) {
     if (bytes.length === 0) throw malformed('body_missing', 'This request needs a JSON body.');
-    const said = type === '' ? 'none is given' : 'another one is given';
+    const curl =
+      type === 'application/x-www-form-urlencoded' ? " (curl -d says so by itself; add -H 'content-type: application/json')" : '';
+    const said = type === '' ? 'none is given' : `${type.slice(0, 100)} is given${curl}`;
     throw unsupported('media_type_unsupported', `The body must be sent with "Content-Type: application/json"; ${said}.`, {
       Accept: 'application/json',
     });

@@ -69,7 +69,7 @@ export function refusalOf(error: unknown): Refusal {
     });
   }
   if (error instanceof HttpException && error.getStatus() === 404)
-    return refusal(404, 'route_unknown', 'There is nothing at this address.');
+    return refusal(404, 'route_unknown', 'There is nothing at this address; /docs lists what there is.');
   if (error instanceof HttpException && error.getStatus() < 500) {
     return refusal(error.getStatus(), 'request_refused', 'The request cannot be served as it is.');
   }
