@@ -61,6 +61,7 @@ describe('mappings over HTTP', () => {
     expect([replaced.status, replaced.headers.etag, replaced.json.service]).toEqual([200, '"2"', 'othersvc']);
     const again = await put('life', { prefix: '/life/', service: 'othersvc', labels: { team: 'a' } });
     expect([again.status, again.headers.etag]).toEqual([200, '"2"']);
+    expect(again.json.recordedAt).toBe(replaced.json.recordedAt);
     const merged = await test.ask('PATCH', `${mappings}/life`, { body: { timeoutMs: 1000, labels: { team: null, tier: '1' } } });
     expect([merged.status, merged.headers.etag]).toEqual([200, '"3"']);
     expect(merged.json).toMatchObject({ service: 'othersvc', timeoutMs: 1000, labels: { tier: '1' } });

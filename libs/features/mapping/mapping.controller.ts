@@ -176,14 +176,16 @@ export class MappingController {
   }
 }
 
-/** Right after a write nothing is proven yet; a read says how it goes on. */
+/** Right after a write nothing is proven yet; a read says how it goes on. What changed nothing was recorded when it was. */
 function standing(outcome: Outcome, subject: string): object {
-  const reasons = [{ code: 'not_proven', message: 'Recorded a moment ago; read the mapping to see it go live.', since: null }];
-  const gatewayVersion = outcome.unchanged ? (outcome.before.get(subject)?.streamVersion ?? outcome.version) : outcome.version;
+  const before = outcome.unchanged ? outcome.before.get(subject) : undefined;
+  const message = outcome.unchanged
+    ? 'Nothing changed; read the mapping to see where it stands.'
+    : 'Recorded a moment ago; read the mapping to see it go live.';
   return {
     version: subjectVersion(outcome, subject),
-    gatewayVersion,
-    recordedAt: outcome.recordedAt,
-    status: { state: 'pending', reasons },
+    gatewayVersion: before?.streamVersion ?? outcome.version,
+    recordedAt: before?.recordedAt ?? outcome.recordedAt,
+    status: { state: 'pending', reasons: [{ code: 'not_proven', message, since: null }] },
   };
 }
