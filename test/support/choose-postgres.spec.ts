@@ -43,13 +43,13 @@ describe('where an engine may be', () => {
     ['nonsense', everywhere, []],
     ['tcp://a b', everywhere, []],
   ])('DOCKER_HOST=%s', (named, exists, addresses) => {
-    expect(engineAddresses({ DOCKER_HOST: named, XDG_RUNTIME_DIR: '/run/user/7' }, '/home/me', exists)).toEqual(addresses);
+    expect(engineAddresses({ DOCKER_HOST: named, XDG_RUNTIME_DIR: '/run/user/7' }, '/dwelling', exists)).toEqual(addresses);
   });
 
   test('without DOCKER_HOST the usual sockets, those that exist', () => {
-    const all = ['/var/run/docker.sock', '/run/user/7/docker.sock', '/home/me/.docker/run/docker.sock'];
-    expect(engineAddresses({ XDG_RUNTIME_DIR: '/run/user/7' }, '/home/me', everywhere)).toEqual(all.map((socketPath) => ({ socketPath })));
-    expect(engineAddresses({}, '/home/me', (path) => path.startsWith('/home'))).toEqual([{ socketPath: all[2] }]);
-    expect(engineAddresses({}, '/home/me', nowhere)).toEqual([]);
+    const all = ['/var/run/docker.sock', '/run/user/7/docker.sock', '/dwelling/.docker/run/docker.sock'];
+    expect(engineAddresses({ XDG_RUNTIME_DIR: '/run/user/7' }, '/dwelling', everywhere)).toEqual(all.map((socketPath) => ({ socketPath })));
+    expect(engineAddresses({}, '/dwelling', (path) => path.startsWith('/dwelling'))).toEqual([{ socketPath: all[2] }]);
+    expect(engineAddresses({}, '/dwelling', nowhere)).toEqual([]);
   });
 });

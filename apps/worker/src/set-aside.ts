@@ -1,4 +1,5 @@
 import { findRefused, type Refused, type Verdict } from '#features/rollout/find-refused.js';
+import { fieldOfReason } from '#features/rollout/refused-field.js';
 import { readStatusRows, replaceStatusRows, type StatusRow } from '#features/rollout/set-aside.table.js';
 import type { Db } from '#platform/database/database.js';
 import type { Log } from '#platform/log/log.js';
@@ -47,7 +48,7 @@ export async function setAsideRefused(context: SetAsideContext, session: TargetS
   const dropped = await trial.needDropping(refused, names);
   const rows = refused.map(({ name, reason }): StatusRow => {
     const digest = fold.mappings.get(name)?.digest ?? '';
-    return { mapping: name, state: 'set_aside', digest, code, reason: reason || message, dropped: dropped.has(name) };
+    return { mapping: name, state: 'set_aside', digest, code, reason: explained(reason || message), dropped: dropped.has(name) };
   });
   const taken = new Set(rows.map((row) => row.mapping));
   const others = before.filter((row) => !(row.state === 'set_aside' && taken.has(row.mapping)));
@@ -104,6 +105,12 @@ class Trial {
     const { ok, message } = await this.#session.delivery.validate(bytes, this.#context.validateDeadlineMs);
     return { ok, message };
   }
+}
+
+/** Envoy's words, and before them the member of the mapping that they are about, where that can be told. */
+function explained(reason: string): string {
+  const field = fieldOfReason(reason);
+  return (field === undefined ? reason : `${field}: ${reason}`).slice(0, 300);
 }
 
 /** Mappings that Envoy's message names, by their own name or their cluster's; only when it names few. */

@@ -6,6 +6,7 @@ import { type EpochPlace, writeLineage } from './lineage.js';
 import type { NodeFolder } from './node-folder.js';
 import { isRunning, type ProcessIdentity, signalProcess } from './process-identity.js';
 import type { EpochConfig } from './recovery-plan.js';
+import { refusalReason } from './refusal-reason.js';
 import { clearInitializingFlag } from './shared-memory.js';
 import { waitUntil } from './wait-until.js';
 
@@ -155,7 +156,7 @@ export class EpochStarter {
     const gone = await waitUntil(() => (isRunning(child) ? null : true), { timeoutMs: 5000, everyMs: 2 });
     if (gone === null) throw new Error(`Envoy ${child.pid} survived SIGKILL for 5 s: its memory is left alone`);
     clearInitializingFlag(place.baseId);
-    return lastWords(tailOfLog(this.logPath(place)));
+    return refusalReason(tailOfLog(this.logPath(place)));
   }
 
   logPath({ baseId, epoch }: { readonly baseId: number; readonly epoch: number }): string {
@@ -195,13 +196,4 @@ export function configFile(key: string): string {
 /** The reverse of configFile: what a found process runs. */
 export function keyOfConfigFile(path: string): string {
   return basename(path, '.json');
-}
-
-/** Envoy's reason from its log: the critical and error lines, else the last ones; at most 2,000 characters. */
-export function lastWords(log: string): string {
-  const lines = log.split('\n').filter((line) => line.trim() !== '');
-  const telling = lines.filter((line) => /\]\[(critical|error)\]/.test(line) || /^(error|terminate|Gurl|PARSE ERROR)/i.test(line));
-  const chosen = telling.length > 0 ? telling : lines.slice(-5);
-  const text = chosen.map((line) => line.replace(/^\[\d{4}-[^\]]*\]\[\d+\]\[\w+\]\[\w+\] /, '')).join('\n');
-  return text.length <= 2000 ? text : `${text.slice(0, 1990)} [cut]`;
 }

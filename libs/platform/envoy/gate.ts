@@ -3,11 +3,11 @@ import { closeSync, existsSync, mkdirSync, openSync, rmSync, writeFileSync } fro
 import { dirname, join } from 'node:path';
 import { EnvoyAdmin, EnvoyAdminError } from './admin.js';
 import { checkBootstrap, type ParsedBootstrap, plainListeners, toShadow } from './bootstrap-check.js';
-import { lastWords } from './epoch-start.js';
 import { epochArguments, tailOfLog } from './launcher.js';
 import { newLineage } from './lineage.js';
 import { ADMIN_SOCKET } from './node-folder.js';
 import { type Proof, prove } from './proof.js';
+import { refusalReason } from './refusal-reason.js';
 import { removeSharedMemory } from './shared-memory.js';
 import { waitUntil } from './wait-until.js';
 
@@ -105,7 +105,9 @@ async function validate(binary: string, folder: string, timeoutMs: number): Prom
   const envoy = spawnWithLog(binary, ['--mode', 'validate', '-c', CONFIG, '--log-level', 'warning'], folder, log);
   const ended = await endOf(envoy, timeoutMs);
   if (ended === 'timeout') return { code: 'validate_timeout', message: `envoy --mode validate did not end within ${timeoutMs} ms` };
-  return ended === 0 ? null : { code: 'envoy_refused', message: lastWords(tailOfLog(log)) || `envoy --mode validate ended with ${ended}` };
+  return ended === 0
+    ? null
+    : { code: 'envoy_refused', message: refusalReason(tailOfLog(log)) || `envoy --mode validate ended with ${ended}` };
 }
 
 async function shadowBoot(
@@ -125,7 +127,7 @@ async function shadowBoot(
     const admin = new EnvoyAdmin(join(folder, ADMIN_SOCKET));
     const became = await waitUntil(() => stateOf(envoy, admin), { timeoutMs: shadowTimeoutMs, everyMs: 5 });
     if (became === null) return { code: 'shadow_timeout', message: `a shadow Envoy was not live within ${shadowTimeoutMs} ms` };
-    if (became === 'ended') return { code: 'envoy_refused', message: lastWords(tailOfLog(log)) || 'the shadow Envoy ended at once' };
+    if (became === 'ended') return { code: 'envoy_refused', message: refusalReason(tailOfLog(log)) || 'the shadow Envoy ended at once' };
     const addresses = await admin.listenerAddresses({ timeoutMs: 10_000 });
     for (const name of plainListeners(bootstrap)) {
       const address = addresses.get(name);
