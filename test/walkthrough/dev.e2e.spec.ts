@@ -195,7 +195,7 @@ describe('bin/dev', () => {
         const failed = dev.events.find((event) => event.event === 'failed');
         expect(failed).toMatchObject({
           code: 'port_taken',
-          message: expect.stringContaining(`pid ${process.pid}`),
+          message: expect.stringContaining(`process ${process.pid} `),
           nextStep: expect.stringContaining(`--${option}-port`),
         });
         expect(String(failed?.message)).toContain(label);
