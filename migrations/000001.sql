@@ -47,11 +47,13 @@ CREATE TABLE chancery.version (
   request_id      text,
   idempotency_key text,
   fingerprint     text,
+  details         json, -- what the command's name alone does not say (a rollback's version and digest), as the bytes that the hash covers
   recorded_at     timestamptz NOT NULL,
   PRIMARY KEY (stream, version)
 );
 -- A command is appended once, however often it is sent: what a retry after a lost COMMIT relies on.
 CREATE UNIQUE INDEX version_command ON chancery.version (command_id);
+CREATE INDEX version_actor ON chancery.version (stream, actor, version);
 CREATE UNIQUE INDEX version_idempotency ON chancery.version (stream, actor, idempotency_key) WHERE idempotency_key IS NOT NULL;
 
 -- `state` is the subject's whole new state, as the bytes that the digest covers; null = the subject ended.
@@ -76,6 +78,7 @@ CREATE TABLE chancery.subject (
   subject      text COLLATE "C" NOT NULL,
   version      bigint NOT NULL,
   from_version bigint NOT NULL, -- the stream version that made this state
+  schema_version smallint NOT NULL, -- of the state's shape: an older one is read through its kind's upcaster
   state        jsonb,
   claims       text[], -- its rows in chancery.claim, so that the next change finds them without an index of their own
   recorded_at  timestamptz NOT NULL,
@@ -88,6 +91,7 @@ CREATE TABLE chancery.subject_history (
   subject     text COLLATE "C" NOT NULL,
   version     bigint NOT NULL,
   valid       int8range NOT NULL, -- stream versions, half open
+  schema_version smallint NOT NULL,
   state       jsonb NOT NULL,
   recorded_at timestamptz NOT NULL,
   PRIMARY KEY (stream, subject, version)
@@ -111,6 +115,17 @@ CREATE TABLE chancery.reference (
 );
 CREATE INDEX reference_target ON chancery.reference (stream, target);
 
+-- A version that goes back by itself unless somebody confirms it in time. Written in the append, on the database's clock; what became of it is
+-- decided in the log (rollout/<gateway>), and `settled` only spares the workers to look again.
+CREATE TABLE chancery.confirmation (
+  stream     text COLLATE "C" NOT NULL,
+  version    bigint NOT NULL,
+  deadline   timestamptz NOT NULL,
+  settled    text, -- confirmed, reverted, conflicted; null while it is open
+  PRIMARY KEY (stream, version)
+);
+CREATE INDEX confirmation_open ON chancery.confirmation (deadline) WHERE settled IS NULL;
+
 -- Append-only, for the owner as well.
 CREATE FUNCTION chancery.refuse_change() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
@@ -129,16 +144,16 @@ RETURN sha256(convert_to('chancery' || E'\n' || stream, 'UTF8'));
 CREATE FUNCTION chancery.event_digest(type text, schema_version smallint, subject text, subject_version bigint, state text) RETURNS bytea LANGUAGE sql IMMUTABLE
 RETURN sha256(convert_to(type || E'\n' || schema_version::text || E'\n' || subject || E'\n' || subject_version::text || E'\n' || coalesce('=' || state, '-'), 'UTF8'));
 
--- The reason comes last because it alone may hold line breaks. Times are microseconds since 1970. (The append repeats both expressions in place of calls,
+-- The reason comes last because it alone may hold line breaks (the details are JSON in one line). Times are microseconds since 1970. (The append repeats both expressions in place of calls,
 -- which cost more than the hash itself; verification, which uses the functions, would find any difference.)
 CREATE FUNCTION chancery.version_hash(
   parent_hash bytea, stream text, version bigint, events_root bytea, event_count integer, command_id uuid, action text, actor text,
-  request_id text, idempotency_key text, fingerprint text, recorded_at timestamptz, reason text
+  request_id text, idempotency_key text, fingerprint text, details text, recorded_at timestamptz, reason text
 ) RETURNS bytea LANGUAGE sql IMMUTABLE
 RETURN sha256(convert_to(
   encode(parent_hash, 'hex') || E'\n' || stream || E'\n' || version::text || E'\n' || encode(events_root, 'hex') || E'\n' || event_count::text || E'\n' || command_id::text
   || E'\n' || action || E'\n' || actor || E'\n' || coalesce('=' || request_id, '-') || E'\n' || coalesce('=' || idempotency_key, '-')
-  || E'\n' || coalesce('=' || fingerprint, '-') || E'\n' || (extract(epoch FROM recorded_at - timestamptz '1970-01-01 00:00:00+00') * 1000000)::bigint::text || E'\n' || coalesce('=' || reason, '-'), 'UTF8'));
+  || E'\n' || coalesce('=' || fingerprint, '-') || E'\n' || coalesce('=' || details, '-') || E'\n' || (extract(epoch FROM recorded_at - timestamptz '1970-01-01 00:00:00+00') * 1000000)::bigint::text || E'\n' || coalesce('=' || reason, '-'), 'UTF8'));
 
 -- What the tables would say in CHECK constraints, which Postgres prepares anew for each statement (seen: a fifth of a single append's time). Nobody but
 -- the append functions can insert. The hashes are over lines: a line break in a field other than the last would let two records have one text.
@@ -152,7 +167,7 @@ END
 $$;
 
 -- Appends a batch of commands to one stream in one transaction, each all or nothing, under one lock of the head. Columns come as arrays:
---   c_*  the commands, by their number from 1
+--   c_*  the commands, by their number from 1; c_confirm_ms: the version is undone unless it is confirmed within so many milliseconds
 --   k_*  what each decision rests on: a subject and the version that was read, or null for "it must live" (a reference)
 --   e_*  events; e_last marks the last event of a subject within its command; e_state null = the subject ends; e_claims its new claims as an array literal
 --   n_*  claims (once more, one a row) and r_* references of the subjects written, the complete new set
@@ -162,6 +177,7 @@ $$;
 CREATE FUNCTION chancery.append(
   p_stream text, p_retry boolean,
   c_id uuid[], c_action text[], c_actor text[], c_reason text[], c_request text[], c_key text[], c_fingerprint text[], c_expected bigint[],
+  c_details text[], c_confirm_ms bigint[],
   k_command integer[], k_subject text[], k_version bigint[], k_written boolean[],
   e_command integer[], e_position integer[], e_subject text[], e_version bigint[], e_type text[], e_schema smallint[], e_state text[], e_last boolean[], e_claims text[],
   n_command integer[], n_subject text[], n_claim text[],
@@ -175,7 +191,7 @@ AS $$
 DECLARE
   n integer := cardinality(c_id);
   single_lines text := concat(p_stream, array_to_string(c_action, ''), array_to_string(c_actor, ''), array_to_string(c_request, ''), array_to_string(c_key, ''),
-    array_to_string(c_fingerprint, ''), array_to_string(e_subject, ''), array_to_string(e_type, ''));
+    array_to_string(c_fingerprint, ''), array_to_string(c_details, ''), array_to_string(e_subject, ''), array_to_string(e_type, ''));
   v bigint;
   h bytea;
   refused jsonb[] := array_fill(NULL::jsonb, ARRAY[cardinality(c_id)]);
@@ -286,7 +302,7 @@ BEGIN
       h := sha256(convert_to( -- version_hash
         encode(h, 'hex') || E'\n' || p_stream || E'\n' || versions[i]::text || E'\n' || encode(roots[i], 'hex') || E'\n' || counts[i]::text || E'\n' || c_id[i]::text
         || E'\n' || c_action[i] || E'\n' || c_actor[i] || E'\n' || coalesce('=' || c_request[i], '-') || E'\n' || coalesce('=' || c_key[i], '-')
-        || E'\n' || coalesce('=' || c_fingerprint[i], '-') || E'\n' || micros || E'\n' || coalesce('=' || c_reason[i], '-'), 'UTF8'));
+        || E'\n' || coalesce('=' || c_fingerprint[i], '-') || E'\n' || coalesce('=' || c_details[i], '-') || E'\n' || micros || E'\n' || coalesce('=' || c_reason[i], '-'), 'UTF8'));
       hashes[i] := h;
     END IF;
   END LOOP;
@@ -294,20 +310,25 @@ BEGIN
   SELECT p_stream, versions[e.command], e.position, e.subject, e.version, e.type, e.schema, e.state::json, e.digest
   FROM unnest(e_command, e_position, e_subject, e_version, e_type, e_schema, e_state, digests) AS e(command, position, subject, version, type, schema, state, digest)
   WHERE versions[e.command] IS NOT NULL;
-  INSERT INTO version (stream, version, parent_hash, hash, events_root, event_count, command_id, action, actor, reason, request_id, idempotency_key, fingerprint, recorded_at)
-  SELECT p_stream, c.version, c.parent, c.hash, c.root, c.events, c.id, c.action, c.actor, c.reason, c.request, c.key, c.fingerprint, append.recorded_at
-  FROM unnest(versions, parents, hashes, roots, counts, c_id, c_action, c_actor, c_reason, c_request, c_key, c_fingerprint)
-    AS c(version, parent, hash, root, events, id, action, actor, reason, request, key, fingerprint)
+  INSERT INTO version (stream, version, parent_hash, hash, events_root, event_count, command_id, action, actor, reason, request_id, idempotency_key, fingerprint, details, recorded_at)
+  SELECT p_stream, c.version, c.parent, c.hash, c.root, c.events, c.id, c.action, c.actor, c.reason, c.request, c.key, c.fingerprint, c.details::json, append.recorded_at
+  FROM unnest(versions, parents, hashes, roots, counts, c_id, c_action, c_actor, c_reason, c_request, c_key, c_fingerprint, c_details)
+    AS c(version, parent, hash, root, events, id, action, actor, reason, request, key, fingerprint, details)
   WHERE c.version IS NOT NULL;
+  IF c_confirm_ms IS NOT NULL THEN
+    INSERT INTO confirmation (stream, version, deadline)
+    SELECT p_stream, c.version, append.recorded_at + c.ms * interval '1 millisecond'
+    FROM unnest(versions, c_confirm_ms) AS c(version, ms) WHERE c.version IS NOT NULL AND c.ms IS NOT NULL;
+  END IF;
 
   -- What the subjects were until now: their closed intervals, claims and references. New subjects have none.
   SELECT array_agg(e.subject) INTO existed
   FROM unnest(e_command, e_subject, e_version) AS e(command, subject, version) WHERE e.version > 1 AND versions[e.command] IS NOT NULL;
   IF existed IS NOT NULL THEN
-    INSERT INTO subject_history (stream, subject, version, valid, state, recorded_at)
-    SELECT p_stream, e.subject, s.version, int8range(s.from_version, versions[e.command]), s.state, s.recorded_at
+    INSERT INTO subject_history (stream, subject, version, valid, schema_version, state, recorded_at)
+    SELECT p_stream, e.subject, s.version, int8range(s.from_version, versions[e.command]), s.schema_version, s.state, s.recorded_at
     FROM unnest(e_command, e_subject, e_last) AS e(command, subject, last)
-    CROSS JOIN LATERAL (SELECT s.version, s.from_version, s.state, s.recorded_at FROM subject s WHERE s.stream = p_stream AND s.subject = e.subject LIMIT 1) s
+    CROSS JOIN LATERAL (SELECT s.version, s.from_version, s.schema_version, s.state, s.recorded_at FROM subject s WHERE s.stream = p_stream AND s.subject = e.subject LIMIT 1) s
     WHERE e.last AND versions[e.command] IS NOT NULL AND s.state IS NOT NULL;
     SELECT array_agg(x.claim) INTO released FROM subject s CROSS JOIN LATERAL unnest(s.claims) AS x(claim) WHERE s.stream = p_stream AND s.subject = ANY (existed);
     IF released IS NOT NULL THEN
@@ -316,12 +337,12 @@ BEGIN
     DELETE FROM reference f WHERE f.stream = p_stream AND f.subject = ANY (existed);
   END IF;
 
-  INSERT INTO subject AS s (stream, subject, version, from_version, state, claims, recorded_at)
-  SELECT p_stream, e.subject, e.version, versions[e.command], e.state::jsonb,
+  INSERT INTO subject AS s (stream, subject, version, from_version, schema_version, state, claims, recorded_at)
+  SELECT p_stream, e.subject, e.version, versions[e.command], e.schema, e.state::jsonb,
          e.claims::text[], append.recorded_at
-  FROM unnest(e_command, e_subject, e_version, e_state, e_last, e_claims) AS e(command, subject, version, state, last, claims)
+  FROM unnest(e_command, e_subject, e_version, e_schema, e_state, e_last, e_claims) AS e(command, subject, version, schema, state, last, claims)
   WHERE e.last AND versions[e.command] IS NOT NULL
-  ON CONFLICT ON CONSTRAINT subject_pkey DO UPDATE SET version = excluded.version, from_version = excluded.from_version, state = excluded.state, claims = excluded.claims, recorded_at = excluded.recorded_at;
+  ON CONFLICT ON CONSTRAINT subject_pkey DO UPDATE SET version = excluded.version, from_version = excluded.from_version, schema_version = excluded.schema_version, state = excluded.state, claims = excluded.claims, recorded_at = excluded.recorded_at;
 
   IF n_claim IS NOT NULL THEN
     INSERT INTO claim (stream, claim, subject)
@@ -378,7 +399,8 @@ END
 $$;
 
 CREATE FUNCTION chancery.append_staged(
-  p_stream text, p_id uuid, p_action text, p_actor text, p_reason text, p_request text, p_key text, p_fingerprint text, p_expected bigint
+  p_stream text, p_id uuid, p_action text, p_actor text, p_reason text, p_request text, p_key text, p_fingerprint text, p_expected bigint,
+  p_details text, p_confirm_ms bigint
 ) RETURNS TABLE (base_version bigint, recorded_at timestamptz, refusal jsonb)
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = chancery, pg_temp SET work_mem = '64MB'
 AS $$
@@ -396,7 +418,7 @@ BEGIN
   END IF;
   -- Without statistics the joins below are planned for a handful of rows, and 100,000 take minutes instead of seconds.
   ANALYZE pg_temp.staged_event, pg_temp.staged_read, pg_temp.staged_claim, pg_temp.staged_reference;
-  IF strpos(concat(p_stream, p_action, p_actor, p_request, p_key, p_fingerprint), E'\n') > 0
+  IF strpos(concat(p_stream, p_action, p_actor, p_request, p_key, p_fingerprint, p_details), E'\n') > 0
      OR EXISTS (SELECT FROM pg_temp.staged_event e WHERE strpos(e.subject, E'\n') > 0 OR strpos(e.type, E'\n') > 0) THEN
     RAISE EXCEPTION 'a line break in a name, an action, an actor, an id, a key or a type' USING ERRCODE = 'check_violation';
   END IF;
@@ -441,20 +463,23 @@ BEGIN
 
   v := v + 1;
   INSERT INTO event SELECT p_stream, v, e.position, e.subject, e.version, e.type, e.schema, e.state::json, e.digest FROM pg_temp.staged_event e ORDER BY e.position;
-  INSERT INTO version (stream, version, parent_hash, hash, events_root, event_count, command_id, action, actor, reason, request_id, idempotency_key, fingerprint, recorded_at)
-  VALUES (p_stream, v, h, version_hash(h, p_stream, v, root, events, p_id, p_action, p_actor, p_request, p_key, p_fingerprint, append_staged.recorded_at, p_reason),
-          root, events, p_id, p_action, p_actor, p_reason, p_request, p_key, p_fingerprint, append_staged.recorded_at)
+  INSERT INTO version (stream, version, parent_hash, hash, events_root, event_count, command_id, action, actor, reason, request_id, idempotency_key, fingerprint, details, recorded_at)
+  VALUES (p_stream, v, h, version_hash(h, p_stream, v, root, events, p_id, p_action, p_actor, p_request, p_key, p_fingerprint, p_details, append_staged.recorded_at, p_reason),
+          root, events, p_id, p_action, p_actor, p_reason, p_request, p_key, p_fingerprint, p_details::json, append_staged.recorded_at)
   RETURNING hash INTO h;
-  INSERT INTO subject_history (stream, subject, version, valid, state, recorded_at)
-  SELECT s.stream, s.subject, s.version, int8range(s.from_version, v), s.state, s.recorded_at
+  IF p_confirm_ms IS NOT NULL THEN
+    INSERT INTO confirmation (stream, version, deadline) VALUES (p_stream, v, append_staged.recorded_at + p_confirm_ms * interval '1 millisecond');
+  END IF;
+  INSERT INTO subject_history (stream, subject, version, valid, schema_version, state, recorded_at)
+  SELECT s.stream, s.subject, s.version, int8range(s.from_version, v), s.schema_version, s.state, s.recorded_at
   FROM pg_temp.staged_event e JOIN subject s ON s.stream = p_stream AND s.subject = e.subject WHERE e.last AND s.state IS NOT NULL;
   DELETE FROM claim c USING pg_temp.staged_event e, subject s, unnest(s.claims) AS released(claim)
   WHERE e.last AND e.version > 1 AND s.stream = p_stream AND s.subject = e.subject AND c.stream = p_stream AND c.claim = released.claim;
-  INSERT INTO subject AS s (stream, subject, version, from_version, state, claims, recorded_at)
-  SELECT p_stream, e.subject, e.version, v, e.state::jsonb, x.claims, append_staged.recorded_at
+  INSERT INTO subject AS s (stream, subject, version, from_version, schema_version, state, claims, recorded_at)
+  SELECT p_stream, e.subject, e.version, v, e.schema, e.state::jsonb, x.claims, append_staged.recorded_at
   FROM pg_temp.staged_event e LEFT JOIN (SELECT c.subject, array_agg(c.claim) AS claims FROM pg_temp.staged_claim c GROUP BY c.subject) x ON x.subject = e.subject
   WHERE e.last ORDER BY e.subject
-  ON CONFLICT ON CONSTRAINT subject_pkey DO UPDATE SET version = excluded.version, from_version = excluded.from_version, state = excluded.state, claims = excluded.claims, recorded_at = excluded.recorded_at;
+  ON CONFLICT ON CONSTRAINT subject_pkey DO UPDATE SET version = excluded.version, from_version = excluded.from_version, schema_version = excluded.schema_version, state = excluded.state, claims = excluded.claims, recorded_at = excluded.recorded_at;
   INSERT INTO claim (stream, claim, subject) SELECT p_stream, x.claim, x.subject FROM pg_temp.staged_claim x ORDER BY x.claim;
   DELETE FROM reference f USING pg_temp.staged_event e WHERE e.version > 1 AND f.stream = p_stream AND f.subject = e.subject;
   INSERT INTO reference (stream, subject, target) SELECT p_stream, x.subject, x.target FROM pg_temp.staged_reference x;
@@ -466,26 +491,26 @@ $$;
 
 -- The named subjects, each with the version of its stream, in one snapshot. By number, because one call serves many readers.
 CREATE FUNCTION chancery.read_subjects(p_stream text[], p_subject text[])
-RETURNS TABLE (stream_version bigint, version bigint, from_version bigint, state jsonb, recorded_at timestamptz)
+RETURNS TABLE (stream_version bigint, version bigint, from_version bigint, schema_version smallint, state jsonb, recorded_at timestamptz)
 LANGUAGE plpgsql STABLE SET enable_seqscan = off SET enable_bitmapscan = off SET plan_cache_mode = force_generic_plan AS $$
 BEGIN
   RETURN QUERY
-  SELECT h.version, s.version, s.from_version, s.state, s.recorded_at
+  SELECT h.version, s.version, s.from_version, s.schema_version, s.state, s.recorded_at
   FROM unnest(p_stream, p_subject) WITH ORDINALITY AS r(stream, subject, i)
   LEFT JOIN LATERAL (SELECT h.version FROM chancery.stream h WHERE h.stream = r.stream LIMIT 1) h ON true
-  LEFT JOIN LATERAL (SELECT s.version, s.from_version, s.state, s.recorded_at FROM chancery.subject s WHERE s.stream = r.stream AND s.subject = r.subject LIMIT 1) s ON true
+  LEFT JOIN LATERAL (SELECT s.version, s.from_version, s.schema_version, s.state, s.recorded_at FROM chancery.subject s WHERE s.stream = r.stream AND s.subject = r.subject LIMIT 1) s ON true
   ORDER BY r.i;
 END
 $$;
 
 -- The subjects that lived at a version of their stream, as they were.
 CREATE FUNCTION chancery.state_at(p_stream text, p_version bigint)
-RETURNS TABLE (subject text, version bigint, from_version bigint, state jsonb, recorded_at timestamptz)
+RETURNS TABLE (subject text, version bigint, from_version bigint, schema_version smallint, state jsonb, recorded_at timestamptz)
 LANGUAGE sql STABLE
 BEGIN ATOMIC
-  SELECT s.subject, s.version, s.from_version, s.state, s.recorded_at FROM chancery.subject s WHERE s.stream = p_stream AND s.from_version <= p_version AND s.state IS NOT NULL
+  SELECT s.subject, s.version, s.from_version, s.schema_version, s.state, s.recorded_at FROM chancery.subject s WHERE s.stream = p_stream AND s.from_version <= p_version AND s.state IS NOT NULL
   UNION ALL
-  SELECT h.subject, h.version, lower(h.valid), h.state, h.recorded_at FROM chancery.subject_history h WHERE h.stream = p_stream AND h.valid @> p_version;
+  SELECT h.subject, h.version, lower(h.valid), h.schema_version, h.state, h.recorded_at FROM chancery.subject_history h WHERE h.stream = p_stream AND h.valid @> p_version;
 END;
 
 -- The first fault of a stream's record after `p_from` (its hash as pinned by the caller): a gap, a broken chain, an altered version or event, a
@@ -507,7 +532,7 @@ LANGUAGE sql STABLE SET work_mem = '64MB' AS $$
       WHEN v.parent_hash IS DISTINCT FROM v.before_hash THEN 'chain: the parent hash is not the hash of the version before'
       WHEN e.root IS DISTINCT FROM v.events_root OR e.events IS DISTINCT FROM v.event_count OR NOT e.whole THEN 'events: an event was altered, removed or added'
       WHEN v.hash IS DISTINCT FROM chancery.version_hash(v.parent_hash, v.stream, v.version, v.events_root, v.event_count, v.command_id, v.action, v.actor,
-           v.request_id, v.idempotency_key, v.fingerprint, v.recorded_at, v.reason) THEN 'record: the version was altered'
+           v.request_id, v.idempotency_key, v.fingerprint, v.details::text, v.recorded_at, v.reason) THEN 'record: the version was altered'
       END AS fault
     FROM v FULL JOIN e ON e.version = v.version
     UNION ALL
@@ -521,6 +546,7 @@ LANGUAGE sql STABLE SET work_mem = '64MB' AS $$
   SELECT f.version, f.fault FROM faults f WHERE f.fault IS NOT NULL ORDER BY f.version LIMIT 1
 $$;
 
-GRANT SELECT ON chancery.stream, chancery.version, chancery.event, chancery.subject, chancery.subject_history, chancery.claim, chancery.reference TO chancery_app;
+GRANT SELECT ON chancery.stream, chancery.version, chancery.event, chancery.subject, chancery.subject_history, chancery.claim, chancery.reference, chancery.confirmation TO chancery_app;
+GRANT UPDATE ON chancery.confirmation TO chancery_app;
 REVOKE EXECUTE ON FUNCTION chancery.begin_stream, chancery.append, chancery.stage, chancery.append_staged FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION chancery.append, chancery.stage, chancery.append_staged TO chancery_app;

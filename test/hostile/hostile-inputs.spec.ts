@@ -17,6 +17,7 @@ const view: View = {
     subject,
     version: subject === 'gateway' ? 1 : 0,
     streamVersion: 1,
+    schemaVersion: 1,
     state: subject === 'gateway' ? JSON.parse(JSON.stringify(defaultSettings)) : null,
     recordedAt: null,
   }),

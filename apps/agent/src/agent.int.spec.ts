@@ -310,7 +310,7 @@ describe('an agent without its worker', () => {
     worker = await startTestWorker(node.port);
     await start();
     expect(
-      await waitUntil(() => worker.reports.find(({ step }) => step === 'recovered') ?? null, { timeoutMs: 5000, everyMs: 5 }),
+      await waitUntil(() => worker.reports.find(({ step }) => step === 'recovered') ?? null, { timeoutMs: 20_000, everyMs: 5 }),
     ).not.toBeNull();
   });
 

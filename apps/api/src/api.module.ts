@@ -16,8 +16,10 @@ import { FindKnownServiceHandler } from '#features/discovery/find-known-service.
 import { ConfigureGatewayHandler } from '#features/gateway/configure-gateway.js';
 import { CreateGatewayHandler } from '#features/gateway/create-gateway.js';
 import { GatewayController } from '#features/gateway/gateway.controller.js';
+import { gatewayKind } from '#features/gateway/gateway.kind.js';
 import { ListGatewaysHandler, ReadGatewayHandler } from '#features/gateway/list-gateways.js';
 import { ListVersionsHandler, ReadVersionHandler } from '#features/history/list-versions.js';
+import { SubjectKinds } from '#features/history/subject-kind.js';
 import { VersionController } from '#features/history/version.controller.js';
 import { CreateMappingHandler } from '#features/mapping/create-mapping.js';
 import { DeleteMappingHandler } from '#features/mapping/delete-mapping.js';
@@ -25,12 +27,14 @@ import { FindMappingWarningsHandler } from '#features/mapping/find-mapping-warni
 import { ListMappingsHandler, ReadMappingHandler } from '#features/mapping/list-mappings.js';
 import { ListRoutesHandler } from '#features/mapping/list-routes.js';
 import { MappingController } from '#features/mapping/mapping.controller.js';
+import { mappingKind } from '#features/mapping/mapping.kind.js';
 import { MappingBudget } from '#features/mapping/mapping-budget.table.js';
 import { OwnPorts } from '#features/mapping/own-ports.js';
 import { RouteController } from '#features/mapping/route.controller.js';
 import { UpdateMappingHandler } from '#features/mapping/update-mapping.js';
 import { DeletePrincipalHandler } from '#features/principal/delete-principal.js';
 import { ListPrincipalsHandler, ReadPrincipalHandler } from '#features/principal/list-principals.js';
+import { principalKind } from '#features/principal/principal.kind.js';
 import { PutPrincipalHandler } from '#features/principal/put-principal.js';
 import { DeploymentController } from '#features/rollout/deployment.controller.js';
 import {
@@ -150,6 +154,7 @@ export function apiModule(parts: ApiParts): DynamicModule {
       { provide: EventStreams, useValue: parts.streams },
       { provide: MappingBudget, useValue: new MappingBudget(parts.database.db) },
       { provide: OwnPorts, useValue: new OwnPorts(parts.ownPorts) },
+      { provide: SubjectKinds, useValue: new SubjectKinds([gatewayKind, mappingKind(new Set(parts.ownPorts)), principalKind]) },
       { provide: APP_GUARD, useClass: AccessGuard },
       CommandRunner,
       QueryRunner,

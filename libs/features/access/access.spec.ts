@@ -19,7 +19,7 @@ const state: TokenState = {
 
 const viewOf = (found: TokenState | null): View => ({
   streamVersion: 1,
-  subject: (subject) => ({ subject, version: found === null ? 0 : 1, streamVersion: 1, state: found, recordedAt: null }),
+  subject: (subject) => ({ subject, version: found === null ? 0 : 1, streamVersion: 1, schemaVersion: 1, state: found, recordedAt: null }),
 });
 
 describe('the decisions of access', () => {

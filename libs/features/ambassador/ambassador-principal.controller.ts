@@ -16,7 +16,7 @@ import { JsonBody } from '#platform/http/json-body.js';
 import { QueryRunner } from '#platform/http/query-runner.js';
 import { Answer } from '#platform/http/request-context.js';
 import { dryRunAnswer, writeHeaders } from '#platform/http/write-answer.js';
-import { Write, type WriteRequest } from '#platform/http/write-request.js';
+import { ConfigurationWrite, type WriteRequest } from '#platform/http/write-request.js';
 import { DomainError } from '#platform/kernel/errors.js';
 import type { Json } from '#platform/kernel/json.js';
 
@@ -48,10 +48,10 @@ export class AmbassadorPrincipalController {
   @Describe({
     tag,
     summary: 'Push the current version again',
-    write: true,
+    write: 'configuration',
     answers: { 200: z.union([answers.messageSchema, answers.dryRunEnvelopeSchema]) },
   })
-  async reconfigure(@Write() write: WriteRequest, @Answer() reply: FastifyReply): Promise<object> {
+  async reconfigure(@ConfigurationWrite() write: WriteRequest, @Answer() reply: FastifyReply): Promise<object> {
     const input = { id: randomUUID(), reason: write.context.reason ?? 'reconfigure requested', force: false };
     const outcome = await this.commands.run(
       new RequestRedeployment(GATEWAY, input, { context: write.context, dryRun: write.dryRun }),
@@ -67,14 +67,14 @@ export class AmbassadorPrincipalController {
   @Describe({
     tag,
     summary: 'Create or replace a principal',
-    write: true,
+    write: 'configuration',
     body: PrincipalInput,
     answers: { 200: z.union([answers.storedSchema, answers.dryRunEnvelopeSchema]) },
   })
   async put(
     @Param('name') name: string,
     @JsonBody() body: Json,
-    @Write() write: WriteRequest,
+    @ConfigurationWrite() write: WriteRequest,
     @Answer() reply: FastifyReply,
   ): Promise<object> {
     const state = parsePrincipal(name, body);
@@ -99,10 +99,10 @@ export class AmbassadorPrincipalController {
   @Describe({
     tag,
     summary: 'Delete a principal; one that is not there is ok too',
-    write: true,
+    write: 'configuration',
     answers: { 200: z.union([answers.principalDeletedSchema, answers.dryRunEnvelopeSchema]) },
   })
-  async remove(@Param('name') name: string, @Write() write: WriteRequest, @Answer() reply: FastifyReply): Promise<object> {
+  async remove(@Param('name') name: string, @ConfigurationWrite() write: WriteRequest, @Answer() reply: FastifyReply): Promise<object> {
     checkPrincipalName(name);
     const request = await this.commands.requestFor(write, `gateway/${GATEWAY}`, `principal/${name}`);
     const outcome = await this.commands.run(new DeletePrincipal(GATEWAY, name, request), write.context);

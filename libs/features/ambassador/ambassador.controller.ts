@@ -18,7 +18,7 @@ import { JsonBody } from '#platform/http/json-body.js';
 import { QueryRunner } from '#platform/http/query-runner.js';
 import { Answer } from '#platform/http/request-context.js';
 import { dryRunAnswer, type Warning, writeHeaders } from '#platform/http/write-answer.js';
-import { Write, type WriteRequest } from '#platform/http/write-request.js';
+import { ConfigurationWrite, Write, type WriteRequest } from '#platform/http/write-request.js';
 import { DomainError } from '#platform/kernel/errors.js';
 import type { Json } from '#platform/kernel/json.js';
 
@@ -87,11 +87,11 @@ export class AmbassadorController {
   @Post('mapping/:name')
   @HttpCode(200)
   @Scopes('write')
-  @Describe({ tag, summary: 'Create or replace a mapping', write: true, body: AmbassadorMappingInput, answers: stored })
+  @Describe({ tag, summary: 'Create or replace a mapping', write: 'configuration', body: AmbassadorMappingInput, answers: stored })
   create(
     @Param('name') name: string,
     @JsonBody() body: Json,
-    @Write() write: WriteRequest,
+    @ConfigurationWrite() write: WriteRequest,
     @Answer() reply: FastifyReply,
   ): Promise<object> {
     return this.store(parseAmbassadorMapping(name, body), write, reply, { deprecated: `use PUT /ambassador/mapping/${name}` });
@@ -99,8 +99,13 @@ export class AmbassadorController {
 
   @Put('mapping/:name')
   @Scopes('write')
-  @Describe({ tag, summary: 'Create or replace a mapping', write: true, body: AmbassadorMappingInput, answers: stored })
-  put(@Param('name') name: string, @JsonBody() body: Json, @Write() write: WriteRequest, @Answer() reply: FastifyReply): Promise<object> {
+  @Describe({ tag, summary: 'Create or replace a mapping', write: 'configuration', body: AmbassadorMappingInput, answers: stored })
+  put(
+    @Param('name') name: string,
+    @JsonBody() body: Json,
+    @ConfigurationWrite() write: WriteRequest,
+    @Answer() reply: FastifyReply,
+  ): Promise<object> {
     return this.store(parseAmbassadorMapping(name, body), write, reply, {});
   }
 
@@ -118,10 +123,10 @@ export class AmbassadorController {
   @Describe({
     tag,
     summary: 'Delete a mapping; one that is not there is ok too',
-    write: true,
+    write: 'configuration',
     answers: { 200: z.union([answers.deletedSchema, answers.dryRunEnvelopeSchema]) },
   })
-  async remove(@Param('name') name: string, @Write() write: WriteRequest, @Answer() reply: FastifyReply): Promise<object> {
+  async remove(@Param('name') name: string, @ConfigurationWrite() write: WriteRequest, @Answer() reply: FastifyReply): Promise<object> {
     checkName(name);
     const request = await this.commands.requestFor(write, `gateway/${GATEWAY}`, `mapping/${name}`);
     const outcome = await this.commands.run(new DeleteMapping(GATEWAY, name, request, { ignoreMissing: true }), write.context);

@@ -12,7 +12,7 @@ import type { Page } from '#platform/http/page.js';
 import { QueryRunner } from '#platform/http/query-runner.js';
 import { Answer, Asked } from '#platform/http/request-context.js';
 import { dryRunAnswer, subjectState, writeHeaders } from '#platform/http/write-answer.js';
-import { Write, type WriteRequest } from '#platform/http/write-request.js';
+import { ConfigurationWrite, type WriteRequest } from '#platform/http/write-request.js';
 import { DomainError } from '#platform/kernel/errors.js';
 import type { Json } from '#platform/kernel/json.js';
 
@@ -50,8 +50,18 @@ export class GatewayController {
 
   @Post()
   @Scopes('admin')
-  @Describe({ tag, summary: 'Create a gateway', write: true, body: GatewayCreateInput, answers: { 200: dryRunSchema, 201: gatewaySchema } })
-  async create(@JsonBody() body: Json, @Write() write: WriteRequest, @Answer() reply: FastifyReply): Promise<object | undefined> {
+  @Describe({
+    tag,
+    summary: 'Create a gateway',
+    write: 'configuration',
+    body: GatewayCreateInput,
+    answers: { 200: dryRunSchema, 201: gatewaySchema },
+  })
+  async create(
+    @JsonBody() body: Json,
+    @ConfigurationWrite() write: WriteRequest,
+    @Answer() reply: FastifyReply,
+  ): Promise<object | undefined> {
     const { name, settings } = parseGatewayCreate(body);
     const request = await this.commands.requestFor(write, `gateway/${name}`, 'gateway');
     const outcome = await this.commands.run(new CreateGateway(name, settings, request), write.context);
@@ -91,14 +101,14 @@ export class GatewayController {
   @Describe({
     tag,
     summary: 'Replace the settings; what is left out has its default',
-    write: true,
+    write: 'configuration',
     body: GatewaySettingsInput,
     answers: written,
   })
   replace(
     @Param('gateway') gateway: string,
     @JsonBody() body: Json,
-    @Write() write: WriteRequest,
+    @ConfigurationWrite() write: WriteRequest,
     @Answer() reply: FastifyReply,
   ): Promise<object> {
     return this.configure(gateway, { mode: 'replace', input: parseSettings(body) }, write, reply);
@@ -106,11 +116,17 @@ export class GatewayController {
 
   @Patch(':gateway/settings')
   @Scopes('admin')
-  @Describe({ tag, summary: 'Change the settings by a merge patch (RFC 7396)', write: true, body: GatewaySettingsPatch, answers: written })
+  @Describe({
+    tag,
+    summary: 'Change the settings by a merge patch (RFC 7396)',
+    write: 'configuration',
+    body: GatewaySettingsPatch,
+    answers: written,
+  })
   merge(
     @Param('gateway') gateway: string,
     @JsonBody() body: Json,
-    @Write() write: WriteRequest,
+    @ConfigurationWrite() write: WriteRequest,
     @Answer() reply: FastifyReply,
   ): Promise<object> {
     return this.configure(gateway, { mode: 'merge', patch: parseSettingsPatch(body) }, write, reply);

@@ -71,7 +71,7 @@ export const createGateway =
   (view: View): GatewayEvent[] => {
     if (view.subject(subject).state !== null)
       throw new DomainError('conflict', 'gateway_exists', 'There is a gateway of this name already.');
-    return [{ type: 'GatewayCreated', schemaVersion, subject, state: toJson(settings) }];
+    return [{ type: 'GatewayCreated', schemaVersion, subject, state: settingsToJson(settings) }];
   };
 
 /** Replaces the settings whole. Nothing to do when they are the same. @throws DomainError `not_found` `gateway_not_found`. */
@@ -80,9 +80,19 @@ export const configureGateway =
   (view: View): GatewayEvent[] => {
     const before = view.subject(subject).state;
     if (before === null) throw new DomainError('not_found', 'gateway_not_found', 'There is no such gateway; create it first.');
-    const after = toJson(decide(settingsOf(before)));
-    return canonicalJson(before) === canonicalJson(after) ? [] : [{ type: 'GatewayConfigured', schemaVersion, subject, state: after }];
+    const event = settingsTransition(subject, before, settingsToJson(decide(settingsOf(before))));
+    return event === undefined ? [] : [event];
   };
+
+/**
+ * The event that takes a gateway's settings from one state to another; undefined when they are equal.
+ * @throws DomainError `conflict` `gateway_stays`: settings begin and end with their gateway, which does not end.
+ */
+export function settingsTransition(_subject: string, before: JsonObject | null, after: JsonObject | null): GatewayEvent | undefined {
+  if (before === null || after === null)
+    throw new DomainError('conflict', 'gateway_stays', 'A gateway is not created or ended by a change of its configuration.');
+  return canonicalJson(before) === canonicalJson(after) ? undefined : { type: 'GatewayConfigured', schemaVersion, subject, state: after };
+}
 
 /** Settings out of the log; what an older version did not know has its default. */
 export function settingsOf(state: JsonObject): GatewaySettings {
@@ -90,7 +100,8 @@ export function settingsOf(state: JsonObject): GatewaySettings {
   return { ...defaultSettings, ...Object.fromEntries(known.map((key) => [key, state[key]])) };
 }
 
-function toJson(settings: GatewaySettings): JsonObject {
+/** Settings as the log holds them. */
+export function settingsToJson(settings: GatewaySettings): JsonObject {
   const { http, https, services } = settings;
   return {
     ...settings,

@@ -14,6 +14,7 @@ const fields = {
   hash: z.string(),
   parentHash: z.string(),
   eventCount: z.int(),
+  details: z.unknown().describe('What the action alone does not say: which version a rollback restored, and the like.'),
 };
 
 export const versionSchema = z.object(fields);

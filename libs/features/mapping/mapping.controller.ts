@@ -15,7 +15,7 @@ import { QueryBy } from '#platform/http/query-parameters.js';
 import { QueryRunner } from '#platform/http/query-runner.js';
 import { Answer, Asked } from '#platform/http/request-context.js';
 import { dryRunAnswer, subjectState, subjectVersion, writeHeaders } from '#platform/http/write-answer.js';
-import { Write, type WriteRequest } from '#platform/http/write-request.js';
+import { ConfigurationWrite, type WriteRequest } from '#platform/http/write-request.js';
 import { DomainError } from '#platform/kernel/errors.js';
 import type { Json } from '#platform/kernel/json.js';
 
@@ -78,11 +78,17 @@ export class MappingController {
 
   @Post()
   @Scopes('write')
-  @Describe({ tag, summary: 'Create a mapping', write: true, body: MappingCreateInput, answers: { ...written, 201: writtenMappingSchema } })
+  @Describe({
+    tag,
+    summary: 'Create a mapping',
+    write: 'configuration',
+    body: MappingCreateInput,
+    answers: { ...written, 201: writtenMappingSchema },
+  })
   async create(
     @Param('gateway') gateway: string,
     @JsonBody() body: Json,
-    @Write() write: WriteRequest,
+    @ConfigurationWrite() write: WriteRequest,
     @Answer() reply: FastifyReply,
   ): Promise<object> {
     const input = parseMappingCreate(body);
@@ -109,7 +115,7 @@ export class MappingController {
   @Describe({
     tag,
     summary: 'Create or replace a mapping',
-    write: true,
+    write: 'configuration',
     body: MappingReplaceInput,
     answers: { ...written, 201: writtenMappingSchema },
   })
@@ -117,7 +123,7 @@ export class MappingController {
     @Param('gateway') gateway: string,
     @Param('mapping') name: string,
     @JsonBody() body: Json,
-    @Write() write: WriteRequest,
+    @ConfigurationWrite() write: WriteRequest,
     @Answer() reply: FastifyReply,
   ): Promise<object> {
     const change = { mode: 'upsert', input: parseMappingReplace(name, body) } as const;
@@ -126,12 +132,12 @@ export class MappingController {
 
   @Patch(':mapping')
   @Scopes('write')
-  @Describe({ tag, summary: 'Change a mapping by a merge patch (RFC 7396)', write: true, body: MappingPatch, answers: written })
+  @Describe({ tag, summary: 'Change a mapping by a merge patch (RFC 7396)', write: 'configuration', body: MappingPatch, answers: written })
   async merge(
     @Param('gateway') gateway: string,
     @Param('mapping') name: string,
     @JsonBody() body: Json,
-    @Write() write: WriteRequest,
+    @ConfigurationWrite() write: WriteRequest,
     @Answer() reply: FastifyReply,
   ): Promise<object> {
     const change = { mode: 'merge', patch: parseMappingPatch(name, body) } as const;
@@ -140,11 +146,11 @@ export class MappingController {
 
   @Delete(':mapping')
   @Scopes('write')
-  @Describe({ tag, summary: 'Delete a mapping', write: true, answers: { 200: z.union([deletedMappingSchema, dryRunSchema]) } })
+  @Describe({ tag, summary: 'Delete a mapping', write: 'configuration', answers: { 200: z.union([deletedMappingSchema, dryRunSchema]) } })
   async remove(
     @Param('gateway') gateway: string,
     @Param('mapping') name: string,
-    @Write() write: WriteRequest,
+    @ConfigurationWrite() write: WriteRequest,
     @Answer() reply: FastifyReply,
   ): Promise<object> {
     const request = await this.commands.requestFor(write, `gateway/${gateway}`, mappingSubject(name));

@@ -20,8 +20,9 @@ export function inputOf(name: string, fields: Partial<Parameters<typeof checkMap
 function viewOf(states: Readonly<Record<string, object>>): View {
   const subject = (name: string): SubjectRecord => {
     const state = states[name];
-    if (state === undefined) return { subject: name, version: 0, streamVersion: 0, state: null, recordedAt: null };
-    return { subject: name, version: 1, streamVersion: 1, state: JSON.parse(JSON.stringify(state)) as JsonObject, recordedAt: null };
+    if (state === undefined) return { subject: name, version: 0, streamVersion: 0, schemaVersion: 0, state: null, recordedAt: null };
+    const json = JSON.parse(JSON.stringify(state)) as JsonObject;
+    return { subject: name, version: 1, streamVersion: 1, schemaVersion: 1, state: json, recordedAt: null };
   };
   return { streamVersion: Object.keys(states).length, subject };
 }

@@ -47,7 +47,7 @@ const nothingElse: MappingContext = { ownPorts: new Set() };
 export const createMapping =
   (input: MappingInput, context: MappingContext = nothingElse) =>
   (view: View): MappingEvent[] => {
-    const state = complete(input, settings(view), context);
+    const state = wholeMapping(input, settings(view), context);
     if (present(view, input.name) !== null) {
       throw new DomainError(
         'conflict',
@@ -67,7 +67,7 @@ export const replaceMapping =
   (view: View): MappingEvent[] => {
     const before = present(view, input.name);
     if (before === null) throw notFound(input.name);
-    return changed(before, complete(input, settings(view), context));
+    return changed(before, wholeMapping(input, settings(view), context));
   };
 
 /** Creates the mapping or replaces it, whichever is needed. */
@@ -75,7 +75,7 @@ export const upsertMapping =
   (input: MappingInput, context: MappingContext = nothingElse) =>
   (view: View): MappingEvent[] => {
     const before = present(view, input.name);
-    const after = complete(input, settings(view), context);
+    const after = wholeMapping(input, settings(view), context);
     return before === null ? [created(after, context)] : changed(before, after);
   };
 
@@ -85,7 +85,7 @@ export const patchMapping =
   (view: View): MappingEvent[] => {
     const before = present(view, name);
     if (before === null) throw notFound(name);
-    return changed(before, complete(checkMapping(name, merged(fromJson(name, before), patch)), settings(view), context));
+    return changed(before, patchedMapping(fromJson(name, before), patch, settings(view), context));
   };
 
 /** Ends a mapping. One that is not there is refused, or (`ignoreMissing`, as the original did) nothing to do. */
@@ -97,7 +97,7 @@ export const deleteMapping =
       if (options.ignoreMissing === true) return [];
       throw notFound(name);
     }
-    return [{ type: 'MappingDeleted', schemaVersion, subject: mappingSubject(name), state: null }];
+    return [deleted(mappingSubject(name))];
   };
 
 /** The settings that a mapping's decision reads. @throws DomainError `not_found` when there is no such gateway. */
@@ -115,10 +115,30 @@ function notFound(name: string): DomainError {
   return new DomainError('not_found', 'mapping_not_found', `There is no mapping ${name}.`);
 }
 
-function complete(input: MappingInput, gateway: JsonObject, context: MappingContext): MappingState {
+/**
+ * A wanted mapping, checked against the gateway's settings, with no default left open.
+ * @throws DomainError `invalid` for an upstream that is not allowed.
+ */
+export function wholeMapping(input: MappingInput, gateway: JsonObject, context: MappingContext): MappingState {
   checkUpstream(input.service, { allowLoopback: gateway.allowLoopbackUpstreams === true, ownPorts: context.ownPorts });
   const fallback = typeof gateway.defaultTimeoutMs === 'number' ? gateway.defaultTimeoutMs : 5000;
   return { ...input, timeoutMs: input.timeoutMs ?? fallback };
+}
+
+/** A mapping with a merge patch applied, checked as a whole. @throws DomainError `invalid`. */
+export function patchedMapping(before: MappingState, patch: MappingPatch, gateway: JsonObject, context: MappingContext): MappingState {
+  return wholeMapping(checkMapping(before.name, merged(before, patch)), gateway, context);
+}
+
+/** The event that takes a mapping from one state to another (null: it does not live); undefined when they are equal. */
+export function mappingTransition(subject: string, before: JsonObject | null, after: JsonObject | null): MappingEvent | undefined {
+  if (after === null) return before === null ? undefined : deleted(subject);
+  const state = fromJson(subject.slice(mappingSubject('').length), after);
+  return before === null ? live('MappingCreated', state) : changed(before, state)[0];
+}
+
+function deleted(subject: string): MappingDeleted {
+  return { type: 'MappingDeleted', schemaVersion, subject, state: null };
 }
 
 function created(state: MappingState, context: MappingContext): MappingEvent {

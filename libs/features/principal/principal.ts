@@ -24,11 +24,18 @@ export const putPrincipal =
   (view: View): NewEvent[] => {
     requireGateway(view);
     const subject = principalSubject(state.name);
-    const before = view.subject(subject).state as PrincipalState | null;
-    if (before?.fingerprint === state.fingerprint) return [];
-    const type = before === null ? 'PrincipalCreated' : 'PrincipalUpdated';
-    return [{ type, schemaVersion: 1, subject, state, claims: [`fingerprint:${bareFingerprint(state.fingerprint)}`] }];
+    const event = principalTransition(subject, view.subject(subject).state, state);
+    return event === undefined ? [] : [event];
   };
+
+/** The event that takes a principal from one state to another (null: it does not live); undefined when they are equal. */
+export function principalTransition(subject: string, before: JsonObject | null, after: JsonObject | null): NewEvent | undefined {
+  if (after === null) return before === null ? undefined : { type: 'PrincipalDeleted', schemaVersion: 1, subject, state: null };
+  const state = after as PrincipalState;
+  if (before?.fingerprint === state.fingerprint) return undefined;
+  const type = before === null ? 'PrincipalCreated' : 'PrincipalUpdated';
+  return { type, schemaVersion: 1, subject, state, claims: [`fingerprint:${bareFingerprint(state.fingerprint)}`] };
+}
 
 /** Ends the principal; one that is not there is nothing to do, as in the original. */
 export const deletePrincipal =
@@ -36,8 +43,8 @@ export const deletePrincipal =
   (view: View): NewEvent[] => {
     requireGateway(view);
     const subject = principalSubject(name);
-    if (view.subject(subject).state === null) return [];
-    return [{ type: 'PrincipalDeleted', schemaVersion: 1, subject, state: null }];
+    const event = principalTransition(subject, view.subject(subject).state, null);
+    return event === undefined ? [] : [event];
   };
 
 function requireGateway(view: View): void {

@@ -49,7 +49,7 @@ test('the application cannot lend its own tables to the bulk append', async () =
   const disguise = ['event', 'read', 'claim', 'reference'].map(
     (name) => `CREATE TEMPORARY VIEW staged_${name} AS SELECT 1 AS position, 'x' AS digest`,
   );
-  const append = "SELECT append_staged('gateway/sealed', gen_random_uuid(), 'A', 'a', null, null, null, null, null)";
+  const append = "SELECT append_staged('gateway/sealed', gen_random_uuid(), 'A', 'a', null, null, null, null, null, null, null)";
   await expect(as(log.test.url, ['BEGIN', ...disguise, append])).rejects.toMatchObject({ code: '42501' });
 });
 

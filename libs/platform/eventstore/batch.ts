@@ -6,10 +6,10 @@ import type { AppendResult, DecidedCommand } from './command.js';
 export const BATCH_LIMITS = { commands: 64, bytes: 1_000_000 } as const;
 
 const APPEND = `SELECT base_version, recorded_at, refusals FROM chancery.append(
-  $1, $2, $3::uuid[], $4::text[], $5::text[], $6::text[], $7::text[], $8::text[], $9::text[], $10::bigint[],
-  $11::int[], $12::text[], $13::bigint[], $14::boolean[],
-  $15::int[], $16::int[], $17::text[], $18::bigint[], $19::text[], $20::smallint[], $21::text[], $22::boolean[], $23::text[],
-  $24::int[], $25::text[], $26::text[], $27::int[], $28::text[], $29::text[])`;
+  $1, $2, $3::uuid[], $4::text[], $5::text[], $6::text[], $7::text[], $8::text[], $9::text[], $10::bigint[], $11::text[], $12::bigint[],
+  $13::int[], $14::text[], $15::bigint[], $16::boolean[],
+  $17::int[], $18::int[], $19::text[], $20::bigint[], $21::text[], $22::smallint[], $23::text[], $24::boolean[], $25::text[],
+  $26::int[], $27::text[], $28::text[], $29::int[], $30::text[], $31::text[])`;
 
 interface AppendRow {
   base_version: number;
@@ -122,6 +122,8 @@ function columns(commands: readonly DecidedCommand[], retry: boolean): unknown[]
     orNull(keys),
     context.map(({ fingerprint, idempotencyKey }) => (idempotencyKey ? (fingerprint ?? null) : null)),
     orNull(expected),
+    commands.map(({ details }) => details),
+    orNull(context.map(({ confirmWithinMs }) => confirmWithinMs ?? null)),
     ...reads,
     ...events,
     ...(claims[0]!.length ? claims : [null, null, null]),

@@ -30,7 +30,7 @@ export async function appendBulk(client: pg.PoolClient, command: DecidedCommand)
     if (command.references.length)
       await copyIn(client, 'COPY pg_temp.staged_reference (subject, target) FROM STDIN', pairs(command.references, 'target'));
     const { rows } = await client.query<{ base_version: number; recorded_at: Date; refusal: AppendResult | null }>(
-      'SELECT base_version, recorded_at, refusal FROM chancery.append_staged($1, $2, $3, $4, $5, $6, $7, $8, $9)',
+      'SELECT base_version, recorded_at, refusal FROM chancery.append_staged($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)',
       [
         command.stream,
         context.commandId,
@@ -41,6 +41,8 @@ export async function appendBulk(client: pg.PoolClient, command: DecidedCommand)
         context.idempotencyKey ?? null,
         context.idempotencyKey ? (context.fingerprint ?? null) : null,
         command.expectedStreamVersion,
+        command.details,
+        context.confirmWithinMs ?? null,
       ],
     );
     failpoint('eventstore.beforeCommit');

@@ -28,6 +28,8 @@ export interface CommandContext {
   readonly idempotencyKey?: string | null;
   /** SHA-256 (hex) of method, path and body: required with a key, so that the key cannot be reused for another request. */
   readonly fingerprint?: string | null;
+  /** The version is undone by itself unless somebody confirms it within so many milliseconds. */
+  readonly confirmWithinMs?: number | null;
 }
 
 export interface SubjectRecord {
@@ -36,6 +38,8 @@ export interface SubjectRecord {
   readonly version: number;
   /** The version of the stream that made this state. */
   readonly streamVersion: number;
+  /** Of the state's shape: an older one is read through its kind's upcaster. 0 = never existed. */
+  readonly schemaVersion: number;
   /** Null = it does not exist (now). */
   readonly state: JsonObject | null;
   readonly recordedAt: string | null;
@@ -65,7 +69,14 @@ export interface HandleRequest {
 }
 
 /** Pure: looks at the view, throws a DomainError to refuse, answers [] when there is nothing to do. It may be called again on a newer view. */
-export type Decide = (view: View) => readonly NewEvent[];
+export type Decide = (view: View) => readonly NewEvent[] | Decided;
+
+/** Events with what the record says beside them. */
+export interface Decided {
+  readonly events: readonly NewEvent[];
+  /** What the command's name alone does not say: which version a rollback restored, and the digest of what it restored. Hashed into the chain. */
+  readonly details: JsonObject | null;
+}
 
 export interface RecordedEvent {
   readonly subject: string;
@@ -88,6 +99,10 @@ export interface Outcome {
   /** The decision found nothing to do. */
   readonly unchanged: boolean;
   readonly dryRun: boolean;
+  /** The stream's version that the decision was made on. */
+  readonly basedOn: number;
+  /** What the record says beside its events. */
+  readonly details: JsonObject | null;
   /** The request's subjects as they were before. */
   readonly before: ReadonlyMap<string, SubjectRecord>;
 }
@@ -96,6 +111,8 @@ export interface Outcome {
 export interface DecidedCommand {
   readonly stream: string;
   readonly context: CommandContext;
+  /** One line of JSON. */
+  readonly details: string | null;
   readonly expectedStreamVersion: number | null;
   /** Subject -> the version that was read, or null for "it must live". */
   readonly reads: ReadonlyMap<string, number | null>;

@@ -1,6 +1,6 @@
 import { DomainError } from '#platform/kernel/errors.js';
 
-import type { DecidedCommand, DecidedEvent, HandleRequest, NewEvent, Precondition, SubjectRecord, View } from './command.js';
+import type { Decided, DecidedCommand, DecidedEvent, HandleRequest, NewEvent, Precondition, SubjectRecord, View } from './command.js';
 
 /** The view of one read: a decision sees exactly what its append will be checked against. */
 export function viewOf(streamVersion: number, records: ReadonlyMap<string, SubjectRecord>): View {
@@ -45,7 +45,8 @@ function stale(message: string, extra: Record<string, unknown>): DomainError {
  * Turns a decision into what is appended: subject versions, stored text, claims and references of the final states.
  * @throws DomainError `claim_taken` or `reference_missing` where the command contradicts itself, `unstorable` for a state that is not JSON.
  */
-export function compose(request: HandleRequest, events: readonly NewEvent[], records: ReadonlyMap<string, SubjectRecord>): DecidedCommand {
+export function compose(request: HandleRequest, decided: Decided, records: ReadonlyMap<string, SubjectRecord>): DecidedCommand {
+  const { events, details } = decided;
   const reads = new Map<string, number | null>();
   for (const [name, record] of records) reads.set(name, record.version);
   const finals = new Map<string, NewEvent>();
@@ -55,7 +56,7 @@ export function compose(request: HandleRequest, events: readonly NewEvent[], rec
   }
   let size = 0;
   const next = new Map<string, number>();
-  const decided = events.map((event): DecidedEvent => {
+  const composed = events.map((event): DecidedEvent => {
     const subjectVersion = (next.get(event.subject) ?? records.get(event.subject)!.version) + 1;
     next.set(event.subject, subjectVersion);
     const json = event.state === null ? null : toJson(event);
@@ -74,10 +75,11 @@ export function compose(request: HandleRequest, events: readonly NewEvent[], rec
   return {
     stream: request.stream,
     context: request.context,
+    details: details === null ? null : JSON.stringify(details),
     expectedStreamVersion: request.precondition?.streamVersion ?? null,
     reads,
     written: new Set(finals.keys()),
-    events: decided,
+    events: composed,
     claims,
     references,
     size,

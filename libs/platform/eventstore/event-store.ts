@@ -9,6 +9,7 @@ import type {
   AppendResult,
   CommandContext,
   Decide,
+  Decided,
   DecidedCommand,
   HandleRequest,
   Outcome,
@@ -24,6 +25,7 @@ import { SubjectReader } from './subject-reader.js';
 export type {
   CommandContext,
   Decide,
+  Decided,
   HandleRequest,
   NewEvent,
   Outcome,
@@ -85,6 +87,18 @@ export class EventStore {
     }
   }
 
+  /**
+   * The outcome of an earlier request under the same Idempotency-Key; undefined when there was none. For decisions that are prepared outside `handle`:
+   * what was answered is not decided again.
+   * @throws DomainError `idempotency_key_reused`.
+   */
+  async findReplay({ context, stream }: Omit<HandleRequest, 'subjects'>): Promise<Outcome | undefined> {
+    if (!context.idempotencyKey) return undefined;
+    const deadline = performance.now() + this.deadlineMs;
+    const earlier = await this.lookUp(deadline, () => readByKey(this.pool, stream, context));
+    return earlier && this.replay({ context, stream }, earlier, deadline);
+  }
+
   /** Waits for the commands under way (each has its deadline), then refuses new ones. The database stays open: it is the caller's. */
   async close(): Promise<void> {
     this.closed = true;
@@ -103,9 +117,11 @@ export class EventStore {
     }
     const view = viewOf(read.streamVersion, before);
     checkPrecondition(request.precondition, view);
-    const events = decide(view);
-    const command = compose(request, events, before);
-    const common = { commandId: context.commandId, replayed: false, before };
+    const decision = decide(view);
+    const decided: Decided = 'events' in decision ? decision : { events: decision, details: null };
+    const { events, details } = decided;
+    const command = compose(request, decided, before);
+    const common = { commandId: context.commandId, replayed: false, basedOn: view.streamVersion, before, details };
     if (events.length === 0) {
       return {
         ...common,
@@ -186,7 +202,7 @@ export class EventStore {
   }
 
   private async replay(
-    request: HandleRequest,
+    request: Pick<HandleRequest, 'context' | 'stream'>,
     earlier: { version: number; fingerprint: string | null },
     deadline: number,
   ): Promise<Outcome> {

@@ -21,6 +21,7 @@ export async function readByKey(
 interface Row {
   command_id: string;
   recorded_at: Date;
+  details: JsonObject | null;
   position: number;
   subject: string;
   subject_version: number;
@@ -30,6 +31,7 @@ interface Row {
   before_version: number | null;
   before_state: JsonObject | null;
   before_from: number | null;
+  before_schema: number | null;
   before_at: Date | null;
 }
 
@@ -37,8 +39,8 @@ interface Row {
 export async function readOutcome(pool: pg.Pool, stream: string, version: number): Promise<Outcome> {
   const { rows } = await pool.query<Row>({
     name: 'chancery.read_outcome',
-    text: `SELECT v.command_id, v.recorded_at, e.position, e.subject, e.subject_version, e.type, e.schema_version, e.state,
-                  b.subject_version AS before_version, b.state AS before_state, b.version AS before_from, w.recorded_at AS before_at
+    text: `SELECT v.command_id, v.recorded_at, v.details, e.position, e.subject, e.subject_version, e.type, e.schema_version, e.state,
+                  b.subject_version AS before_version, b.state AS before_state, b.version AS before_from, b.schema_version AS before_schema, w.recorded_at AS before_at
            FROM chancery.version v
            JOIN chancery.event e ON e.stream = v.stream AND e.version = v.version
            LEFT JOIN chancery.event b ON b.stream = e.stream AND b.subject = e.subject AND b.subject_version = e.subject_version - 1
@@ -55,6 +57,7 @@ export async function readOutcome(pool: pg.Pool, stream: string, version: number
       subject: row.subject,
       version: row.before_version ?? 0,
       streamVersion: row.before_from ?? 0,
+      schemaVersion: row.before_schema ?? 0,
       state: row.before_state,
       recordedAt: row.before_at?.toISOString() ?? null,
     });
@@ -74,6 +77,8 @@ export async function readOutcome(pool: pg.Pool, stream: string, version: number
     replayed: true,
     unchanged: false,
     dryRun: false,
+    basedOn: version - 1,
+    details: first.details,
     before,
   };
 }

@@ -17,12 +17,15 @@ export interface VersionRecord {
   readonly hash: string;
   readonly parentHash: string;
   readonly eventCount: number;
+  /** What the action alone does not say: which version a rollback restored, and the like. */
+  readonly details: JsonObject | null;
 }
 
 interface SubjectRow {
   subject: string;
   version: number;
   from_version: number;
+  schema_version: number;
   state: JsonObject | null;
   recorded_at: Date;
 }
@@ -31,6 +34,7 @@ const toSubject = (row: SubjectRow): SubjectRecord => ({
   subject: row.subject,
   version: row.version,
   streamVersion: row.from_version,
+  schemaVersion: row.schema_version,
   state: row.state,
   recordedAt: row.recorded_at.toISOString(),
 });
@@ -39,10 +43,10 @@ const toSubject = (row: SubjectRow): SubjectRecord => ({
 export async function readSubject(db: Db, stream: string, subject: string): Promise<SubjectRecord> {
   const rows = await sqlQuery<SubjectRow>(
     db,
-    'SELECT subject, version, from_version, state, recorded_at FROM chancery.subject WHERE stream = $1 AND subject = $2',
+    'SELECT subject, version, from_version, schema_version, state, recorded_at FROM chancery.subject WHERE stream = $1 AND subject = $2',
     [stream, subject],
   );
-  return rows[0] ? toSubject(rows[0]) : { subject, version: 0, streamVersion: 0, state: null, recordedAt: null };
+  return rows[0] ? toSubject(rows[0]) : { subject, version: 0, streamVersion: 0, schemaVersion: 0, state: null, recordedAt: null };
 }
 
 /**
@@ -71,7 +75,7 @@ export async function listSubjects(
   const rows = await sqlQuery<SubjectRow>(
     db,
     // '0' follows '/' in byte order, so the two bounds hold exactly the names of this kind.
-    `SELECT subject, version, from_version, state, recorded_at FROM chancery.subject
+    `SELECT subject, version, from_version, schema_version, state, recorded_at FROM chancery.subject
      WHERE stream = $1 AND subject >= $2 AND subject < $3 AND subject > $4 AND state IS NOT NULL${filters.map((filter) => ` AND ${filter}`).join('')}
      ORDER BY subject LIMIT $5`,
     values,
@@ -93,7 +97,7 @@ export async function readSnapshot(db: Db, stream: string): Promise<{ version: n
       );
       const rows = await sqlQuery<SubjectRow>(
         tx,
-        'SELECT subject, version, from_version, state, recorded_at FROM chancery.subject WHERE stream = $1 AND state IS NOT NULL ORDER BY subject',
+        'SELECT subject, version, from_version, schema_version, state, recorded_at FROM chancery.subject WHERE stream = $1 AND state IS NOT NULL ORDER BY subject',
         [stream],
       );
       return { version: head[0]?.version ?? 0, hash: head[0]?.hash ?? '', subjects: rows.map(toSubject) };
@@ -104,7 +108,7 @@ export async function readSnapshot(db: Db, stream: string): Promise<{ version: n
 export async function stateAt(db: Db, stream: string, version: number): Promise<SubjectRecord[]> {
   const rows = await sqlQuery<SubjectRow>(
     db,
-    'SELECT subject, version, from_version, state, recorded_at FROM chancery.state_at($1, $2) ORDER BY subject COLLATE "C"',
+    'SELECT subject, version, from_version, schema_version, state, recorded_at FROM chancery.state_at($1, $2) ORDER BY subject COLLATE "C"',
     [stream, version],
   );
   return rows.map(toSubject);
@@ -129,10 +133,11 @@ interface VersionRow {
   hash: string;
   parent_hash: string;
   event_count: number;
+  details: JsonObject | null;
 }
 
 const VERSION_COLUMNS = `v.version, v.action, v.actor, v.reason, v.request_id, v.command_id, v.idempotency_key, v.recorded_at,
-  encode(v.hash, 'hex') AS hash, encode(v.parent_hash, 'hex') AS parent_hash, v.event_count`;
+  encode(v.hash, 'hex') AS hash, encode(v.parent_hash, 'hex') AS parent_hash, v.event_count, v.details`;
 
 const toVersion = (row: VersionRow): VersionRecord => ({
   version: row.version,
@@ -146,6 +151,7 @@ const toVersion = (row: VersionRow): VersionRecord => ({
   hash: row.hash,
   parentHash: row.parent_hash,
   eventCount: row.event_count,
+  details: row.details,
 });
 
 /** The history of a stream, newest first; `before` is the last version of the page before. */

@@ -24,6 +24,7 @@ interface Row {
   stream_version: number | null;
   version: number | null;
   from_version: number | null;
+  schema_version: number | null;
   state: JsonObject | null;
   recorded_at: Date | null;
 }
@@ -82,7 +83,7 @@ export class SubjectReader {
       try {
         const { rows } = await this.pool.query<Row>({
           name: 'chancery.read_subjects',
-          text: 'SELECT stream_version, version, from_version, state, recorded_at FROM chancery.read_subjects($1::text[], $2::text[])',
+          text: 'SELECT stream_version, version, from_version, schema_version, state, recorded_at FROM chancery.read_subjects($1::text[], $2::text[])',
           values: [streams, subjects],
         });
         let at = 0;
@@ -114,6 +115,7 @@ function toRead(waiting: Waiting, rows: readonly Row[]): Read {
       subject,
       version: row.version ?? 0,
       streamVersion: row.from_version ?? 0,
+      schemaVersion: row.schema_version ?? 0,
       state: row.state,
       recordedAt: row.recorded_at?.toISOString() ?? null,
     });

@@ -15,6 +15,9 @@ const json = z.unknown();
 
 export const dryRunSchema = z.object({
   dryRun: z.literal(true),
+  basedOn: z
+    .int()
+    .describe("The version that this was planned on. The answer's ETag as If-Match of the write carries out exactly this plan."),
   changes: z.array(
     z.object({
       subject: z.string(),

@@ -73,9 +73,30 @@ export class CommandRunner {
    * @throws DomainError stale `version_mismatch` when no tag fits.
    */
   async requestFor(write: WriteRequest, stream: string, subject: string): Promise<CommandRequest> {
+    if (write.ifMatch?.any === false && write.ifMatch.streamVersion !== undefined) return this.requestForStream(write);
     const condition = await this.conditionFor(write, stream, subject);
     const precondition: Precondition | undefined = condition === undefined ? undefined : { subjects: { [subject]: condition } };
     return { context: write.context, dryRun: write.dryRun, ...(precondition === undefined ? {} : { precondition }) };
+  }
+
+  /**
+   * The write's conditions, said of a stream as a whole: If-Match is `*` or the version that it was read at, `"g12"` or `"12"`.
+   * @throws DomainError precondition_required `if_match_required` when `required` and it is not given; malformed `if_match_malformed`.
+   */
+  requestForStream(write: WriteRequest, { required = false }: { readonly required?: boolean } = {}): CommandRequest {
+    const request = { context: write.context, dryRun: write.dryRun };
+    const { ifMatch } = write;
+    if (ifMatch === undefined && required && !write.dryRun) {
+      const message =
+        'Say what this is based on: If-Match with the ETag that you read or planned with ("g12"), or * for whatever is there.';
+      throw new DomainError('precondition_required', 'if_match_required', message);
+    }
+    if (ifMatch === undefined || ifMatch.any) return request;
+    const streamVersion = ifMatch.streamVersion ?? ifMatch.versions[0];
+    if (streamVersion === undefined) {
+      throw new DomainError('malformed', 'if_match_malformed', 'If-Match must be * or the version of the gateway, for instance "g12".');
+    }
+    return { ...request, precondition: { streamVersion } };
   }
 
   private async conditionFor(write: WriteRequest, stream: string, subject: string): Promise<number | 'absent' | 'present' | undefined> {

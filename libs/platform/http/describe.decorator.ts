@@ -9,13 +9,13 @@ export interface RouteDescription {
   readonly details?: string;
   /** The group in the page: Mappings, Gateways, ... */
   readonly tag: string;
-  /** The query parameters of a read; a write's are added. */
+  /** The query parameters of its own; a write's are added. */
   readonly query?: z.ZodObject;
   readonly body?: z.ZodType;
   /** True when the body may be left out. */
   readonly bodyOptional?: boolean;
-  /** If-Match, If-None-Match, Idempotency-Key, dryRun and reason are accepted. */
-  readonly write?: boolean;
+  /** If-Match, If-None-Match, Idempotency-Key, dryRun and reason are accepted; for a gateway's configuration confirmWithin too. */
+  readonly write?: true | 'configuration';
   /** The answers by status: a schema, or (for one without JSON) what it is. */
   readonly answers: Readonly<Record<number, z.ZodType | string>>;
 }

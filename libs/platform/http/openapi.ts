@@ -2,7 +2,7 @@ import { z } from 'zod';
 
 import { problemSchema } from './answer-schemas.js';
 import type { RouteDescription } from './describe.decorator.js';
-import { writeParameters } from './write-request.js';
+import { configurationWriteParameters, writeParameters } from './write-request.js';
 
 /** A route as the interface description needs it. `url` has Fastify's form, `/v1/gateways/:gateway`. */
 export interface DescribedRoute {
@@ -17,7 +17,10 @@ export interface DescribedRoute {
 type Schema = Record<string, unknown>;
 
 const writeHeaders: Schema[] = [
-  headerParameter('If-Match', 'Only if the thing is at one of these versions: `"3"`, a list, or `*` for any. Else 412.'),
+  headerParameter(
+    'If-Match',
+    'Only if the thing is at one of these versions: `"3"`, a list, or `*` for any; `"g12"`: only if nothing of the gateway changed since its version 12. Else 412.',
+  ),
   headerParameter('If-None-Match', '`*`: only if there is no such thing yet. Else 412.'),
   headerParameter(
     'Idempotency-Key',
@@ -81,9 +84,10 @@ function parameters(route: DescribedRoute): Schema[] {
     required: true,
     schema: { type: 'string' },
   }));
-  const query = route.description?.write === true ? writeParameters : route.description?.query;
-  const inQuery = query === undefined ? [] : queryParameters(query);
-  const inHeader = route.description?.write === true ? writeHeaders : [];
+  const { write, query } = route.description ?? {};
+  const ofWrite = write === undefined ? [] : queryParameters(write === 'configuration' ? configurationWriteParameters : writeParameters);
+  const inQuery = [...ofWrite, ...(query === undefined ? [] : queryParameters(query))];
+  const inHeader = write === undefined ? [] : writeHeaders;
   return [...inPath, ...inQuery, ...inHeader];
 }
 

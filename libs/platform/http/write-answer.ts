@@ -3,7 +3,7 @@ import type { FastifyReply } from 'fastify';
 import type { Outcome } from '#platform/eventstore/event-store.js';
 import type { JsonObject } from '#platform/kernel/json.js';
 
-import { entityTag } from './entity-tag.js';
+import { entityTag, streamTag } from './entity-tag.js';
 import { jsonDiff } from './json-diff.js';
 
 export interface Warning {
@@ -31,12 +31,19 @@ export function subjectState(outcome: Outcome, subject: string): JsonObject | nu
   return event === undefined ? (outcome.before.get(subject)?.state ?? null) : event.state;
 }
 
-/** The answer to a dry run: what would change, member by member, and what is worth a second look. Nothing was written. */
+/**
+ * The answer to a dry run: what would change, member by member, and what is worth a second look. Nothing was written. Its ETag as the If-Match of the
+ * write carries out exactly this plan, or 412 when anything of the gateway has changed since.
+ */
 export function dryRunAnswer(reply: FastifyReply, outcome: Outcome, warnings: readonly Warning[] = []): JsonObject {
-  reply.header('Dry-Run', 'true').status(200);
+  reply
+    .header('Dry-Run', 'true')
+    .header('ETag', streamTag(outcome.basedOn))
+    .header('Chancery-Version', String(outcome.basedOn))
+    .status(200);
   const changes = outcome.events.map((event) => {
     const before = outcome.before.get(event.subject)?.state ?? null;
     return { subject: event.subject, event: event.type, before, after: event.state, diff: jsonDiff(before, event.state) };
   });
-  return { dryRun: true, changes, warnings } as unknown as JsonObject;
+  return { dryRun: true, basedOn: outcome.basedOn, changes, warnings } as unknown as JsonObject;
 }

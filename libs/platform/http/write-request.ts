@@ -20,6 +20,23 @@ export const writeParameters = z.strictObject({
   reason: z.string().max(MAX_REASON).optional().describe('Why; kept in the record.'),
 });
 
+const CONFIRM_LEAST_MS = 1_000;
+const CONFIRM_MOST_MS = 24 * 3_600_000;
+
+/** `90s`, `5m`, `1h`: as milliseconds, from a second to a day. */
+export const durationParameter = z
+  .string()
+  .regex(/^\d{1,6}(?:ms|s|m|h)$/, { error: 'must be a number with ms, s, m or h, such as 90s or 5m' })
+  .transform(durationMs)
+  .refine((ms) => ms >= CONFIRM_LEAST_MS && ms <= CONFIRM_MOST_MS, { error: 'must be from 1s to 24h' });
+
+/** What every write of a gateway's configuration may say. */
+export const configurationWriteParameters = writeParameters.extend({
+  confirmWithin: durationParameter
+    .optional()
+    .describe('Undo this version by itself unless POST versions/{n}/confirm comes within this time: 90s, 5m, 1h.'),
+});
+
 /** One write as HTTP said it, before it is known which subject it is about. */
 export interface WriteRequest {
   readonly context: CommandRequest['context'];
@@ -31,12 +48,23 @@ export interface WriteRequest {
 
 /** Injects the write's conditions: If-Match, If-None-Match, Idempotency-Key, dryRun, reason. */
 export const Write = createParamDecorator(
-  (_data: unknown, context: ExecutionContext): WriteRequest => readWrite(context.switchToHttp().getRequest()),
+  (_data: unknown, context: ExecutionContext): WriteRequest => readWrite(context.switchToHttp().getRequest(), writeParameters),
 );
 
+/**
+ * As `Write`, for a write of a gateway's configuration, which may ask to be confirmed. `more` are further query parameters of the route, which it
+ * reads with `@QueryBy(configurationWriteParameters.extend(...))`.
+ */
+export const ConfigurationWrite = (more: z.ZodRawShape = {}): ParameterDecorator => {
+  const parameters = configurationWriteParameters.extend(more);
+  return createParamDecorator(
+    (_data: unknown, context: ExecutionContext): WriteRequest => readWrite(context.switchToHttp().getRequest(), parameters),
+  )();
+};
+
 /** @throws DomainError malformed for a header or parameter that cannot be what it should be. */
-function readWrite(request: FastifyRequest): WriteRequest {
-  const query = parseQuery(writeParameters, request);
+function readWrite(request: FastifyRequest, parameters: z.ZodType): WriteRequest {
+  const query = parseQuery(parameters, request) as z.infer<typeof configurationWriteParameters>;
   const key = idempotencyKey(request);
   const ifMatch = single(request, 'if-match');
   return {
@@ -47,6 +75,7 @@ function readWrite(request: FastifyRequest): WriteRequest {
       requestId: request.id,
       idempotencyKey: key ?? null,
       fingerprint: key === undefined ? null : fingerprint(request),
+      confirmWithinMs: query.confirmWithin ?? null,
     },
     dryRun: query.dryRun ?? false,
     ifMatch: ifMatch === undefined ? undefined : parseIfMatch(ifMatch),
@@ -82,6 +111,11 @@ function reason(text: string | undefined): string | null {
     'reason_malformed',
     `The reason must be at most ${MAX_REASON} characters of text without control characters.`,
   );
+}
+
+function durationMs(text: string): number {
+  const [, amount, unit] = /^(\d+)(ms|s|m|h)$/.exec(text) ?? [];
+  return Number(amount) * { ms: 1, s: 1_000, m: 60_000, h: 3_600_000 }[unit as 'ms' | 's' | 'm' | 'h'];
 }
 
 function single(request: FastifyRequest, name: string): string | undefined {

@@ -1,0 +1,55 @@
+import type { Db } from '#platform/database/database.js';
+import { DomainError } from '#platform/kernel/errors.js';
+
+import type { Decided, HandleRequest, Outcome, SubjectRecord } from './command.js';
+import { checkPrecondition, viewOf } from './decision.js';
+import type { EventStore } from './event-store.js';
+import { readSnapshot } from './read-log.js';
+
+/** Everything that lives in a stream at one version, by subject. */
+export interface Snapshot {
+  readonly version: number;
+  readonly subjects: ReadonlyMap<string, SubjectRecord>;
+}
+
+/** May read more (an older version, what is quarantined); it is called again on a newer snapshot when the stream moved meanwhile. */
+export type DecideOnSnapshot = (snapshot: Snapshot) => Decided | Promise<Decided>;
+
+/** Each round lost means that another command was recorded; a stream that never stands still is not for commands over all of it. */
+const MOST_ROUNDS = 20;
+
+/**
+ * `EventStore.handle` for a command about a stream as a whole (an import, a rollback), which cannot name its subjects beforehand: it decides on a
+ * snapshot, and is appended only while the stream is at exactly that version. Without a `precondition.streamVersion` it decides again when the stream
+ * moved.
+ * @throws DomainError as `handle`; whatever `decide` throws; conflict `contended`.
+ */
+export async function handleOnSnapshot(
+  store: EventStore,
+  db: Db,
+  request: Omit<HandleRequest, 'subjects'>,
+  decide: DecideOnSnapshot,
+): Promise<Outcome> {
+  const replayed = await store.findReplay(request);
+  if (replayed) return replayed;
+  const { streamVersion, ...precondition } = request.precondition ?? {};
+  for (let round = 0; round < MOST_ROUNDS; round++) {
+    const { version, subjects: living } = await readSnapshot(db, request.stream);
+    const subjects = new Map(living.map((record) => [record.subject, record]));
+    checkPrecondition(streamVersion === undefined ? undefined : { streamVersion }, viewOf(version, subjects));
+    const decided = await decide({ version, subjects });
+    const touched = [...new Set(decided.events.map(({ subject }) => subject))];
+    try {
+      const pinned = { ...request, subjects: touched, precondition: { ...precondition, streamVersion: version } };
+      return await store.handle(pinned, () => decided);
+    } catch (error) {
+      const moved = error instanceof DomainError && error.code === 'version_mismatch' && error.extra.subject === undefined;
+      if (!moved || streamVersion !== undefined) throw error;
+    }
+  }
+  throw new DomainError(
+    'conflict',
+    'contended',
+    'The configuration keeps changing: nothing was recorded; try again, or name the version with If-Match.',
+  );
+}
