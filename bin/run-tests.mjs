@@ -1,13 +1,16 @@
 #!/usr/bin/env node
 // Runs the gates and the suites one after the other, shows their output as it comes, and sums up. bin/test has set everything up.
 import { spawn } from 'node:child_process';
-import { mkdirSync, readFileSync, rmSync } from 'node:fs';
+import { existsSync, mkdirSync, readFileSync, rmSync } from 'node:fs';
 import { delimiter, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 
 const root = fileURLToPath(new URL('..', import.meta.url));
 const results = join(root, '.cache/test');
 const minutes = (count) => count * 60_000;
+
+/** How long a suite may take to end after its last test. */
+const STAYS_MS = 60_000;
 
 const gates = ['types', 'lint', 'arrows', 'dead'];
 const suites = { unit: minutes(10), int: minutes(20), e2e: minutes(25) };
@@ -73,7 +76,8 @@ async function runSuite(suite, deadlineMs) {
   rmSync(file, { force: true });
   const jest = [join(root, 'node_modules/jest/bin/jest.js'), '--selectProjects', suite, '--json', `--outputFile=${file}`];
   const ended = await run(process.execPath, [...jest, ...(suite === 'e2e' ? ['--runInBand'] : [])], deadlineMs, {
-    NODE_OPTIONS: '--experimental-vm-modules --no-warnings',
+    more: { NODE_OPTIONS: '--experimental-vm-modules --no-warnings' },
+    isDone: () => existsSync(file),
   });
   return count(file, ended, suite);
 }
@@ -99,22 +103,34 @@ function count(file, ended, suite) {
   return counts;
 }
 
-/** The exit status, or what ended it. Jest's JSON goes to its file; its stdout would be the JSON again and is not shown. */
-function run(command, args, deadlineMs, more = {}) {
+/**
+ * The exit status, or what ended it. Jest's JSON goes to its file; its stdout would be the JSON again and is not shown. One that has done its work
+ * (`isDone`) and stays has left something open: it is ended after a minute, and that is a failure.
+ */
+function run(command, args, deadlineMs, { more = {}, isDone = () => false } = {}) {
   return new Promise((resolve) => {
     const quiet = args.includes('--json');
     const child = spawn(command, args, { cwd: root, env: { ...env, ...more }, stdio: ['ignore', quiet ? 'ignore' : 'inherit', 'inherit'] });
-    const timer = setTimeout(() => {
-      console.log(`not done within ${deadlineMs / 60_000} minutes: ended`);
+    const end = (why) => {
+      console.log(`${why}: ended`);
+      clearInterval(watch);
       child.kill('SIGTERM');
       setTimeout(() => child.kill('SIGKILL'), 10_000).unref();
-    }, deadlineMs);
+    };
+    const began = performance.now();
+    let doneAt;
+    const watch = setInterval(() => {
+      const now = performance.now();
+      doneAt ??= isDone() ? now : undefined;
+      if (doneAt !== undefined && now - doneAt > STAYS_MS) end('done, but something that a test opened keeps it running');
+      else if (now - began > deadlineMs) end(`not done within ${deadlineMs / 60_000} minutes`);
+    }, 1_000);
     child.once('error', (error) => {
-      clearTimeout(timer);
+      clearInterval(watch);
       resolve(error.message);
     });
     child.once('exit', (code, signal) => {
-      clearTimeout(timer);
+      clearInterval(watch);
       resolve(signal ?? code);
     });
   });

@@ -289,9 +289,11 @@ describe('bin/dev', () => {
   });
 });
 
+/** Somebody else's server: it takes connections, says nothing, and lets go of those whose other end has gone. */
 function listen(server: Server, port = 0): Promise<number> {
   return new Promise((resolve, reject) => {
     server.once('error', reject);
+    server.on('connection', (socket) => socket.on('error', () => undefined).resume());
     server.listen(port, '127.0.0.1', () => {
       const address = server.address();
       resolve(address !== null && typeof address === 'object' ? address.port : 0);

@@ -5,6 +5,7 @@ import {
   chownSync,
   existsSync,
   mkdirSync,
+  readdirSync,
   readFileSync,
   realpathSync,
   renameSync,
@@ -35,7 +36,8 @@ export interface Cluster {
 
 /**
  * Makes the cluster under `dataDir` at the first start and opens it at the later ones. A first start that was cut off
- * leaves no `data`, only a folder of another name that is cleared here: initdb works beside and is renamed at its end.
+ * leaves no `data`, only a folder of another name that is cleared here: initdb works beside and is renamed at its end. That name is new
+ * each time, because the initdb of a start that was killed may still be at work in its own.
  */
 export function openCluster(dataDir: string, options: { binaries: Binaries; runAs: RunAs | undefined; fsync: boolean }): Cluster {
   mkdirSync(dataDir, { recursive: true, mode: 0o700 });
@@ -66,9 +68,9 @@ function initialise(
   options: { binaries: Binaries; runAs: RunAs | undefined; fsync: boolean },
 ): void {
   const { binaries, runAs, fsync } = options;
-  const staging = join(home, 'data.new');
-  const passwordFile = join(home, 'superuser-password');
-  rmSync(staging, { recursive: true, force: true });
+  clearStaging(home);
+  const staging = join(home, `${STAGING}${randomBytes(4).toString('hex')}`);
+  const passwordFile = `${staging}.password`;
   writeFileSync(passwordFile, credentials.superuser, { mode: 0o600 });
   if (runAs) chownSync(passwordFile, runAs.uid, runAs.gid);
   const locale = ['--encoding=UTF8', '--locale=C']; // byte order: the same on every machine, and the order that the log's indexes use
@@ -86,6 +88,19 @@ function initialise(
     );
   }
   renameSync(staging, join(home, 'data'));
+}
+
+const STAGING = 'data.new-';
+
+/** Removes what starts that were cut off have left. What one of them is still writing stays, and harms nobody. */
+function clearStaging(home: string): void {
+  for (const name of readdirSync(home).filter((entry) => entry.startsWith(STAGING))) {
+    try {
+      rmSync(join(home, name), { recursive: true, force: true });
+    } catch (error) {
+      if ((error as NodeJS.ErrnoException).code !== 'ENOTEMPTY') throw error;
+    }
+  }
 }
 
 /**
