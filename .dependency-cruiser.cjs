@@ -94,6 +94,7 @@ module.exports = {
     exclude: { path: ['^dist/'] },
     tsPreCompilationDeps: true, // so that type-only imports are seen and can be judged
     tsConfig: { fileName: 'tsconfig.json' },
+    webpackConfig: { fileName: '.dependency-cruiser.resolve.cjs' }, // where #features and #platform are
     enhancedResolveOptions: {
       extensions: ['.ts', '.js'],
       conditionNames: ['import', 'types', 'node', 'default'],
