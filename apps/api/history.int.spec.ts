@@ -371,7 +371,7 @@ describe('history over HTTP', () => {
       expect((await read('/mappings/grue')).status).toBe(404);
       const { json } = await read('/mappings/grue/history');
       expect(json.items.map(({ event }: { event: string }) => event)).toEqual(['MappingDeleted', 'MappingUpdated', 'MappingCreated']);
-      for (const name of ['nobody', 'NOT-A-NAME', '%2e%2e', 'x'.repeat(280)]) {
+      for (const name of ['nobody', 'NOT-A-NAME', '%2e%2e', 'a%0Ab', 'x'.repeat(280)]) {
         const refused = await read(`/mappings/${name}/history`);
         expect([name, refused.status, refused.json.code]).toEqual([name, 404, 'mapping_not_found']);
       }
@@ -386,6 +386,14 @@ describe('history over HTTP', () => {
       expect((await read('/settings/history?limit=0')).json).toMatchObject({ status: 400, errors: [{ pointer: '/limit' }] });
     });
   });
+
+  it.each(['/mappings/%00/history', '/versions/%00/config', '/versions/%00/diff', '/versions?subject=%00', '/versions?actor=%00'])(
+    'refuses %s: nothing here has a NUL in its name',
+    async (path) => {
+      const answer = await read(path);
+      expect([answer.status, answer.json.code]).toEqual([400, 'url_malformed']);
+    },
+  );
 
   it('needs the scope read', async () => {
     const { token } = await test.makeToken(['write']);
