@@ -34,6 +34,7 @@ describe('history over HTTP', () => {
     await write(8, 'PATCH', `${g}/settings`, { defaultTimeoutMs: 4000 });
     await write(9, 'POST', '/ambassador/principal/alice', { fingerprint: 'ab'.repeat(32) });
     await write(10, 'PATCH', `${g}/mappings/grue?confirmWithin=1h`, { timeoutMs: 9000 });
+    expect((await test.ask('POST', '/v1/gateways', { body: { name: 'busy' } })).status).toBe(201);
     for (const { version, recordedAt } of (await read('/versions')).json.items) times.set(version, recordedAt);
   });
   afterAll(() => test.close());
@@ -196,6 +197,31 @@ describe('history over HTTP', () => {
       expect((await read('/config?format=toml')).json).toMatchObject({ code: 'query_invalid', errors: [{ pointer: '/format' }] });
       expect((await read('/config?fromat=yaml')).json).toMatchObject({ errors: [{ pointer: '/fromat', code: 'parameter_unknown' }] });
     });
+  });
+
+  it('shows one moment: while others write, the document at the head is that of the version it names', async () => {
+    const writes = Array.from({ length: 4 }, async (_, writer) => {
+      for (let i = 1; i <= 10; i++) {
+        const body = { prefix: `/busy-${writer}/`, service: 'usersvc', timeoutMs: 1000 + i };
+        expect((await test.ask('PUT', `/v1/gateways/busy/mappings/busy-${writer}`, { body })).status).toBeLessThan(300);
+      }
+    });
+    const seen = new Map<string, string>();
+    let writing = true;
+    const reads = Array.from({ length: 2 }, async () => {
+      while (writing) {
+        const { headers, text } = await test.ask('GET', '/v1/gateways/busy/config');
+        expect(seen.get(headers['chancery-version'] ?? '') ?? text).toBe(text);
+        seen.set(headers['chancery-version'] ?? '', text);
+      }
+    });
+    await Promise.all(writes);
+    writing = false;
+    await Promise.all(reads);
+    expect(seen.size).toBeGreaterThan(1);
+    for (const [version, text] of seen) {
+      expect([version, (await test.ask('GET', `/v1/gateways/busy/versions/${version}/config`)).text]).toEqual([version, text]);
+    }
   });
 
   describe('the difference of two versions', () => {
