@@ -163,7 +163,11 @@ export function apiModule(parts: ApiParts): DynamicModule {
       { provide: MappingBudget, useValue: new MappingBudget(parts.database.db) },
       { provide: OwnPorts, useValue: new OwnPorts(parts.ownPorts) },
       { provide: SubjectKinds, useValue: new SubjectKinds([gatewayKind, mappingKind(new Set(parts.ownPorts)), principalKind]) },
-      { provide: LogVerifier, inject: [SubjectKinds], useFactory: (kinds: SubjectKinds) => new LogVerifier({ ...parts.verification, kinds }) },
+      {
+        provide: LogVerifier,
+        inject: [SubjectKinds],
+        useFactory: (kinds: SubjectKinds) => new LogVerifier({ ...parts.verification, kinds }),
+      },
       { provide: APP_GUARD, useClass: AccessGuard },
       CommandRunner,
       QueryRunner,

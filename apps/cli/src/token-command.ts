@@ -19,8 +19,10 @@ export function addTokenCommand(program: Command): void {
   token
     .command('create')
     .description('make a token and print it, once: only its SHA-256 is kept')
-    .requiredOption('--scopes <list>', 'of read, write, deploy, admin, audit, agent:<target>, agent:*; separated by commas', (text: string) =>
-      text.split(',').map((scope) => scope.trim()),
+    .requiredOption(
+      '--scopes <list>',
+      'of read, write, deploy, admin, audit, agent:<target>, agent:*; separated by commas',
+      (text: string) => text.split(',').map((scope) => scope.trim()),
     )
     .option('--expires <time>', 'until it expires: 12h, 30d (90d at most)', days, DEFAULT_TOKEN_DAYS)
     .option('--name <text>', 'what it is for; shown in lists', 'unnamed')

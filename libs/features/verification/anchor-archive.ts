@@ -65,7 +65,9 @@ export class AnchorArchive {
       return nothingFound(`The anchor file cannot be read: ${(error as Error).message}.`);
     }
     try {
-      const publicKey = await readFile(this.place.publicKeyFile).then(readPublicKey).catch((error: Error) => error);
+      const publicKey = await readFile(this.place.publicKeyFile)
+        .then(readPublicKey)
+        .catch((error: Error) => error);
       if (publicKey instanceof Error) return nothingFound(`The public key of the anchors cannot be used: ${publicKey.message}.`);
       const progress = await this.#resume(handle, publicKey, db, whole);
       this.#progress = undefined; // one that failed half way is not gone on with
@@ -90,7 +92,17 @@ export class AnchorArchive {
     }
     const { ino } = await handle.stat();
     const chain = new AnchorChain(publicKey);
-    return { chain, judgement: new AnchorJudgement(), fileFaults: [], inode: ino, last: undefined, end: 0, count: 0, torn: 0, lastAt: null };
+    return {
+      chain,
+      judgement: new AnchorJudgement(),
+      fileFaults: [],
+      inode: ino,
+      last: undefined,
+      end: 0,
+      count: 0,
+      torn: 0,
+      lastAt: null,
+    };
   }
 }
 

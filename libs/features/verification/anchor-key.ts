@@ -18,7 +18,9 @@ export function openAnchorKey(file: string): KeyObject {
   const publicFile = `${file}.pub`;
   if (!existsSync(publicFile)) writeNew(publicFile, pem, 0o644);
   else if (!createPublicKey(readFileSync(publicFile)).equals(createPublicKey(key)))
-    throw new Error(`${publicFile} is not the public half of ${file}: the anchors of two keys must not be mixed; put the right pair in place`);
+    throw new Error(
+      `${publicFile} is not the public half of ${file}: the anchors of two keys must not be mixed; put the right pair in place`,
+    );
   return key;
 }
 

@@ -190,14 +190,22 @@ function warningsOf(rights: LogRights, anchors: AnchorsFound | undefined): Verif
       message: `The application may write ${rights.writable.join(', ')} without the append functions: revoke that.`,
     });
   if (rights.unguarded.length > 0)
-    warnings.push({ code: 'guard_missing', message: `The triggers that refuse changes are off or missing on ${rights.unguarded.join(', ')}.` });
+    warnings.push({
+      code: 'guard_missing',
+      message: `The triggers that refuse changes are off or missing on ${rights.unguarded.join(', ')}.`,
+    });
   if (anchors === undefined)
     warnings.push({
       code: 'anchors_not_configured',
-      message: 'No anchors are kept outside the database (CHANCERY_ANCHOR_FILE): a log that was cut off at its end or rebuilt whole cannot be told from a true one.',
+      message:
+        'No anchors are kept outside the database (CHANCERY_ANCHOR_FILE): a log that was cut off at its end or rebuilt whole cannot be told from a true one.',
     });
-  else if (anchors.empty) warnings.push({ code: 'anchors_empty', message: 'No anchor has been written yet, or the anchor file is missing.' });
+  else if (anchors.empty)
+    warnings.push({ code: 'anchors_empty', message: 'No anchor has been written yet, or the anchor file is missing.' });
   if (anchors !== undefined && anchors.torn > 0)
-    warnings.push({ code: 'anchor_torn', message: `${anchors.torn} write(s) of an anchor did not end; the anchors around them follow each other.` });
+    warnings.push({
+      code: 'anchor_torn',
+      message: `${anchors.torn} write(s) of an anchor did not end; the anchors around them follow each other.`,
+    });
   return warnings.map((warning) => ({ ...warning, pointer: '' }));
 }

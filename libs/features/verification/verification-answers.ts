@@ -35,7 +35,10 @@ export const verificationSchema = z.object({
       hash: z.string(),
       ok: z.boolean(),
       checked: z.int().describe('How many versions were recomputed.'),
-      fault: z.union([anchorFaultSchema, z.object(faultFields)]).nullable().describe('The first one.'),
+      fault: z
+        .union([anchorFaultSchema, z.object(faultFields)])
+        .nullable()
+        .describe('The first one.'),
     }),
   ),
   anchors: z.object({

@@ -52,7 +52,8 @@ export class AnchorJudgement {
     if (recorded === anchor.hash) {
       if (judged.matched === undefined || judged.matched.version <= anchor.version) judged.matched = anchor;
     } else if (last === null || anchor.version > last) {
-      if (judged.missing === undefined || (judged.missing.to ?? 0) < anchor.version) judged.missing = missingFault(anchor, last, judged.missing);
+      if (judged.missing === undefined || (judged.missing.to ?? 0) < anchor.version)
+        judged.missing = missingFault(anchor, last, judged.missing);
     } else judged.changed ??= changedFault(anchor, judged.matched?.version ?? 0);
   }
 
@@ -98,7 +99,8 @@ function missingFault(anchor: AnchoredHead, last: number | null, earlier: Anchor
 }
 
 function changedFault(anchor: AnchoredHead, matched: number): AnchorFault {
-  const range = matched + 1 === anchor.version ? `version ${anchor.version}` : `one of the versions from ${matched + 1} to ${anchor.version}`;
+  const range =
+    matched + 1 === anchor.version ? `version ${anchor.version}` : `one of the versions from ${matched + 1} to ${anchor.version}`;
   return {
     kind: 'anchor_mismatch',
     table: 'version',

@@ -73,11 +73,12 @@ export async function diagnoseVersion(db: Db, stream: string, version: number, b
   }
   const vouchedFor = after?.version === version + 1 ? after.parent_hash : await headHash(db, stream, version);
   if (hashOf(stream, row) !== row.hash) return alteredRecord(db, stream, row, before, vouchedFor);
-  if (row.parent_hash !== before.hash) return brokenLink(version, before);
   if (vouchedFor !== undefined && vouchedFor !== row.hash) {
     if (after !== undefined && hashOf(stream, { ...after, version }) === after.hash) return movedRecord(db, stream, after, version);
-    return altered(version, 'its fields and its own hash were changed; the version after it still names the former hash');
+    const witness = after === undefined ? 'the head' : 'the version after it';
+    return altered(version, `its fields and its own hash were changed; ${witness} still names the former hash`);
   }
+  if (row.parent_hash !== before.hash) return brokenLink(version, before);
   return diagnoseEvents(db, stream, row);
 }
 

@@ -52,7 +52,10 @@ export async function diagnoseEvents(db: Db, stream: string, record: Covered): P
 }
 
 function fault(kind: 'altered' | 'inserted' | 'reordered', version: number, event: EventRow | undefined, how: string): LogFault {
-  const message = event === undefined ? `An event of version ${version} ${how}.` : `Event ${event.position} of version ${version} (${event.subject}) ${how}.`;
+  const message =
+    event === undefined
+      ? `An event of version ${version} ${how}.`
+      : `Event ${event.position} of version ${version} (${event.subject}) ${how}.`;
   return logFault({ kind, table: 'event', version, subject: event?.subject ?? null, position: event?.position ?? null, message });
 }
 
@@ -63,7 +66,11 @@ function root(digests: readonly Buffer[]): string {
 }
 
 /** One event too many: without the right one, the root is that of the record. */
-function insertedEvent(events: readonly EventRow[], { version, event_count: count, events_root: wanted }: Covered, digests: readonly Buffer[]): LogFault {
+function insertedEvent(
+  events: readonly EventRow[],
+  { version, event_count: count, events_root: wanted }: Covered,
+  digests: readonly Buffer[],
+): LogFault {
   const tried = events.length === count + 1 && count <= EXCHANGED_AT_MOST;
   const added = tried ? events.find((_, index) => root(digests.toSpliced(index, 1)) === wanted) : undefined;
   const suspect = added ?? events.find(({ position }) => position < 0 || position >= count);
@@ -71,9 +78,15 @@ function insertedEvent(events: readonly EventRow[], { version, event_count: coun
 }
 
 /** Some are missing: the hole in their positions says which place, the tables that follow from the events say which subject. */
-async function deletedEvent(db: Db, stream: string, events: readonly EventRow[], { version, event_count: count }: Covered): Promise<LogFault> {
+async function deletedEvent(
+  db: Db,
+  stream: string,
+  events: readonly EventRow[],
+  { version, event_count: count }: Covered,
+): Promise<LogFault> {
   const present = new Set(events.map(({ position }) => position));
-  const position = Array.from({ length: Math.min(count, events.length + 1) }, (_, index) => index).find((index) => !present.has(index)) ?? null;
+  const position =
+    Array.from({ length: Math.min(count, events.length + 1) }, (_, index) => index).find((index) => !present.has(index)) ?? null;
   const [subject] = await sqlQuery<{ subject: string }>(
     db,
     `SELECT q.subject FROM (
@@ -87,12 +100,17 @@ async function deletedEvent(db: Db, stream: string, events: readonly EventRow[],
 }
 
 /** Two events at each other's place. */
-function findExchanged(events: readonly EventRow[], { version, events_root: wanted }: Covered, digests: readonly Buffer[]): LogFault | undefined {
+function findExchanged(
+  events: readonly EventRow[],
+  { version, events_root: wanted }: Covered,
+  digests: readonly Buffer[],
+): LogFault | undefined {
   if (events.length > EXCHANGED_AT_MOST) return undefined;
   for (let first = 0; first < events.length; first++) {
     for (let second = first + 1; second < events.length; second++) {
       const tried = digests.with(first, digests[second] as Buffer).with(second, digests[first] as Buffer);
-      if (root(tried) === wanted) return fault('reordered', version, events[first], `is at the place of event ${second} (${events[second]?.subject})`);
+      if (root(tried) === wanted)
+        return fault('reordered', version, events[first], `is at the place of event ${second} (${events[second]?.subject})`);
     }
   }
   return undefined;
@@ -114,5 +132,12 @@ async function disagreeing(db: Db, stream: string, events: readonly EventRow[], 
     [stream, version],
   );
   const [only, another] = rows;
-  return only === undefined || another !== undefined ? undefined : fault('altered', version, events.find(({ position }) => position === only.position), how);
+  return only === undefined || another !== undefined
+    ? undefined
+    : fault(
+        'altered',
+        version,
+        events.find(({ position }) => position === only.position),
+        how,
+      );
 }

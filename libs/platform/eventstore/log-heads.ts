@@ -17,7 +17,11 @@ export interface ComparedHead extends LogHead {
 
 /** The head of every stream that holds a version, in one snapshot, by name. */
 export function readHeads(db: Db): Promise<LogHead[]> {
-  return sqlQuery<LogHead>(db, "SELECT stream, version, encode(hash, 'hex') AS hash FROM chancery.stream WHERE version > 0 ORDER BY stream", []);
+  return sqlQuery<LogHead>(
+    db,
+    "SELECT stream, version, encode(hash, 'hex') AS hash FROM chancery.stream WHERE version > 0 ORDER BY stream",
+    [],
+  );
 }
 
 /** What the database has for each pinned head, in the order given. */

@@ -30,17 +30,19 @@ export async function verifyChain(
   stream: string,
   { from = genesis(stream), signal, chunk = CHUNK }: { from?: PinnedVersion; signal?: AbortSignal; chunk?: number } = {},
 ): Promise<ChainVerdict> {
-  if (from.version > 0 && !(await isAsPinned(db, stream, from))) return rebuiltSince(db, stream, from, { chunk, ...(signal && { signal }) });
+  if (from.version > 0 && !(await isAsPinned(db, stream, from)))
+    return rebuiltSince(db, stream, from, { chunk, ...(signal && { signal }) });
   const last = await lastVersion(db, stream, null);
   let verified = from;
   for (let end = from.version; end < last.version; ) {
     signal?.throwIfAborted();
     end = Math.min(end + chunk, last.version);
-    const [found] = await sqlQuery<{ version: number }>(
-      db,
-      "SELECT version FROM chancery.verify_versions($1, $2, decode($3, 'hex'), $4)",
-      [stream, verified.version, verified.hash, end],
-    );
+    const [found] = await sqlQuery<{ version: number }>(db, "SELECT version FROM chancery.verify_versions($1, $2, decode($3, 'hex'), $4)", [
+      stream,
+      verified.version,
+      verified.hash,
+      end,
+    ]);
     if (found) {
       const before = await lastGood(db, stream, verified, found.version);
       const fault = await diagnoseVersion(db, stream, found.version, before);
@@ -150,7 +152,13 @@ async function orphanedEvents(db: Db, stream: string, version: number): Promise<
     [stream, version],
   );
   const named = event ? { subject: event.subject, position: event.position } : {};
-  return logFault({ kind: 'inserted', table: 'event', version, ...named, message: `There are events of version ${version}, beyond the head.` });
+  return logFault({
+    kind: 'inserted',
+    table: 'event',
+    version,
+    ...named,
+    message: `There are events of version ${version}, beyond the head.`,
+  });
 }
 
 async function headFault(db: Db, stream: string, head: PinnedVersion, last: PinnedVersion): Promise<LogFault | null> {

@@ -25,7 +25,12 @@ export interface HeldSubject {
  */
 export async function* subjectBatches(db: Db, stream: string, since: number | null, size = SUBJECTS): AsyncGenerator<SubjectBatch> {
   for (let after = ''; ; ) {
-    const [row] = await sqlQuery<{ names: string[] | null }>(db, since === null ? nextSubjects : nextTouched, [stream, after, size, ...(since === null ? [] : [since])]);
+    const [row] = await sqlQuery<{ names: string[] | null }>(db, since === null ? nextSubjects : nextTouched, [
+      stream,
+      after,
+      size,
+      ...(since === null ? [] : [since]),
+    ]);
     const names = row?.names ?? [];
     const last = names.length < size;
     if (since !== null && names.length > 0) yield { only: names };
