@@ -65,10 +65,12 @@ export class AnchorArchive {
       return nothingFound(`The anchor file cannot be read: ${(error as Error).message}.`);
     }
     try {
-      const publicKey = await readFile(this.place.publicKeyFile)
-        .then(readPublicKey)
-        .catch((error: Error) => error);
-      if (publicKey instanceof Error) return nothingFound(`The public key of the anchors cannot be used: ${publicKey.message}.`);
+      let publicKey: KeyObject;
+      try {
+        publicKey = readPublicKey(await readFile(this.place.publicKeyFile));
+      } catch (error) {
+        return nothingFound(`The public key of the anchors cannot be used: ${(error as Error).message}.`);
+      }
       const progress = await this.#resume(handle, publicKey, db, whole);
       this.#progress = undefined; // one that failed half way is not gone on with
       await readOn(handle, progress, db, signal);

@@ -46,22 +46,25 @@ export class AnchorWriter {
   async append(heads: readonly LogHead[], time: Date): Promise<number> {
     const handle = await open(this.#path, 'a+', 0o644);
     try {
-      const known = await this.#read(handle);
+      let known = await this.#read(handle);
+      if ((await handle.stat()).size > known.end) {
+        await handle.write('\n'); // closes what another write left; it may be a whole line but for that
+        known = await this.#read(handle);
+      }
       const moved = heads.filter(({ stream, version, hash }) => {
         const last = known.anchored.get(stream);
         return last === undefined || last.version !== version || last.hash !== hash;
       });
       if (moved.length === 0) return 0;
       const line = signAnchor({ time: time.toISOString(), heads: moved, previous: known.previous }, this.#key);
-      const { size } = await handle.stat();
-      const bytes = Buffer.from(`${size > known.end ? '\n' : ''}${line}\n`);
+      const bytes = Buffer.from(`${line}\n`);
       this.#known = undefined; // until the line is on disk, the file itself says what is in it
       for (let offset = 0; offset < bytes.length; ) offset += (await handle.write(bytes, offset)).bytesWritten;
       await handle.sync();
-      if (size === 0) syncFolder(dirname(this.#path));
+      if (known.end === 0) syncFolder(dirname(this.#path));
       for (const head of moved) known.anchored.set(head.stream, head);
       known.previous = sha256Hex(line);
-      known.end = size + bytes.length;
+      known.end += bytes.length;
       known.chain.check(line);
       this.#known = known;
       return moved.length;
@@ -88,6 +91,7 @@ export class AnchorWriter {
       }
       known.end = end;
     }
+    this.#known = known;
     return known;
   }
 }

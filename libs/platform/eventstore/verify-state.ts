@@ -86,8 +86,9 @@ const foldDifferences = (condition: string) => `
            lead(e.version) OVER o AS next, lag(e.subject_version, 1, 0::bigint) OVER o AS number_before, lag(e.version, 1, 0::bigint) OVER o AS version_before
     FROM chancery.event e WHERE e.stream = $1 AND e.${condition} WINDOW o AS (PARTITION BY e.subject ORDER BY e.subject_version)
   ), fold AS ( -- what stayed when its version was recorded
-    SELECT m.*, m.state::text::jsonb AS stays, w.recorded_at FROM moved m LEFT JOIN chancery.version w ON w.stream = $1 AND w.version = m.version
-    WHERE m.next IS DISTINCT FROM m.version
+    SELECT m.subject, m.subject_version, m.version, m.schema_version, m.next, m.state::text::jsonb AS stays,
+           (SELECT w.recorded_at FROM chancery.version w WHERE w.stream = $1 AND w.version = m.version) AS recorded_at -- by its key: a join would read all versions
+    FROM moved m WHERE m.next IS DISTINCT FROM m.version
   ), differences AS (
     SELECT 'event' AS "table", 'state_mismatch' AS kind, m.version, m.subject,
            format('Event %s of version %s is number %s of its subject, and follows number %s of version %s.', m.position, m.version, m.subject_version, m.number_before, m.version_before) AS message
@@ -104,7 +105,7 @@ const foldDifferences = (condition: string) => `
            coalesce(f.version, lower(h.valid)), coalesce(f.subject, h.subject),
            CASE WHEN h.subject IS NULL THEN 'A former state that the events show is missing.' WHEN f.subject IS NULL THEN 'No event made this former state.'
              ELSE 'A former state is not what its event says, or not for the versions that it was there.' END
-    FROM (SELECT * FROM fold WHERE next IS NOT NULL AND state IS NOT NULL) f
+    FROM (SELECT * FROM fold WHERE next IS NOT NULL AND stays IS NOT NULL) f
     FULL JOIN (SELECT * FROM chancery.subject_history h WHERE h.stream = $1 AND h.${condition}) h ON h.subject = f.subject AND h.version = f.subject_version
     WHERE (h.valid, h.schema_version, h.state, h.recorded_at) IS DISTINCT FROM (int8range(f.version, greatest(f.next, f.version)), f.schema_version, f.stays, f.recorded_at)
   )
