@@ -1,4 +1,4 @@
-import { mkdtempSync, rmSync } from 'node:fs';
+import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from '@jest/globals';
@@ -9,6 +9,8 @@ import { mappingKind } from '#features/mapping/mapping.kind.js';
 import { principalKind } from '#features/principal/principal.kind.js';
 import { openDatabase } from '#platform/database/database.js';
 import { readHeads } from '#platform/eventstore/log-heads.js';
+import { verifyChain } from '#platform/eventstore/verify-chain.js';
+import { sha256Hex } from '#platform/kernel/digest.js';
 
 import { fillLargeLog } from '../../../test/load/large-log.js';
 import { aContext, anEvent, type LogFixture, openLog } from '../../../test/support/log-fixture.js';
@@ -67,6 +69,21 @@ describe('while others write', () => {
     expect(last.streams.reduce((sum, { version }) => sum + version, 0)).toBe(written);
     expect(written).toBeGreaterThan(100);
   }, 60_000);
+});
+
+test('commands of many events, which take another way into the log', async () => {
+  const log = await openLog();
+  const names = Array.from({ length: 500 }, (_, n) => `thing/${n}`);
+  const put = (subject: string, n: number) => anEvent(subject, { n }, { claims: [`name:${subject}`, `n:${subject}:${n}`] });
+  const stream = 'gateway/bulk';
+  await log.store.handle({ stream, subjects: names, context: aContext() }, () => names.map((name) => put(name, 1)));
+  await log.store.handle({ stream, subjects: names, context: aContext({ confirmWithinMs: 1_000 }) }, () => [
+    ...names.map((name, n) => (n % 3 === 0 ? anEvent(name, null) : put(name, 2))),
+    ...names.slice(0, 10).map((name) => put(name, 3)),
+  ]);
+  const found = await new LogVerifier({ database: log.database, kinds: thingKinds, anchors: undefined }).verify('full');
+  expect(found.streams).toMatchObject([{ stream, ok: true, checked: 2, fault: null }]);
+  await log.close();
 });
 
 describe('a verifier', () => {
@@ -203,6 +220,27 @@ describe('a verifier', () => {
   });
 });
 
+test('the statements of docs/verification.md give the texts whose SHA-256 the log holds', async () => {
+  const log = await openLog();
+  const context = aContext({ reason: 'first\nand second line', requestId: 'r1', confirmWithinMs: 60_000 });
+  await log.store.handle({ stream: 'gateway/default', subjects: ['thing/x'], context }, () => [anEvent('thing/x', { text: 'ä "quoted"' })]);
+  const page = readFileSync(join(import.meta.dirname, '../../../docs/verification.md'), 'utf8');
+  const statements = [...page.matchAll(/```sql\n([\s\S]*?)```/g)].map(([, statement]) => statement ?? '');
+  const hashes = [];
+  for (const statement of statements) {
+    const [row] = await log.asAdmin<Record<string, string>>(statement);
+    hashes.push(sha256Hex(Object.values(row ?? {})[0] ?? ''));
+  }
+  const [stored] = await log.asAdmin<{ digest: string; hash: string; root: string; parent: string }>(
+    `SELECT encode(e.digest, 'hex') AS digest, encode(v.hash, 'hex') AS hash, encode(v.events_root, 'hex') AS root, encode(v.parent_hash, 'hex') AS parent
+     FROM chancery.event e JOIN chancery.version v USING (stream, version)`,
+  );
+  expect(hashes).toEqual([stored?.digest, stored?.hash]);
+  expect(stored?.root).toBe(sha256Hex(Buffer.from(stored?.digest ?? '', 'hex')));
+  expect(stored?.parent).toBe(sha256Hex('chancery\ngateway/default'));
+  await log.close();
+});
+
 describe('a large log', () => {
   /** CHANCERY_LARGE_LOG=1000000 measures; the small one is there to see that what measures is right. */
   const events = Number(process.env.CHANCERY_LARGE_LOG ?? 20_000);
@@ -214,7 +252,6 @@ describe('a large log', () => {
     await fillLargeLog(log.test.ownerUrl, { stream: 'gateway/bulk', events: 2_000, eventsPerVersion: 500 });
     const database = openDatabase({ url: log.test.url, applicationName: 'spec', maxConnections: 1, statementTimeoutMs: 120_000 });
     const verifier = new LogVerifier({ database, kinds, anchors: undefined });
-    const { verifyChain } = await import('#platform/eventstore/verify-chain.js');
     const began = performance.now();
     expect(await verifyChain(database.db, stream)).toMatchObject({ checked: events, fault: null });
     const chainMs = performance.now() - began;
