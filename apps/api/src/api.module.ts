@@ -55,6 +55,10 @@ import { ReadStatsHandler } from '#features/rollout/read-stats.js';
 import { RedeploymentController } from '#features/rollout/redeployment.controller.js';
 import { RequestRedeploymentHandler } from '#features/rollout/request-redeployment.js';
 import { TargetController } from '#features/rollout/target.controller.js';
+import type { AnchorArchive } from '#features/verification/anchor-archive.js';
+import { LogVerifier } from '#features/verification/log-verifier.js';
+import { ReadVerificationHandler } from '#features/verification/read-verification.js';
+import { VerificationController } from '#features/verification/verification.controller.js';
 import type { Database } from '#platform/database/database.js';
 import { EventStore } from '#platform/eventstore/event-store.js';
 import { CommandRunner } from '#platform/http/command-runner.js';
@@ -83,6 +87,7 @@ const controllers = [
   TargetController,
   RedeploymentController,
   DeploymentController,
+  VerificationController,
   AmbassadorController,
   AmbassadorPrincipalController,
 ];
@@ -126,6 +131,7 @@ const queryHandlers = [
   ListRedeploymentsHandler,
   ReadRedeploymentHandler,
   FindKnownServiceHandler,
+  ReadVerificationHandler,
 ];
 
 /** What the process brings along: made before Nest, ended after it. */
@@ -142,6 +148,8 @@ export interface ApiParts {
   readonly streams: EventStreams;
   /** Ports of the product itself, which no mapping may point at. */
   readonly ownPorts: readonly number[];
+  /** A connection with limits of its own, and the anchors where they are kept. */
+  readonly verification: { readonly database: Database; readonly anchors: AnchorArchive | undefined };
 }
 
 @Module({})
@@ -167,6 +175,11 @@ export function apiModule(parts: ApiParts): DynamicModule {
       { provide: MappingBudget, useValue: new MappingBudget(parts.database.db) },
       { provide: OwnPorts, useValue: new OwnPorts(parts.ownPorts) },
       { provide: SubjectKinds, useValue: new SubjectKinds([gatewayKind, mappingKind(new Set(parts.ownPorts)), principalKind]) },
+      {
+        provide: LogVerifier,
+        inject: [SubjectKinds],
+        useFactory: (kinds: SubjectKinds) => new LogVerifier({ ...parts.verification, kinds }),
+      },
       { provide: APP_GUARD, useClass: AccessGuard },
       CommandRunner,
       QueryRunner,

@@ -9,6 +9,8 @@ import { NestFactory } from '@nestjs/core';
 import { AttemptLimiter } from '#features/access/attempt-limiter.js';
 import { TokenVerifier } from '#features/access/token-verifier.js';
 import { ambassadorRefusals, Envelope } from '#features/ambassador/envelope.js';
+import { AnchorArchive } from '#features/verification/anchor-archive.js';
+import { LogVerifier, VERIFICATION_STATEMENT_MS } from '#features/verification/log-verifier.js';
 import type { ApiConfig } from '#platform/config/api-config.js';
 import { type Database, openDatabase } from '#platform/database/database.js';
 import { EventStore } from '#platform/eventstore/event-store.js';
@@ -78,7 +80,7 @@ export async function startApi(options: ApiOptions): Promise<Api> {
   try {
     await app.listen(config.listen.port, config.listen.host);
   } catch (error) {
-    await end(app, events, database);
+    await end(app, events, parts);
     throw error;
   }
   const { allowLoopbackUpstreams } = config;
@@ -101,8 +103,9 @@ export async function startApi(options: ApiOptions): Promise<Api> {
       parts.readiness.ending();
       ending.abort();
       parts.streams.end();
+      app.get(LogVerifier).stop();
       await ready.catch(() => undefined);
-      await end(app, events, database);
+      await end(app, events, parts);
     },
   };
 }
@@ -122,6 +125,16 @@ async function makeParts(options: ApiOptions, database: Database, events: EventS
     limiter: options.limiter ?? new AttemptLimiter(options.now),
     streams: new EventStreams(),
     ownPorts: config.ownPorts,
+    verification: {
+      database: openDatabase({
+        url: config.databaseUrl,
+        applicationName: 'chancery-verification',
+        maxConnections: 1,
+        statementTimeoutMs: VERIFICATION_STATEMENT_MS,
+        log,
+      }),
+      anchors: config.anchors === undefined ? undefined : new AnchorArchive(config.anchors),
+    },
   };
 }
 
@@ -130,9 +143,10 @@ async function readHeads({ db }: Database): Promise<{ gateway: string; version: 
   return streams.map(({ stream, version }) => ({ gateway: stream.slice('gateway/'.length), version }));
 }
 
-async function end(app: INestApplication, events: EventStore, database: Database): Promise<void> {
+async function end(app: INestApplication, events: EventStore, { database, verification }: ApiParts): Promise<void> {
   await app.close();
   await events.close();
+  await verification.database.close();
   await database.close();
 }
 

@@ -7,6 +7,7 @@ import { createWake } from '#platform/eventstore/wake.js';
 import { useFailpoints } from '#platform/failpoint/failpoint.js';
 import { createLog, type Log } from '#platform/log/log.js';
 
+import { startAnchoring } from './anchoring.js';
 import { becomeOwner } from './ownership.js';
 import { type RouteProjector, startRouteProjector } from './route-projector.js';
 import { createMetrics, type ProjectorMetrics, type ProjectorStatus, serveStatus } from './status-server.js';
@@ -65,6 +66,7 @@ async function serveTerm({ config, database, wake, log, status, metrics, stop, a
   if (ownership === null) return;
   status.role = 'owner';
   const projector = startRouteProjector({ database, wake, log, onApplied: (versions) => metrics.applied.inc(versions) });
+  const anchoring = startAnchoring({ database, anchors: config.anchors, log, onAnchored: () => metrics.anchored.setToCurrentTime() });
   const term = new AbortController();
   void untilCaughtUp(projector, log, term.signal).then((caughtUp) => {
     if (!caughtUp) return;
@@ -82,6 +84,7 @@ async function serveTerm({ config, database, wake, log, status, metrics, stop, a
   term.abort();
   status.role = 'starting';
   status.caughtUp = false;
+  await anchoring.close({ last: stop.aborted });
   await projector.close();
   await ownership.release();
 }

@@ -16,6 +16,8 @@ export interface ProjectorStatus {
 export interface ProjectorMetrics {
   readonly registry: Registry;
   readonly applied: Counter;
+  /** When the log was last found or made anchored. */
+  readonly anchored: Gauge;
 }
 
 /** Figures of the projection; the lag is asked of the database when somebody scrapes. */
@@ -55,7 +57,12 @@ export function createMetrics(database: Database, status: ProjectorStatus): Proj
     help: 'Versions folded by this process',
     registers: [registry],
   });
-  return { registry, applied };
+  const anchored = new Gauge({
+    name: 'chancery_anchor_last_timestamp_seconds',
+    help: 'When the heads of the log were last anchored outside the database, or found anchored; 0 for never',
+    registers: [registry],
+  });
+  return { registry, applied, anchored };
 }
 
 /** Heads against cursors. */
