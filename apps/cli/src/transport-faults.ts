@@ -1,0 +1,75 @@
+import { type Connection, isThisMachine } from './connection.js';
+import { CommandFailure, exitStatus } from './exit-status.js';
+
+/**
+ * How a request failed without an answer. `unreachable`: it never got there, so nothing happened. `lost`: the connection broke, and what became of the
+ * request is not known. `timeout`: no answer in time, and as for `lost`.
+ */
+export interface TransportFault {
+  readonly kind: 'unreachable' | 'lost' | 'timeout';
+  readonly code: string;
+  readonly message: string;
+}
+
+const beforeAnythingWasSent = new Set([
+  'ECONNREFUSED',
+  'ENOTFOUND',
+  'EAI_AGAIN',
+  'EHOSTUNREACH',
+  'ENETUNREACH',
+  'EADDRNOTAVAIL',
+  'ETIMEDOUT',
+  'UND_ERR_CONNECT_TIMEOUT',
+]);
+
+/** Reads what fetch threw: its cause says what happened. */
+export function transportFault(error: unknown): TransportFault {
+  if (error instanceof Error && (error.name === 'TimeoutError' || error.name === 'AbortError'))
+    return { kind: 'timeout', code: '', message: '' };
+  const cause = innermost(error);
+  const code = typeof cause.code === 'string' ? cause.code : '';
+  const untrusted = /CERT|SELF_SIGNED|UNABLE_TO|ERR_TLS|ERR_SSL|EPROTO/.test(code);
+  return { kind: untrusted || beforeAnythingWasSent.has(code) ? 'unreachable' : 'lost', code, message: cause.message };
+}
+
+function innermost(error: unknown): Error & { code?: unknown } {
+  if (!(error instanceof Error)) return new Error(String(error));
+  if (error instanceof AggregateError && error.errors[0] instanceof Error) return error.errors[0]; // every address of a name refused
+  return error.cause instanceof Error ? innermost(error.cause) : error;
+}
+
+export function unreachable(connection: Connection, { code, message }: TransportFault, url: string): CommandFailure {
+  const { urlSource } = connection;
+  const address = new URL(url).origin;
+  if (code === 'ECONNREFUSED') {
+    const start = isThisMachine(url) ? 'bin/dev starts Chancery on this machine. ' : 'Is the API running there? ';
+    return new CommandFailure(
+      `Nothing listens at ${address} (connection refused).`,
+      exitStatus.failed,
+      `${start}The address came from ${urlSource}; --api or CHANCERY_API name another.`,
+    );
+  }
+  const tls = /CERT|SELF_SIGNED|UNABLE_TO/.test(code) ? 'NODE_EXTRA_CA_CERTS names a file with the authority to trust. ' : '';
+  return new CommandFailure(
+    `${address} cannot be reached: ${message}${message.includes(code) ? '' : ` (${code})`}.`,
+    exitStatus.failed,
+    `${tls}The address came from ${urlSource}; --api or CHANCERY_API name another.`,
+  );
+}
+
+export function lostConnection(method: string, { url }: Connection, { message, code }: TransportFault): CommandFailure {
+  return new CommandFailure(`The connection to ${url} was lost, twice (${code || message}).`, exitStatus.failed, afterwards(method));
+}
+
+export function outOfTime(method: string, { url }: Connection, timeoutMs: number): CommandFailure {
+  return new CommandFailure(
+    `No answer from ${url} within ${timeoutMs / 1000} s.`,
+    exitStatus.timeout,
+    `${afterwards(method)} --request-timeout gives it longer.`,
+  );
+}
+
+function afterwards(method: string): string {
+  if (method === 'GET') return 'Give the command again in a moment.';
+  return 'Whether it was carried out is not known: chancery history tells, before you give the command again.';
+}
