@@ -28,7 +28,8 @@ async function readText(file: string, stdin: Readable): Promise<string> {
     for await (const chunk of stdin) chunks.push(Buffer.from(chunk));
     return utf8(Buffer.concat(chunks));
   } catch (error) {
-    if (error instanceof TypeError) throw new UsageError(`${file === '-' ? 'What came on stdin' : file} is no UTF-8 text.`);
+    if ((error as NodeJS.ErrnoException).code === 'ERR_ENCODING_INVALID_ENCODED_DATA')
+      throw new UsageError(`${file === '-' ? 'What came on stdin' : file} is no UTF-8 text.`);
     throw new UsageError(`${file} cannot be read (${(error as NodeJS.ErrnoException).code ?? (error as Error).message}).`);
   }
 }

@@ -62,11 +62,11 @@ function timeout(text: string): number {
 
 /** Help of a command: its own options come first, those of every command last. */
 export const helpOrder: HelpConfiguration = {
-  groupItems(unsorted, visible, groupOf) {
-    const groups = Help.prototype.groupItems.call(this, unsorted, visible, groupOf) as ReturnType<Help['groupItems']>;
+  groupItems<T extends Command | Option>(unsorted: T[], visible: T[], groupOf: (item: T) => string): Map<string, T[]> {
+    const groups = new Help().groupItems(unsorted, visible, groupOf);
     const last = groups.get(heading);
     if (last !== undefined && groups.delete(heading)) groups.set(heading, last);
-    return groups as never;
+    return groups;
   },
 };
 

@@ -24,18 +24,25 @@ const beforeAnythingWasSent = new Set([
 
 /** Reads what fetch threw: its cause says what happened. */
 export function transportFault(error: unknown): TransportFault {
-  if (error instanceof Error && (error.name === 'TimeoutError' || error.name === 'AbortError'))
-    return { kind: 'timeout', code: '', message: '' };
-  const cause = innermost(error);
-  const code = typeof cause.code === 'string' ? cause.code : '';
+  const { name } = error as { name?: unknown };
+  if (name === 'TimeoutError' || name === 'AbortError') return { kind: 'timeout', code: '', message: '' };
+  const { code: said, message } = innermost(error as Caused);
+  const code = typeof said === 'string' ? said : '';
   const untrusted = /CERT|SELF_SIGNED|UNABLE_TO|ERR_TLS|ERR_SSL|EPROTO/.test(code);
-  return { kind: untrusted || beforeAnythingWasSent.has(code) ? 'unreachable' : 'lost', code, message: cause.message };
+  return { kind: untrusted || beforeAnythingWasSent.has(code) ? 'unreachable' : 'lost', code, message: message ?? String(error) };
 }
 
-function innermost(error: unknown): Error & { code?: unknown } {
-  if (!(error instanceof Error)) return new Error(String(error));
-  if (error instanceof AggregateError && error.errors[0] instanceof Error) return error.errors[0]; // every address of a name refused
-  return error.cause instanceof Error ? innermost(error.cause) : error;
+interface Caused {
+  readonly message?: string;
+  readonly code?: unknown;
+  readonly cause?: Caused;
+  /** Of an AggregateError: one for each address of a name. */
+  readonly errors?: readonly Caused[];
+}
+
+function innermost(error: Caused): Caused {
+  const inner = error.errors?.[0] ?? error.cause;
+  return typeof inner === 'object' && inner !== null ? innermost(inner) : error;
 }
 
 export function unreachable(connection: Connection, { code, message }: TransportFault, url: string): CommandFailure {
