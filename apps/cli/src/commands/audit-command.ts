@@ -24,6 +24,7 @@ interface AuditRecord {
   readonly action: string;
   readonly actor: string;
   readonly subjects: readonly string[];
+  readonly subjectCount: number;
   readonly result: string;
   readonly code: string | null;
   readonly reason: string | null;
@@ -113,8 +114,8 @@ function resultOf({ result, code, count: times }: AuditRecord): string {
 
 const MOST_SUBJECTS = 3;
 
-function subjectsOf({ subjects }: AuditRecord): string {
-  const more = subjects.length > MOST_SUBJECTS ? ` and ${subjects.length - MOST_SUBJECTS} more` : '';
+function subjectsOf({ subjects, subjectCount }: AuditRecord): string {
+  const more = subjectCount > MOST_SUBJECTS ? ` and ${subjectCount - MOST_SUBJECTS} more` : '';
   return subjects.slice(0, MOST_SUBJECTS).join(', ') + more;
 }
 
@@ -170,26 +171,32 @@ const MOST_ATTEMPTS = 5;
 /** The whole trail on stdout. NDJSON that breaks off is taken up after the last whole line; of CSV the caller is told how. */
 async function exportTrail(session: Session, flags: Flags, format: 'ndjson' | 'csv'): Promise<undefined> {
   const accept = format === 'csv' ? 'text/csv' : 'application/x-ndjson';
-  let last = flags.after;
+  const done = { last: flags.after, lines: 0 };
   for (let attempt = 1; ; attempt++) {
+    const began = done.lines;
+    const limit = flags.limit === undefined ? undefined : flags.limit - done.lines;
     const connection = new AbortController();
     try {
-      const response = await session.api.open(PATH, { query: { ...filters(session, flags), after: last }, accept }, connection.signal);
-      const pieces = textOf(response, connection);
+      const query = { ...filters(session, flags), limit, after: done.last };
+      const pieces = textOf(await session.api.open(PATH, { query, accept }, connection.signal), connection);
       if (format === 'csv') for await (const piece of pieces) await writeTo(process.stdout, piece);
-      else {
-        for await (const line of linesOf(pieces)) {
-          await writeTo(process.stdout, `${line}\n`);
-          last = (JSON.parse(line) as AuditRecord).position;
-          attempt = 1;
-        }
-      }
+      else await writeLines(pieces, done);
       return undefined;
     } catch (error) {
       if (error instanceof CommandFailure) throw error;
-      if (format === 'csv' || attempt === MOST_ATTEMPTS) throw brokenOff(last, error);
+      if (done.lines > began) attempt = 0;
+      if (format === 'csv' || attempt === MOST_ATTEMPTS) throw brokenOff(done.last, error);
       await pause(RECONNECT_MS);
     }
+  }
+}
+
+/** Whole lines only, so that what is on stdout can be gone on from; `done` is kept as far as they go. */
+async function writeLines(pieces: AsyncIterable<string>, done: { last: number | undefined; lines: number }): Promise<void> {
+  for await (const line of linesOf(pieces)) {
+    await writeTo(process.stdout, `${line}\n`);
+    done.last = (JSON.parse(line) as AuditRecord).position;
+    done.lines += 1;
   }
 }
 

@@ -7,7 +7,7 @@ import { exitStatus } from '../exit-status.js';
 import { count, moment, type VersionRange, version, versionRange } from '../option-values.js';
 import { type Change, changesText, countChanges } from '../output/changes.js';
 import { paintState } from '../output/colours.js';
-import { renderedText } from '../output/rendered.js';
+import { type Rendered, renderedText } from '../output/rendered.js';
 import { facts, table } from '../output/table.js';
 import { readPages } from '../pages.js';
 import { addApiCommand, overApi, type Session } from '../session.js';
@@ -133,12 +133,12 @@ function detailsText(details: Json | undefined): string | null {
 async function diff({ api, gateway, out }: Session, range: VersionRange, flags: { rendered: boolean; exitCode: boolean }): Promise<number> {
   const to = range.to ?? (await newestVersion({ api, gateway }));
   const query = { against: range.from, ...(flags.rendered ? { rendered: true } : {}) };
-  const { body } = await api.get<{ from: number; to: number; changes: Change[]; rendered?: Json }>(
+  const { body } = await api.get<{ from: number; to: number; changes: Change[]; rendered?: Rendered | null }>(
     gatewayPath(gateway, 'versions', to, 'diff'),
     { query },
   );
   await out.print(body, () => {
-    const rendered = body.rendered === undefined ? '' : renderedText(body.rendered, out.colours);
+    const rendered = !body.rendered ? '' : renderedText(body.rendered, out.colours);
     return `${out.colours.faint(`version ${range.from} → ${to}: ${countChanges(body.changes)}`)}\n${changesText(body.changes, out.colours)}${rendered}`;
   });
   return flags.exitCode && body.changes.length > 0 ? exitStatus.difference : exitStatus.done;

@@ -13,10 +13,8 @@ interface Quarantine {
   readonly subject: string;
   readonly digest: string;
   readonly reason: string | null;
-  readonly by?: string;
-  readonly createdBy?: string;
-  readonly at?: string;
-  readonly createdAt?: string;
+  readonly quarantinedBy: string;
+  readonly quarantinedAt: string;
 }
 
 /** `quarantine`: states that nothing may bring back by itself. */
@@ -68,8 +66,8 @@ async function list({ api, gateway, out }: Session): Promise<undefined> {
             { title: 'ID', text: (one) => one.id },
             { title: 'SUBJECT', text: (one) => one.subject },
             { title: 'STATE', text: (one) => one.digest.slice(0, 12) },
-            { title: 'SINCE', text: (one) => one.createdAt ?? one.at },
-            { title: 'BY', text: (one) => one.createdBy ?? one.by },
+            { title: 'SINCE', text: (one) => one.quarantinedAt },
+            { title: 'BY', text: (one) => one.quarantinedBy },
             { title: 'REASON', text: (one) => one.reason },
           ],
           out.colours.faint,

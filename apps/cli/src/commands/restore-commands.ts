@@ -92,6 +92,7 @@ interface Restoration {
 
 interface Restored {
   readonly version: number;
+  readonly unchanged?: boolean;
   readonly restoredDigest?: string;
   readonly changes: readonly Change[];
 }
@@ -125,7 +126,8 @@ async function restore({ api, gateway, out }: Session, flags: RestoreFlags, what
     body,
     ifMatch: plan.headers.get('etag') ?? gatewayTag(plan.body.basedOn),
   });
-  await out.print(answer, () => `\n${facts(what.done(answer))}${afterwards(answer.version, flags.confirmWithin)}`);
+  if (answer.unchanged === true) await out.print(answer, () => `${what.equal}\n`);
+  else await out.print(answer, () => `\n${facts(what.done(answer))}${afterwards(answer.version, flags.confirmWithin)}`);
   return undefined;
 }
 

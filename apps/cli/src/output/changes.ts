@@ -31,7 +31,8 @@ function changeText(change: Change, colours: Colours): string {
   return colours.doubtful(`~ ${subject}\n`) + lines.join('');
 }
 
-function differenceText({ op, pointer, before, after }: Difference, colours: Colours): string {
+/** One member that differs, on a line of its own. */
+export function differenceText({ op, pointer, before, after }: Difference, colours: Colours): string {
   const name = `    ${printable(pointer || '/')}  `;
   if (op === 'add') return `${name}${colours.good(`+ ${valueText(after)}`)}\n`;
   if (op === 'remove') return `${name}${colours.bad(`- ${valueText(before)}`)}\n`;

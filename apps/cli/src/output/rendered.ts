@@ -1,35 +1,34 @@
-import type { Json } from '#platform/kernel/json.js';
+import type { Difference } from '#platform/http/json-diff.js';
 
-import { type Change, changesText } from './changes.js';
+import { differenceText } from './changes.js';
 import type { Colours } from './colours.js';
 import { printable } from './printable.js';
 
-/**
- * What differs in Envoy's configuration. Its shape is the compiler's and grows with it: lists of changes are shown as changes, anything else as JSON,
- * so that nothing of it is left out.
- */
-export function renderedText(rendered: Json, colours: Colours): string {
-  const head = `\n${colours.faint("In Envoy's configuration:")}\n`;
-  if (typeof rendered !== 'object' || rendered === null) return `${head}${printable(JSON.stringify(rendered))}\n`;
-  const sections = Array.isArray(rendered) ? [['changes', rendered as Json] as const] : Object.entries(rendered);
-  return head + sections.map(([name, value]) => section(name, value, colours)).join('');
+/** What differs in Envoy's configuration, resource by resource. */
+export interface Rendered {
+  readonly changes: readonly {
+    readonly resource: string;
+    readonly name: string;
+    readonly op: 'added' | 'removed' | 'changed';
+    readonly diff: readonly Difference[];
+  }[];
+  readonly renderSha256?: { readonly before: string | null; readonly after: string | null };
 }
 
-function section(name: string, value: Json, colours: Colours): string {
-  const title = colours.strong(`${printable(name)}:`);
-  if (!Array.isArray(value)) return `${title} ${printable(JSON.stringify(value))}\n`;
-  if (value.length === 0) return `${title} no difference\n`;
-  const changes = (value as readonly Json[]).map(asChange);
-  if (changes.every((change) => change !== undefined)) return `${title}\n${changesText(changes, colours)}`;
-  return `${title}\n${(value as readonly Json[]).map((one) => `  ${printable(JSON.stringify(one))}\n`).join('')}`;
+/** Below a title, each resource as changes are shown: `+`, `-`, `~`, and what differs of it. */
+export function renderedText({ changes, renderSha256 }: Rendered, colours: Colours): string {
+  const title = colours.faint(`In Envoy's configuration: ${changes.length === 0 ? 'no difference' : `${changes.length} resources`}`);
+  const [before, after] = [renderSha256?.before ?? null, renderSha256?.after ?? null];
+  const hashes = before === after ? '' : colours.faint(`render ${short(before)} → ${short(after)}\n`);
+  const marks = { added: colours.good, removed: colours.bad, changed: colours.doubtful };
+  const signs = { added: '+', removed: '-', changed: '~' };
+  const resources = changes.map(({ resource, name, op, diff }) => {
+    const head = marks[op](`${signs[op]} ${printable(`${resource} ${name}`)}`);
+    return `${head}\n${diff.map((difference) => differenceText(difference, colours)).join('')}`;
+  });
+  return `\n${title}\n${hashes}${resources.join('')}`;
 }
 
-/** An item that has a name and what was before and after, whatever the name's member is called. */
-function asChange(item: Json): Change | undefined {
-  if (typeof item !== 'object' || item === null || Array.isArray(item)) return undefined;
-  const members = item as Readonly<Record<string, Json>>;
-  const type = members.kind ?? members.type;
-  const name = members.subject ?? members.resource ?? members.name;
-  if (typeof name !== 'string' || !('before' in members || 'after' in members || 'diff' in members)) return undefined;
-  return { ...members, subject: typeof type === 'string' ? `${type} ${name}` : name } as Change;
+function short(hash: string | null): string {
+  return hash === null ? 'nothing' : printable(hash.slice(0, 12));
 }

@@ -77,10 +77,16 @@ describe('changes', () => {
     expect(text).not.toContain('\u001b');
   });
 
-  it('show what differs in Envoy as changes where it is that, and whole where it is not', () => {
-    const text = renderedText({ resources: [{ type: 'cluster', name: 'a', before: null, after: { x: 1 } }], count: 3, none: [] }, plain);
-    expect(text).toBe("\nIn Envoy's configuration:\nresources:\n+ cluster a\n    /x  1\ncount: 3\nnone: no difference\n");
-    expect(renderedText({ odd: ['text', 1] }, plain)).toContain('odd:\n  "text"\n  1\n');
+  it('show what differs in Envoy resource by resource', () => {
+    const diff = [{ op: 'replace' as const, pointer: '/timeout', before: '5s', after: '6s' }];
+    const rendered = {
+      changes: [{ resource: 'route', name: '*/user\u001b', op: 'changed' as const, diff }],
+      renderSha256: { before: null, after: 'ab'.repeat(32) },
+    };
+    expect(renderedText(rendered, plain)).toBe(
+      '\nIn Envoy\'s configuration: 1 resources\nrender nothing → abababababab\n~ route */user\\u001b\n    /timeout  "5s" → "6s"\n',
+    );
+    expect(renderedText({ changes: [] }, plain)).toBe("\nIn Envoy's configuration: no difference\n");
   });
 });
 
