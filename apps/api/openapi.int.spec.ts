@@ -50,6 +50,7 @@ const tour: readonly (readonly [string, string, TestRequest?])[] = [
   ['DELETE', `${g}/mappings/other`],
   ['GET', `${g}/versions`],
   ['GET', `${g}/versions/2`],
+  ['GET', `${g}/versions/2/propagation?wait=10ms`],
   ['GET', `${g}/targets`],
   ['GET', `${g}/targets/edge-1`],
   ['GET', `${g}/stats`],

@@ -45,6 +45,8 @@ import {
 } from '#features/rollout/list-deployments.js';
 import { ListMappingStatusHandler } from '#features/rollout/list-mapping-status.js';
 import { ListTargetsHandler, ReadTargetHandler } from '#features/rollout/list-targets.js';
+import { PropagationController } from '#features/rollout/propagation.controller.js';
+import { ReadPropagationHandler } from '#features/rollout/read-propagation.js';
 import { ReadStatsHandler } from '#features/rollout/read-stats.js';
 import { RedeploymentController } from '#features/rollout/redeployment.controller.js';
 import { RequestRedeploymentHandler } from '#features/rollout/request-redeployment.js';
@@ -72,6 +74,7 @@ const controllers = [
   MappingController,
   RouteController,
   VersionController,
+  PropagationController,
   TargetController,
   RedeploymentController,
   DeploymentController,
@@ -108,6 +111,7 @@ const queryHandlers = [
   ListTargetsHandler,
   ReadTargetHandler,
   ListMappingStatusHandler,
+  ReadPropagationHandler,
   ReadStatsHandler,
   ListDeploymentsHandler,
   ReadDeploymentHandler,
