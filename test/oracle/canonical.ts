@@ -41,24 +41,26 @@ export function mergePatch(target: Value | undefined, patch: Value): Value {
 
 /**
  * Undoes the step from `before` to `after` in `now`, member by member; undefined stands for absence. `conflicts` gets the path of each member that the
- * step changed and that is neither as the step left it nor as it was before it.
+ * step changed and that is neither as the step left it nor as it was before it. Objects are undone member by member where `splits` says so for their
+ * path (from ''), and as a whole elsewhere.
  */
 export function undoStep(
   before: Value | undefined,
   after: Value | undefined,
   now: Value | undefined,
-  path: string,
+  splits: (path: string) => boolean,
   conflicts: string[],
+  path = '',
 ): Value | undefined {
   if (same(before, after) || same(now, before)) return now;
   if (same(now, after)) return before;
-  if (!isMembers(before) || !isMembers(after) || !isMembers(now)) {
+  if (!isMembers(before) || !isMembers(after) || !isMembers(now) || !splits(path)) {
     conflicts.push(path);
     return now;
   }
   const result: Members = {};
   for (const key of new Set([...Object.keys(now), ...Object.keys(before), ...Object.keys(after)])) {
-    const value = undoStep(before[key], after[key], now[key], `${path}/${key}`, conflicts);
+    const value = undoStep(before[key], after[key], now[key], splits, conflicts, `${path}/${key}`);
     if (value !== undefined) result[key] = value;
   }
   return result;

@@ -195,18 +195,26 @@ export class Oracle {
     return this.at(version);
   }
 
+  /** What the version did goes back, member by member, unless it has become something else since; nothing goes back when anything cannot. */
   #reverted(version: number): State {
     const [before, after] = [this.at(version - 1), this.at(version)];
+    if (before.size === 0) throw new Refusal(['gateway_stays']);
     const conflicts: string[] = [];
     let next = this.state;
     for (const subject of changed(before, after)) {
-      const value = undoStep(before.get(subject), after.get(subject), this.state.get(subject), subject, conflicts);
+      const found: string[] = [];
+      const value = undoStep(before.get(subject), after.get(subject), this.state.get(subject), isMap, found);
       next = withSubject(next, subject, (value ?? null) as Members | null);
+      if (isMembers(value) && subject.startsWith('mapping/') && (value.prefix === null) === (value.path === null)) found.push('/prefix');
+      conflicts.push(...found);
     }
-    if (conflicts.length > 0 || (before.size === 0 && version === 1)) throw new Refusal(['revert_conflict', 'gateway_stays']);
+    if (conflicts.length > 0) throw new Refusal(['revert_conflict']);
     return next;
   }
 }
+
+/** A state has members, and two of a mapping's are maps whose entries have lives of their own. */
+const isMap = (path: string) => ['', '/labels', '/headers'].includes(path);
 
 /** What may be wrong with a body by itself, which is found before anything else. */
 const shapeFaults = ['prefix_or_path_missing', 'prefix_and_path'];
