@@ -36,6 +36,17 @@ import { DeletePrincipalHandler } from '#features/principal/delete-principal.js'
 import { ListPrincipalsHandler, ReadPrincipalHandler } from '#features/principal/list-principals.js';
 import { principalKind } from '#features/principal/principal.kind.js';
 import { PutPrincipalHandler } from '#features/principal/put-principal.js';
+import { ConfirmVersionHandler } from '#features/restore/confirm-version.js';
+import { ConfirmationController } from '#features/restore/confirmation.controller.js';
+import { FindQuarantinedHandler } from '#features/restore/find-quarantined.js';
+import { LiftQuarantineHandler } from '#features/restore/lift-quarantine.js';
+import { ListConfirmationsHandler } from '#features/restore/list-confirmations.js';
+import { ListQuarantinesHandler, ReadQuarantineHandler } from '#features/restore/list-quarantines.js';
+import { QuarantineController } from '#features/restore/quarantine.controller.js';
+import { QuarantineStateHandler } from '#features/restore/quarantine-state.js';
+import { RestoreController } from '#features/restore/restore.controller.js';
+import { RevertVersionHandler } from '#features/restore/revert-version.js';
+import { RollBackHandler } from '#features/restore/roll-back.js';
 import { DeploymentController } from '#features/rollout/deployment.controller.js';
 import {
   ListDeploymentsHandler,
@@ -75,6 +86,9 @@ const controllers = [
   RouteController,
   VersionController,
   PropagationController,
+  RestoreController,
+  ConfirmationController,
+  QuarantineController,
   TargetController,
   RedeploymentController,
   DeploymentController,
@@ -93,6 +107,11 @@ const commandHandlers = [
   PutPrincipalHandler,
   DeletePrincipalHandler,
   RequestRedeploymentHandler,
+  RollBackHandler,
+  RevertVersionHandler,
+  ConfirmVersionHandler,
+  QuarantineStateHandler,
+  LiftQuarantineHandler,
 ];
 
 const queryHandlers = [
@@ -118,6 +137,10 @@ const queryHandlers = [
   ListRedeploymentsHandler,
   ReadRedeploymentHandler,
   FindKnownServiceHandler,
+  FindQuarantinedHandler,
+  ListConfirmationsHandler,
+  ListQuarantinesHandler,
+  ReadQuarantineHandler,
 ];
 
 /** What the process brings along: made before Nest, ended after it. */

@@ -37,6 +37,8 @@ export interface Tuning {
   readonly statsIntervalMs: number;
   readonly queueLockMs: number;
   readonly backoffMs: number;
+  /** How often versions whose time to be confirmed is over are looked for. */
+  readonly confirmationsMs: number;
 }
 
 export const defaultTuning: Tuning = {
@@ -50,4 +52,5 @@ export const defaultTuning: Tuning = {
   statsIntervalMs: 5_000,
   queueLockMs: 10_000,
   backoffMs: 1_000,
+  confirmationsMs: 1_000,
 };
