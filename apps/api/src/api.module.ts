@@ -18,7 +18,12 @@ import { CreateGatewayHandler } from '#features/gateway/create-gateway.js';
 import { GatewayController } from '#features/gateway/gateway.controller.js';
 import { gatewayKind } from '#features/gateway/gateway.kind.js';
 import { ListGatewaysHandler, ReadGatewayHandler } from '#features/gateway/list-gateways.js';
+import { DocumentController } from '#features/history/document.controller.js';
+import { ListSubjectHistoryHandler } from '#features/history/list-subject-history.js';
 import { ListVersionsHandler, ReadVersionHandler } from '#features/history/list-versions.js';
+import { ReadConfigurationHandler } from '#features/history/read-configuration.js';
+import { ReadDifferenceHandler } from '#features/history/read-difference.js';
+import { SubjectHistoryController } from '#features/history/subject-history.controller.js';
 import { SubjectKinds } from '#features/history/subject-kind.js';
 import { VersionController } from '#features/history/version.controller.js';
 import { CreateMappingHandler } from '#features/mapping/create-mapping.js';
@@ -58,6 +63,7 @@ import { ListMappingStatusHandler } from '#features/rollout/list-mapping-status.
 import { ListTargetsHandler, ReadTargetHandler } from '#features/rollout/list-targets.js';
 import { PropagationController } from '#features/rollout/propagation.controller.js';
 import { ReadPropagationHandler } from '#features/rollout/read-propagation.js';
+import { ReadRenderDifferenceHandler } from '#features/rollout/read-render-difference.js';
 import { ReadStatsHandler } from '#features/rollout/read-stats.js';
 import { RedeploymentController } from '#features/rollout/redeployment.controller.js';
 import { RequestRedeploymentHandler } from '#features/rollout/request-redeployment.js';
@@ -89,6 +95,8 @@ const controllers = [
   RestoreController,
   ConfirmationController,
   QuarantineController,
+  DocumentController,
+  SubjectHistoryController,
   TargetController,
   RedeploymentController,
   DeploymentController,
@@ -125,6 +133,10 @@ const queryHandlers = [
   FindMappingWarningsHandler,
   ListVersionsHandler,
   ReadVersionHandler,
+  ReadConfigurationHandler,
+  ReadDifferenceHandler,
+  ReadRenderDifferenceHandler,
+  ListSubjectHistoryHandler,
   ListPrincipalsHandler,
   ReadPrincipalHandler,
   ListTargetsHandler,
