@@ -27,6 +27,7 @@ const tour: readonly (readonly [string, string, TestRequest?])[] = [
   ['GET', '/v1/tokens/TOKEN'],
   ['DELETE', '/v1/tokens/TOKEN?dryRun=true'],
   ['DELETE', '/v1/tokens/TOKEN'],
+  ['GET', '/v1/audit'],
   ['GET', '/v1/gateways'],
   ['POST', '/v1/gateways', { body: { name: 'second' } }],
   ['POST', '/v1/gateways?dryRun=true', { body: { name: 'third' } }],

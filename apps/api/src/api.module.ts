@@ -12,6 +12,8 @@ import { TokenVerifier } from '#features/access/token-verifier.js';
 import { AmbassadorController } from '#features/ambassador/ambassador.controller.js';
 import { AmbassadorPrincipalController } from '#features/ambassador/ambassador-principal.controller.js';
 import { Envelope } from '#features/ambassador/envelope.js';
+import { AuditController } from '#features/audit/audit.controller.js';
+import { ListAuditHandler, ReadAuditStandingHandler } from '#features/audit/list-audit.js';
 import { FindKnownServiceHandler } from '#features/discovery/find-known-service.js';
 import { ConfigureGatewayHandler } from '#features/gateway/configure-gateway.js';
 import { CreateGatewayHandler } from '#features/gateway/create-gateway.js';
@@ -102,6 +104,7 @@ const controllers = [
   DeploymentController,
   AmbassadorController,
   AmbassadorPrincipalController,
+  AuditController,
 ];
 
 const commandHandlers = [
@@ -153,6 +156,8 @@ const queryHandlers = [
   ListConfirmationsHandler,
   ListQuarantinesHandler,
   ReadQuarantineHandler,
+  ListAuditHandler,
+  ReadAuditStandingHandler,
 ];
 
 /** What the process brings along: made before Nest, ended after it. */
