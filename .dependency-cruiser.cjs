@@ -6,6 +6,11 @@ const pure = String.raw`^libs/features/([^/]+)/(\1|[^/]+\.envoy)\.ts$`;
 /** A feature's public face: its core file as types, its command and query classes (files named by the verb), and how their input is read. */
 const commandsAndQueries = String.raw`^libs/features/[^/]+/((create|update|delete|put|get|list|find|request|revoke|configure|read)-[^/]+|[^/]+-input)\.ts$`;
 
+/** What works on all of a gateway's configuration alike uses these two of the history: what kinds of subjects there are, and the document that they make. */
+const wholeConfiguration = String.raw`^libs/features/history/(subject-kind|configuration-document)\.ts$`;
+/** A feature's translations: pure functions from its states to Envoy's model, which the compiler puts together. */
+const translations = String.raw`^libs/features/[^/]+/[^/]+\.envoy\.ts$`;
+
 module.exports = {
   forbidden: [
     {
@@ -39,12 +44,14 @@ module.exports = {
     },
     {
       name: 'features-by-their-face',
-      comment: "A feature may use another feature's types and its command and query classes, nothing else of it.",
+      comment:
+        "A feature may use another feature's types, its command and query classes and its translations, nothing else of it. " +
+        'Translations are its face because one compiler joins those of all features into what Envoy is started with; they are pure, so whoever calls them learns nothing but Envoy resources.',
       severity: 'error',
-      from: { path: '^libs/features/([^/]+)/', pathNot: String.raw`\.spec\.ts$` },
+      from: { path: '^libs/features/([^/]+)/', pathNot: String.raw`\.(spec|fixture)\.ts$` },
       to: {
         path: '^libs/features/([^/]+)/',
-        pathNot: ['^libs/features/$1/', commandsAndQueries],
+        pathNot: ['^libs/features/$1/', commandsAndQueries, wholeConfiguration, translations],
         dependencyTypesNot: ['type-only'],
       },
     },
@@ -89,6 +96,7 @@ module.exports = {
     exclude: { path: ['^dist/'] },
     tsPreCompilationDeps: true, // so that type-only imports are seen and can be judged
     tsConfig: { fileName: 'tsconfig.json' },
+    webpackConfig: { fileName: '.dependency-cruiser.resolve.cjs' }, // where #features and #platform are
     enhancedResolveOptions: {
       extensions: ['.ts', '.js'],
       conditionNames: ['import', 'types', 'node', 'default'],

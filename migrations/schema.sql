@@ -7,6 +7,61 @@ CREATE SCHEMA chancery;
 
 CREATE EXTENSION btree_gist WITH SCHEMA chancery;
 
+CREATE TABLE chancery.audit (
+  "position" bigint NOT NULL,
+  stream text COLLATE "C" NOT NULL,
+  version bigint NOT NULL,
+  at timestamp with time zone NOT NULL,
+  latest_at timestamp with time zone NOT NULL,
+  category text COLLATE "C" NOT NULL,
+  gateway text COLLATE "C",
+  action text COLLATE "C" NOT NULL,
+  actor text COLLATE "C" NOT NULL,
+  result text COLLATE "C" NOT NULL,
+  code text COLLATE "C",
+  status integer,
+  count integer NOT NULL,
+  command_id uuid NOT NULL,
+  subjects text[] COLLATE "C" NOT NULL,
+  subject_count integer NOT NULL,
+  words tsvector NOT NULL,
+  CONSTRAINT audit_pkey PRIMARY KEY ("position")
+);
+CREATE INDEX audit_action ON chancery.audit USING btree (action, "position");
+CREATE INDEX audit_actor ON chancery.audit USING btree (actor, "position");
+CREATE INDEX audit_category ON chancery.audit USING btree (category, "position");
+CREATE INDEX audit_code ON chancery.audit USING btree (code, "position") WHERE (code IS NOT NULL);
+CREATE INDEX audit_gateway ON chancery.audit USING btree (gateway, "position") WHERE (gateway IS NOT NULL);
+CREATE INDEX audit_latest ON chancery.audit USING btree (latest_at, "position");
+CREATE INDEX audit_result ON chancery.audit USING btree (result, "position");
+CREATE INDEX audit_words ON chancery.audit USING gin (words);
+
+CREATE TABLE chancery.audit_cursor (
+  stream text COLLATE "C" NOT NULL,
+  version bigint DEFAULT 0 NOT NULL,
+  parked_version bigint,
+  parked_reason text,
+  parked_at timestamp with time zone,
+  CONSTRAINT audit_cursor_pkey PRIMARY KEY (stream)
+);
+
+CREATE TABLE chancery.audit_projection (
+  only_row boolean DEFAULT true NOT NULL,
+  generation bigint DEFAULT 1 NOT NULL,
+  "position" bigint DEFAULT 0 NOT NULL,
+  latest_at timestamp with time zone DEFAULT '-infinity'::timestamp with time zone NOT NULL,
+  skew interval DEFAULT '00:00:00'::interval NOT NULL,
+  changed_at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
+  CONSTRAINT audit_projection_only_row_check CHECK (only_row),
+  CONSTRAINT audit_projection_pkey PRIMARY KEY (only_row)
+);
+
+CREATE TABLE chancery.audit_subject (
+  subject text COLLATE "C" NOT NULL,
+  "position" bigint NOT NULL,
+  CONSTRAINT audit_subject_pkey PRIMARY KEY (subject, "position")
+);
+
 CREATE TABLE chancery.claim (
   stream text COLLATE "C" NOT NULL,
   claim text COLLATE "C" NOT NULL,
@@ -559,6 +614,12 @@ BEGIN
 END
 $function$;
 
+CREATE OR REPLACE FUNCTION chancery.audit_text(text text)
+ RETURNS text
+ LANGUAGE sql
+ IMMUTABLE PARALLEL SAFE
+RETURN translate(text, '/._:@+-='::text, '        '::text);
+
 CREATE OR REPLACE FUNCTION chancery.begin_stream(p_stream text)
  RETURNS void
  LANGUAGE plpgsql
@@ -737,6 +798,7 @@ RETURN sha256(convert_to(((((((((((((((((((((((((((encode(parent_hash, 'hex'::te
 
 GRANT EXECUTE ON FUNCTION chancery.append(p_stream text, p_retry boolean, c_id uuid[], c_action text[], c_actor text[], c_reason text[], c_request text[], c_key text[], c_fingerprint text[], c_expected bigint[], c_details text[], c_confirm_ms bigint[], k_command integer[], k_subject text[], k_version bigint[], k_written boolean[], e_command integer[], e_position integer[], e_subject text[], e_version bigint[], e_type text[], e_schema smallint[], e_state text[], e_last boolean[], e_claims text[], n_command integer[], n_subject text[], n_claim text[], r_command integer[], r_subject text[], r_target text[]) TO chancery_app;
 GRANT EXECUTE ON FUNCTION chancery.append_staged(p_stream text, p_id uuid, p_action text, p_actor text, p_reason text, p_request text, p_key text, p_fingerprint text, p_expected bigint, p_details text, p_confirm_ms bigint) TO chancery_app;
+GRANT EXECUTE ON FUNCTION chancery.audit_text(text text) TO PUBLIC;
 GRANT EXECUTE ON FUNCTION chancery.dependent_commands(k_command integer[], k_subject text[], k_written boolean[], n_command integer[], n_claim text[], c_actor text[], c_key text[], c_expected bigint[]) TO PUBLIC;
 GRANT EXECUTE ON FUNCTION chancery.event_digest(type text, schema_version smallint, subject text, subject_version bigint, state text) TO PUBLIC;
 GRANT EXECUTE ON FUNCTION chancery.genesis_hash(stream text) TO PUBLIC;
@@ -748,6 +810,10 @@ GRANT EXECUTE ON FUNCTION chancery.verify(p_stream text, p_from bigint, p_from_h
 GRANT EXECUTE ON FUNCTION chancery.version_hash(parent_hash bytea, stream text, version bigint, events_root bytea, event_count integer, command_id uuid, action text, actor text, request_id text, idempotency_key text, fingerprint text, details text, recorded_at timestamp with time zone, reason text) TO PUBLIC;
 GRANT CREATE, USAGE ON SCHEMA bullmq TO chancery_app;
 GRANT USAGE ON SCHEMA chancery TO chancery_app;
+GRANT DELETE, INSERT, SELECT, TRUNCATE, UPDATE ON TABLE chancery.audit TO chancery_app;
+GRANT DELETE, INSERT, SELECT, TRUNCATE, UPDATE ON TABLE chancery.audit_cursor TO chancery_app;
+GRANT SELECT, UPDATE ON TABLE chancery.audit_projection TO chancery_app;
+GRANT DELETE, INSERT, SELECT, TRUNCATE, UPDATE ON TABLE chancery.audit_subject TO chancery_app;
 GRANT SELECT ON TABLE chancery.claim TO chancery_app;
 GRANT SELECT, UPDATE ON TABLE chancery.confirmation TO chancery_app;
 GRANT DELETE, INSERT, SELECT, UPDATE ON TABLE chancery.deployment TO chancery_app;

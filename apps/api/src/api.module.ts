@@ -12,13 +12,20 @@ import { TokenVerifier } from '#features/access/token-verifier.js';
 import { AmbassadorController } from '#features/ambassador/ambassador.controller.js';
 import { AmbassadorPrincipalController } from '#features/ambassador/ambassador-principal.controller.js';
 import { Envelope } from '#features/ambassador/envelope.js';
+import { AuditController } from '#features/audit/audit.controller.js';
+import { ListAuditHandler, ReadAuditStandingHandler } from '#features/audit/list-audit.js';
 import { FindKnownServiceHandler } from '#features/discovery/find-known-service.js';
 import { ConfigureGatewayHandler } from '#features/gateway/configure-gateway.js';
 import { CreateGatewayHandler } from '#features/gateway/create-gateway.js';
 import { GatewayController } from '#features/gateway/gateway.controller.js';
 import { gatewayKind } from '#features/gateway/gateway.kind.js';
 import { ListGatewaysHandler, ReadGatewayHandler } from '#features/gateway/list-gateways.js';
+import { DocumentController } from '#features/history/document.controller.js';
+import { ListSubjectHistoryHandler } from '#features/history/list-subject-history.js';
 import { ListVersionsHandler, ReadVersionHandler } from '#features/history/list-versions.js';
+import { ReadConfigurationHandler } from '#features/history/read-configuration.js';
+import { ReadDifferenceHandler } from '#features/history/read-difference.js';
+import { SubjectHistoryController } from '#features/history/subject-history.controller.js';
 import { SubjectKinds } from '#features/history/subject-kind.js';
 import { VersionController } from '#features/history/version.controller.js';
 import { CreateMappingHandler } from '#features/mapping/create-mapping.js';
@@ -36,6 +43,17 @@ import { DeletePrincipalHandler } from '#features/principal/delete-principal.js'
 import { ListPrincipalsHandler, ReadPrincipalHandler } from '#features/principal/list-principals.js';
 import { principalKind } from '#features/principal/principal.kind.js';
 import { PutPrincipalHandler } from '#features/principal/put-principal.js';
+import { ConfirmVersionHandler } from '#features/restore/confirm-version.js';
+import { ConfirmationController } from '#features/restore/confirmation.controller.js';
+import { FindQuarantinedHandler } from '#features/restore/find-quarantined.js';
+import { LiftQuarantineHandler } from '#features/restore/lift-quarantine.js';
+import { ListConfirmationsHandler } from '#features/restore/list-confirmations.js';
+import { ListQuarantinesHandler, ReadQuarantineHandler } from '#features/restore/list-quarantines.js';
+import { QuarantineController } from '#features/restore/quarantine.controller.js';
+import { QuarantineStateHandler } from '#features/restore/quarantine-state.js';
+import { RestoreController } from '#features/restore/restore.controller.js';
+import { RevertVersionHandler } from '#features/restore/revert-version.js';
+import { RollBackHandler } from '#features/restore/roll-back.js';
 import { DeploymentController } from '#features/rollout/deployment.controller.js';
 import {
   ListDeploymentsHandler,
@@ -45,6 +63,9 @@ import {
 } from '#features/rollout/list-deployments.js';
 import { ListMappingStatusHandler } from '#features/rollout/list-mapping-status.js';
 import { ListTargetsHandler, ReadTargetHandler } from '#features/rollout/list-targets.js';
+import { PropagationController } from '#features/rollout/propagation.controller.js';
+import { ReadPropagationHandler } from '#features/rollout/read-propagation.js';
+import { ReadRenderDifferenceHandler } from '#features/rollout/read-render-difference.js';
 import { ReadStatsHandler } from '#features/rollout/read-stats.js';
 import { RedeploymentController } from '#features/rollout/redeployment.controller.js';
 import { RequestRedeploymentHandler } from '#features/rollout/request-redeployment.js';
@@ -72,11 +93,18 @@ const controllers = [
   MappingController,
   RouteController,
   VersionController,
+  PropagationController,
+  RestoreController,
+  ConfirmationController,
+  QuarantineController,
+  DocumentController,
+  SubjectHistoryController,
   TargetController,
   RedeploymentController,
   DeploymentController,
   AmbassadorController,
   AmbassadorPrincipalController,
+  AuditController,
 ];
 
 const commandHandlers = [
@@ -90,6 +118,11 @@ const commandHandlers = [
   PutPrincipalHandler,
   DeletePrincipalHandler,
   RequestRedeploymentHandler,
+  RollBackHandler,
+  RevertVersionHandler,
+  ConfirmVersionHandler,
+  QuarantineStateHandler,
+  LiftQuarantineHandler,
 ];
 
 const queryHandlers = [
@@ -103,17 +136,28 @@ const queryHandlers = [
   FindMappingWarningsHandler,
   ListVersionsHandler,
   ReadVersionHandler,
+  ReadConfigurationHandler,
+  ReadDifferenceHandler,
+  ReadRenderDifferenceHandler,
+  ListSubjectHistoryHandler,
   ListPrincipalsHandler,
   ReadPrincipalHandler,
   ListTargetsHandler,
   ReadTargetHandler,
   ListMappingStatusHandler,
+  ReadPropagationHandler,
   ReadStatsHandler,
   ListDeploymentsHandler,
   ReadDeploymentHandler,
   ListRedeploymentsHandler,
   ReadRedeploymentHandler,
   FindKnownServiceHandler,
+  FindQuarantinedHandler,
+  ListConfirmationsHandler,
+  ListQuarantinesHandler,
+  ReadQuarantineHandler,
+  ListAuditHandler,
+  ReadAuditStandingHandler,
 ];
 
 /** What the process brings along: made before Nest, ended after it. */

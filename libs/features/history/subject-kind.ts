@@ -51,4 +51,9 @@ export class SubjectKinds {
     const found = this.#byName.get(kind);
     return found !== undefined && found.isNamed === (name !== '') ? found : undefined;
   }
+
+  /** A recorded state in today's shape; null stays null, and the state of a subject of no kind stays as it is. */
+  upcast(subject: string, state: JsonObject | null, schemaVersion: number): JsonObject | null {
+    return state === null ? null : (this.of(subject)?.upcast(state, schemaVersion) ?? state);
+  }
 }

@@ -10,7 +10,7 @@ import type { HttpMetrics } from './http-metrics.js';
 import { HttpProblem, unsupported } from './http-problem.js';
 import { MAX_BODY_BYTES } from './json-body.js';
 import { problemDocument, refusalOf } from './problem.js';
-import { callerOf, codeOf, pathOf } from './request-context.js';
+import { callerOf, codeOf, pathOf, withoutTokens } from './request-context.js';
 import { RouteList } from './route-list.js';
 
 /** Limits of time, in ms (Node looks for those who exceed them only every `checkMs`), and of connections. A client that sends slowly is cut off; nobody else waits for it. */
@@ -82,9 +82,9 @@ const safeHeaders = {
   'Referrer-Policy': 'no-referrer',
 };
 
-/** The client's id if it is one that a log can bear, else a new one. */
+/** The client's id if it is one that a log can bear (a token is not), else a new one. */
 function requestId(given: string | string[] | undefined): string {
-  return typeof given === 'string' && /^[A-Za-z0-9._:/+=-]{1,128}$/.test(given) ? given : randomUUID();
+  return typeof given === 'string' && /^[A-Za-z0-9._:/+=-]{1,128}$/.test(given) && withoutTokens(given) === given ? given : randomUUID();
 }
 
 /** What Fastify refuses by itself, in our terms. Undefined: not one of those. */
@@ -158,11 +158,6 @@ function observe(options: HttpAdapterOptions, request: FastifyRequest, reply: Fa
     },
     'request',
   );
-}
-
-/** Someone will put a token into a path one day; the log must not keep it. */
-function withoutTokens(path: string): string {
-  return path.replaceAll(/chy_[A-Za-z0-9]+_[A-Za-z0-9_-]+/g, 'chy_[redacted]');
 }
 
 function traceparent(given: string | string[] | undefined): string | undefined {

@@ -10,7 +10,7 @@ import { DomainError } from '#platform/kernel/errors.js';
 import { type IfMatch, parseIfMatch } from './entity-tag.js';
 import { rawBody } from './json-body.js';
 import { flagParameter, parseQuery } from './query-parameters.js';
-import { requireCaller } from './request-context.js';
+import { rememberCommand, requireCaller } from './request-context.js';
 
 const MAX_REASON = 1000;
 
@@ -67,9 +67,11 @@ function readWrite(request: FastifyRequest, parameters: z.ZodType): WriteRequest
   const query = parseQuery(parameters, request) as z.infer<typeof configurationWriteParameters>;
   const key = idempotencyKey(request);
   const ifMatch = single(request, 'if-match');
+  const commandId = randomUUID();
+  rememberCommand(request, commandId);
   return {
     context: {
-      commandId: randomUUID(),
+      commandId,
       actor: requireCaller(request).actor,
       reason: reason(query.reason ?? single(request, 'chancery-reason')),
       requestId: request.id,

@@ -1,6 +1,6 @@
 import type { GatewaySettings } from '#features/gateway/gateway.js';
 import { defaultSettings } from '#features/gateway/gateway.js';
-import { upstreamTrust } from '#features/mapping/mapping-cluster.js';
+import { upstreamTrust } from '#features/mapping/mapping-cluster.envoy.js';
 import type { MappingState } from '#features/mapping/mapping-state.js';
 import { parseInstance } from '#platform/envoy/model/upstream-address.js';
 import { canonicalJson } from '#platform/kernel/json.js';

@@ -2,11 +2,9 @@ import { rootCertificates } from 'node:tls';
 import { type Marker, reservedRoutes, toBootstrap, withMarker } from '#features/gateway/gateway.envoy.js';
 import type { GatewaySettings, ListenAddress } from '#features/gateway/gateway.js';
 import { streamIdleTimeoutMs, toEnvoy } from '#features/mapping/mapping.envoy.js';
-import { inlineCluster, mostWatchedClusters, upstreamTrust, watched, watchedCluster } from '#features/mapping/mapping-cluster.js';
+import { inlineCluster, mostWatchedClusters, upstreamTrust, watched, watchedCluster } from '#features/mapping/mapping-cluster.envoy.js';
 import type { MappingState } from '#features/mapping/mapping-state.js';
-import { buildRouteTable } from '#features/mapping/route-table.js';
 import type { ServiceReference } from '#features/mapping/service-reference.js';
-import { maxCopiedBytes } from '#features/mapping/virtual-hosts.js';
 import type { Bootstrap } from '#platform/envoy/model/bootstrap.js';
 import type { Cluster, ClusterLoadAssignment, DiscoveryResponse, PathConfigSource } from '#platform/envoy/model/cluster.js';
 import { addressFault } from '#platform/envoy/model/upstream-address.js';
@@ -39,7 +37,7 @@ export interface CompileInput {
   readonly endpoints: ReadonlyMap<string, readonly Endpoint[]>;
   readonly setAside: ReadonlyMap<string, { readonly code: string; readonly drop: boolean }>;
   readonly node: NodeFacts;
-  /** The budget of virtual-hosts.ts, where a test wants another. */
+  /** Where a test wants another budget than that of virtual-hosts.ts. */
   readonly maxCopiedBytes?: number;
 }
 
@@ -51,6 +49,8 @@ export interface Rendered {
   readonly renderSha256: string;
   /** By name: `endpoints/<name>.json` in the node's folder. One per cluster, or one for all where there are many; and what https upstreams are trusted by. */
   readonly endpointFiles: ReadonlyMap<string, { readonly json: Buffer; readonly sha256: string }>;
+  /** Every cluster, whether it stands in the bootstrap or in a watched file. */
+  readonly clusters: readonly Cluster[];
   /** Mappings that could not be compiled, and why; the rest is not touched by them. */
   readonly refused: ReadonlyMap<string, { readonly code: string; readonly detail: string }>;
   readonly clusterOf: ReadonlyMap<string, string>;
@@ -61,16 +61,21 @@ export interface Rendered {
 /** `auto` keeps statistics per mapping up to here: each costs Envoy about a dozen counters. */
 const autoStatsLimit = 10_000;
 
-/** Compiles a gateway's state for one node. Pure: no clock, no environment, no order of its input. */
+/**
+ * Compiles a gateway's state for one node. Pure: no clock, no environment, no order of its input.
+ *
+ * Two processes call it. The worker compiles what Envoys are given: with the node's facts, the endpoints that were found, what is set aside. The api
+ * compiles to compare two versions and for nothing else (read-render-difference.ts): without any of those, and with an empty proof secret.
+ */
 export function compile(input: CompileInput): Rendered {
   const { settings, node } = input;
   const translated = toEnvoy(
-    buildRouteTable(input.mappings),
+    input.mappings,
     {
       setAside: input.setAside,
       allowLoopback: settings.allowLoopbackUpstreams,
       perRouteStats: settings.perRouteStats === 'on' || (settings.perRouteStats === 'auto' && input.mappings.length <= autoStatsLimit),
-      maxCopiedBytes: input.maxCopiedBytes ?? maxCopiedBytes,
+      maxCopiedBytes: input.maxCopiedBytes,
     },
     reservedRoutes(node.proofSecret),
   );
@@ -88,6 +93,7 @@ export function compile(input: CompileInput): Rendered {
     bootstrap,
     renderSha256: contentHash(bootstrap),
     endpointFiles: new Map([...upstreams.files].map(([name, json]) => [name, { json, sha256: sha256Hex(json) }])),
+    clusters: upstreams.all,
     refused: new Map([...translated.refused].map(([name, { code, detail }]) => [name, { code, detail }])),
     clusterOf: translated.clusterOf,
     statPrefixOf: translated.statPrefixOf,
@@ -95,7 +101,9 @@ export function compile(input: CompileInput): Rendered {
 }
 
 interface Upstreams {
+  /** Those of the bootstrap. */
   readonly clusters: readonly Cluster[];
+  readonly all: readonly Cluster[];
   readonly clusterFile: PathConfigSource | null;
   readonly files: ReadonlyMap<string, Buffer>;
 }
@@ -106,8 +114,10 @@ function toUpstreams(services: ReadonlyMap<string, ServiceReference>, find: (key
   const trust: [string, Buffer][] = isHttps ? [[upstreamTrust, trustFile()]] : [];
   const entries = [...services].map(([name, service]) => ({ name, service, assignment: assignment(name, find(service.key)) }));
   if (entries.length <= mostWatchedClusters) {
+    const clusters = entries.map(({ name, service }) => watchedCluster(name, service));
     return {
-      clusters: entries.map(({ name, service }) => watchedCluster(name, service)),
+      clusters,
+      all: clusters,
       clusterFile: null,
       files: new Map([
         ...entries.map(({ name, assignment }): [string, Buffer] => [name, watchedFile([{ ...typeOfAssignment, ...assignment }])]),
@@ -119,7 +129,7 @@ function toUpstreams(services: ReadonlyMap<string, ServiceReference>, find: (key
   const definitions = entries.map(({ name, service }) => inlineCluster(name, service, assignment(name, [])));
   const file = `clusters-${contentHash(definitions).slice(0, 24)}`;
   const clusters = entries.map(({ name, service, assignment }) => inlineCluster(name, service, assignment));
-  return { clusters: [], clusterFile: watched(file), files: new Map([[file, watchedFile(clusters)], ...trust]) };
+  return { clusters: [], all: clusters, clusterFile: watched(file), files: new Map([[file, watchedFile(clusters)], ...trust]) };
 }
 
 /** The bytes that Envoy is started with: canonical JSON of the bootstrap, with the marker of this release filled in. */

@@ -1,0 +1,63 @@
+import { Controller, Get, Param } from '@nestjs/common';
+import { QueryBus } from '@nestjs/cqrs';
+import type { FastifyReply } from 'fastify';
+import { z } from 'zod';
+
+import { ReadGateway } from '#features/gateway/list-gateways.js';
+import { Scopes } from '#platform/http/access.decorators.js';
+import { Describe } from '#platform/http/describe.decorator.js';
+import { QueryBy } from '#platform/http/query-parameters.js';
+import { QueryRunner } from '#platform/http/query-runner.js';
+import { Answer } from '#platform/http/request-context.js';
+import { DomainError } from '#platform/kernel/errors.js';
+
+import type { Propagation } from './propagation.js';
+import { ReadPropagation } from './read-propagation.js';
+import { propagationSchema } from './rollout-answers.js';
+
+const LONGEST_WAIT_MS = 60_000;
+const unitMs = { ms: 1, s: 1_000, m: 60_000 };
+
+const propagationParameters = z.strictObject({
+  wait: z
+    .string()
+    .regex(/^\d{1,6}(?:ms|s|m)$/, { error: 'must be a number with ms, s or m, such as 500ms, 30s or 1m' })
+    .transform((text) => Number.parseInt(text, 10) * unitMs[text.replace(/\d+/, '') as keyof typeof unitMs])
+    .refine((ms) => ms <= LONGEST_WAIT_MS, { error: 'must be at most 60s' })
+    .default(0)
+    .describe('Answer when the version is live on every target or refused by one, at the latest after this time: 500ms, 30s, 1m.'),
+});
+
+/** /v1/gateways/{gateway}/versions/{version}/propagation: is it live yet? */
+@Controller('v1/gateways/:gateway/versions/:version/propagation')
+@Scopes('read')
+export class PropagationController {
+  constructor(
+    private readonly queries: QueryRunner,
+    private readonly bus: QueryBus,
+  ) {}
+
+  @Get()
+  @Describe({
+    tag: 'History',
+    summary: 'Read on which targets a version is live, and what keeps it from the others',
+    details: 'A target that has proven a newer version counts as satisfied; one that is away is listed and not waited for.',
+    query: propagationParameters,
+    answers: { 200: propagationSchema },
+  })
+  async read(
+    @Param('gateway') gateway: string,
+    @Param('version') number: string,
+    @QueryBy(propagationParameters) { wait }: z.infer<typeof propagationParameters>,
+    @Answer() reply: FastifyReply,
+  ): Promise<Propagation> {
+    await this.queries.run(new ReadGateway(gateway));
+    const gone = new AbortController();
+    reply.raw.once('close', () => gone.abort());
+    // On the bus itself: the runner's deadline is for reads that do not wait on purpose, and each look has one of its own.
+    const found =
+      /^[1-9]\d{0,14}$/.test(number) && (await this.bus.execute(new ReadPropagation(gateway, Number(number), wait, gone.signal)));
+    if (!found) throw new DomainError('not_found', 'version_not_found', 'This gateway has no version of this number.');
+    return found;
+  }
+}

@@ -1,0 +1,92 @@
+import { setTimeout as sleep } from 'node:timers/promises';
+
+import { Inject, type OnModuleDestroy } from '@nestjs/common';
+import { type IQueryHandler, Query, QueryHandler } from '@nestjs/cqrs';
+
+import type { Db } from '#platform/database/database.js';
+import { withDeadline } from '#platform/http/query-runner.js';
+import { DB } from '#platform/http/tokens.js';
+
+import { type Propagation, propagationOf, type RolloutSight } from './propagation.js';
+import { readRolloutSight } from './propagation.table.js';
+
+/** How often the rows of one gateway are read while anybody waits, and how long one reading may take. Milliseconds. */
+const LOOK_EVERY_MS = 100;
+const LOOK_DEADLINE_MS = 5_000;
+
+/**
+ * What became of a version on each target; undefined when the gateway has no such version. Waits up to `waitMs` for it to be live everywhere or
+ * refused somewhere; `gone` ends the waiting early.
+ */
+export class ReadPropagation extends Query<Propagation | undefined> {
+  constructor(
+    readonly gateway: string,
+    readonly version: number,
+    readonly waitMs: number,
+    readonly gone: AbortSignal,
+  ) {
+    super();
+  }
+}
+
+@QueryHandler(ReadPropagation)
+export class ReadPropagationHandler implements IQueryHandler<ReadPropagation>, OnModuleDestroy {
+  readonly #looks: SharedLooks;
+  readonly #ending = new AbortController();
+
+  constructor(@Inject(DB) db: Db) {
+    this.#looks = new SharedLooks((gateway) => withDeadline(readRolloutSight(db, gateway), LOOK_DEADLINE_MS));
+  }
+
+  /** Who waits gets the present state; nobody holds up the end of the process. */
+  onModuleDestroy(): void {
+    this.#ending.abort();
+  }
+
+  async execute({ gateway, version, waitMs, gone }: ReadPropagation): Promise<Propagation | undefined> {
+    const deadline = performance.now() + waitMs;
+    for (;;) {
+      const sight = await this.#looks.next(gateway);
+      if (version > sight.head) return undefined;
+      const propagation = propagationOf(sight, version);
+      const settled = propagation.satisfied || propagation.state === 'refused';
+      if (settled || gone.aborted || this.#ending.signal.aborted || performance.now() >= deadline) return propagation;
+    }
+  }
+}
+
+interface Looks {
+  lastMs: number;
+  planned: Promise<RolloutSight> | undefined;
+}
+
+/**
+ * One reading of a gateway serves everybody who asked before it began, and two begin no closer together than `LOOK_EVERY_MS`: a thousand who wait cost
+ * what one does. Nobody is answered from a reading that began before he asked, so that what a caller did is seen by him.
+ */
+class SharedLooks {
+  readonly #byGateway = new Map<string, Looks>();
+
+  constructor(private readonly read: (gateway: string) => Promise<RolloutSight>) {}
+
+  next(gateway: string): Promise<RolloutSight> {
+    const looks = this.#byGateway.get(gateway) ?? { lastMs: Number.NEGATIVE_INFINITY, planned: undefined };
+    this.#byGateway.set(gateway, looks);
+    looks.planned ??= this.#look(gateway, looks);
+    return looks.planned;
+  }
+
+  async #look(gateway: string, looks: Looks): Promise<RolloutSight> {
+    const waitMs = looks.lastMs + LOOK_EVERY_MS - performance.now();
+    await sleep(Math.max(0, waitMs));
+    looks.planned = undefined;
+    looks.lastMs = performance.now();
+    setTimeout(() => this.#forget(gateway), 2 * LOOK_EVERY_MS).unref();
+    return this.read(gateway);
+  }
+
+  #forget(gateway: string): void {
+    const looks = this.#byGateway.get(gateway);
+    if (looks?.planned === undefined && performance.now() - (looks?.lastMs ?? 0) >= LOOK_EVERY_MS) this.#byGateway.delete(gateway);
+  }
+}

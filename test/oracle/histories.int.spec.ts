@@ -1,0 +1,165 @@
+import { createHash } from 'node:crypto';
+
+import { afterAll, beforeAll, expect, test } from '@jest/globals';
+import { gatewayKind } from '#features/gateway/gateway.kind.js';
+import { documentDigest, documentText, toDocument } from '#features/history/configuration-document.js';
+import { SubjectKinds } from '#features/history/subject-kind.js';
+import { mappingKind } from '#features/mapping/mapping.kind.js';
+import { principalKind } from '#features/principal/principal.kind.js';
+import { verifyStream } from '#platform/eventstore/read-log.js';
+
+import { type LogFixture, openLog } from '../support/log-fixture.js';
+import { canonical, type Members, same } from './canonical.js';
+import type { Step } from './commands.js';
+import { Generator } from './generator.js';
+import type { State } from './oracle.js';
+import { type Played, play } from './play.js';
+import { Product } from './product.js';
+
+const SEED = Number(process.env.CHANCERY_ORACLE_SEED ?? Math.floor(Math.random() * 2 ** 31));
+const HISTORIES = Number(process.env.CHANCERY_ORACLE_HISTORIES ?? 2_000);
+/** Histories that are played side by side, and those whose versions are read back with the same few statements. */
+const AT_ONCE = 16;
+const CHUNK = 250;
+/** Every so many-th history has concurrent writers. */
+const CONCURRENT = 4;
+
+let log: LogFixture;
+let product: Product;
+beforeAll(async () => {
+  log = await openLog();
+  product = new Product(log.store);
+});
+afterAll(() => log?.close());
+
+const kinds = new SubjectKinds([gatewayKind, mappingKind(new Set()), principalKind]);
+const stepsOf = (index: number): Step[] => new Generator(SEED + index).history(index % CONCURRENT === 0);
+
+test(`${HISTORIES} random histories from seed ${SEED} are what an independent model says`, async () => {
+  process.stderr.write(`histories from CHANCERY_ORACLE_SEED=${SEED}\n`);
+  const counts: Record<string, number> = {};
+  const faults: string[] = [];
+  let versions = 0;
+  for (let start = 0; start < HISTORIES && faults.length === 0; start += CHUNK) {
+    const indexes = Array.from({ length: Math.min(CHUNK, HISTORIES - start) }, (_, i) => start + i);
+    const played = await eachOf(indexes, AT_ONCE, (index) => play(`h${index}`, stepsOf(index), product));
+    for (const one of played) for (const [key, n] of Object.entries(one.counts)) counts[key] = (counts[key] ?? 0) + n;
+    versions += played.reduce((sum, { oracle }) => sum + oracle.head, 0);
+    for (const { gateway, disagreement } of played) if (disagreement) faults.push(`${gateway}: ${disagreement}`);
+    faults.push(...(await faultsOfStates(played)));
+  }
+  process.stderr.write(`${versions} versions; ${JSON.stringify(counts, Object.keys(counts).sort())}\n`);
+  expect(faults.slice(0, 5)).toEqual([]);
+  for (const kind of ['accepted', 'unchanged', 'refused']) {
+    const commands = Object.keys(counts).filter((key) => key.endsWith(` ${kind}`));
+    expect([kind, commands.length > 4]).toEqual([kind, true]); // a generator that only makes one of them proves little
+  }
+}, 300_000);
+
+/** The states that the product and its raw events give at every version of these histories, against the oracle's. */
+async function faultsOfStates(played: readonly Played[]): Promise<string[]> {
+  const streams = played.map(({ gateway }) => `gateway/${gateway}`);
+  const [read, folded] = [await statesByRead(streams), await statesByFold(streams)];
+  const faults: string[] = [];
+  for (const { gateway, oracle, rollbacks } of played) {
+    const stream = `gateway/${gateway}`;
+    for (let version = 1; version <= oracle.head; version++) {
+      const key = `${stream} ${version}`;
+      const expected = oracle.at(version);
+      if (!equalStates(read.get(key), expected)) faults.push(`${key}: read ${told(read.get(key))}, expected ${told(expected)}`);
+      if (!equalStates(folded.get(key), expected)) faults.push(`${key}: folded ${told(folded.get(key))}, expected ${told(expected)}`);
+    }
+    for (const { version, to } of rollbacks) {
+      const [restored, original] = [read.get(`${stream} ${version}`), read.get(`${stream} ${to}`)].map((state) => documentOf(state));
+      if (!restored || !original) continue;
+      if (documentText(restored, 'json') !== documentText(original, 'json'))
+        faults.push(`${stream}: ${version} has other bytes than ${to}`);
+      if (documentText(restored, 'yaml') !== documentText(original, 'yaml')) faults.push(`${stream}: ${version} has other YAML than ${to}`);
+      if (documentDigest(restored) !== digestOf(oracle.at(to))) faults.push(`${stream}: the digest of ${version} is not the oracle's`);
+    }
+  }
+  const verified = await eachOf(streams, 4, async (stream) => ({ stream, ...(await verifyStream(log.database.db, stream)) }));
+  for (const one of verified) if (!one.ok) faults.push(`${one.stream}: version ${one.version}: ${one.fault}`);
+  return faults;
+}
+
+interface StateRow {
+  stream: string;
+  version: number;
+  subject: string;
+  state: Members;
+}
+
+async function statesByRead(streams: readonly string[]): Promise<Map<string, Map<string, Members>>> {
+  const { rows } = await log.database.pool.query<StateRow>(
+    `SELECT v.stream, v.version, s.subject, s.state FROM chancery.version v CROSS JOIN LATERAL chancery.state_at(v.stream, v.version) s
+     WHERE v.stream = ANY ($1)`,
+    [streams],
+  );
+  const states = new Map<string, Map<string, Members>>();
+  for (const { stream, version, subject, state } of rows) {
+    const key = `${stream} ${version}`;
+    const found = states.get(key) ?? new Map<string, Members>();
+    states.set(key, found.set(subject, state));
+  }
+  return states;
+}
+
+async function statesByFold(streams: readonly string[]): Promise<Map<string, Map<string, Members>>> {
+  const { rows } = await log.database.pool.query<Omit<StateRow, 'state'> & { state: Members | null }>(
+    'SELECT stream, version, subject, state FROM chancery.event WHERE stream = ANY ($1) ORDER BY stream, version, position',
+    [streams],
+  );
+  const states = new Map<string, Map<string, Members>>();
+  let [now, of] = [new Map<string, Members>(), ''];
+  for (const { stream, version, subject, state } of rows) {
+    if (stream !== of) [now, of] = [new Map(), stream];
+    if (state === null) now.delete(subject);
+    else now.set(subject, state);
+    states.set(`${stream} ${version}`, new Map(now)); // the last event of a version stands
+  }
+  return states;
+}
+
+function equalStates(a: ReadonlyMap<string, Members> | undefined, b: State): boolean {
+  return a !== undefined && a.size === b.size && [...b].every(([subject, value]) => same(value, a.get(subject)));
+}
+
+function documentOf(state: ReadonlyMap<string, Members> | undefined) {
+  return (
+    state &&
+    toDocument(
+      kinds,
+      [...state].map(([subject, value]) => ({ subject, state: value, schemaVersion: 1 })),
+    )
+  );
+}
+
+/** The digest that the oracle expects of a state, from its own document and canonical form. */
+function digestOf(state: State): string {
+  const named = (kind: string) =>
+    [...state]
+      .filter(([subject]) => subject.startsWith(`${kind}/`))
+      .sort(([a], [b]) => (a < b ? -1 : 1))
+      .map(([, value]) => value);
+  const document = { settings: state.get('gateway') ?? {}, mappings: named('mapping'), principals: named('principal') };
+  return createHash('sha256').update(canonical(document)).digest('hex');
+}
+
+function told(state: ReadonlyMap<string, Members> | undefined): string {
+  return state === undefined ? 'nothing' : canonical(Object.fromEntries(state));
+}
+
+/** Maps with so many under way at once. */
+async function eachOf<T, R>(items: readonly T[], atOnce: number, make: (item: T) => Promise<R>): Promise<R[]> {
+  const results: R[] = [];
+  let next = 0;
+  const lane = async () => {
+    while (next < items.length) {
+      const at = next++;
+      results[at] = await make(items[at] as T);
+    }
+  };
+  await Promise.all(Array.from({ length: atOnce }, lane));
+  return results;
+}

@@ -1,0 +1,86 @@
+import { randomUUID } from 'node:crypto';
+
+import { ConfigureGateway, ConfigureGatewayHandler } from '#features/gateway/configure-gateway.js';
+import { CreateGateway, CreateGatewayHandler } from '#features/gateway/create-gateway.js';
+import { parseSettingsPatch } from '#features/gateway/gateway-settings.js';
+import { CreateMapping, CreateMappingHandler } from '#features/mapping/create-mapping.js';
+import { DeleteMapping, DeleteMappingHandler } from '#features/mapping/delete-mapping.js';
+import { parseMappingCreate, parseMappingPatch, parseMappingReplace } from '#features/mapping/mapping-input.js';
+import { OwnPorts } from '#features/mapping/own-ports.js';
+import { type MappingChange, UpdateMapping, UpdateMappingHandler } from '#features/mapping/update-mapping.js';
+import { DeletePrincipal, DeletePrincipalHandler } from '#features/principal/delete-principal.js';
+import { parsePrincipal } from '#features/principal/principal-input.js';
+import { PutPrincipal, PutPrincipalHandler } from '#features/principal/put-principal.js';
+import type { CommandRequest } from '#platform/eventstore/command-request.js';
+import type { EventStore, Outcome } from '#platform/eventstore/event-store.js';
+import { DomainError } from '#platform/kernel/errors.js';
+
+import type { Command } from './commands.js';
+
+/** What the product made of a command. */
+export type Result =
+  | { readonly kind: 'accepted'; readonly version: number; readonly outcome: Outcome }
+  | { readonly kind: 'unchanged' }
+  | { readonly kind: 'refused'; readonly code: string; readonly message: string };
+
+/** The real handlers on a real store. */
+export class Product {
+  readonly #own = new OwnPorts([]);
+
+  constructor(private readonly events: EventStore) {}
+
+  async createGateway(gateway: string): Promise<void> {
+    await new CreateGatewayHandler(this.events).execute(new CreateGateway(gateway, {}, request(undefined)));
+  }
+
+  /** `reference`: the version that the command names. `basedOn`: the version that it must find. */
+  async run(
+    gateway: string,
+    command: Command,
+    given: { readonly reference?: number; readonly basedOn?: number | undefined },
+  ): Promise<Result> {
+    try {
+      const outcome = await this.#execute(gateway, command, request(given.basedOn), given.reference ?? 0);
+      return outcome.unchanged ? { kind: 'unchanged' } : { kind: 'accepted', version: outcome.version, outcome };
+    } catch (error) {
+      if (error instanceof DomainError) return { kind: 'refused', code: error.code, message: error.message };
+      throw error;
+    }
+  }
+
+  async #execute(gateway: string, command: Command, asked: CommandRequest, reference: number): Promise<Outcome> {
+    const { events } = this;
+    const update = (name: string, change: MappingChange) =>
+      new UpdateMappingHandler(events, this.#own).execute(new UpdateMapping(gateway, name, change, asked));
+    switch (command.kind) {
+      case 'create': {
+        const input = parseMappingCreate({ name: command.name, ...command.body });
+        return new CreateMappingHandler(events, this.#own).execute(new CreateMapping(gateway, input, asked));
+      }
+      case 'replace':
+      case 'upsert':
+        return update(command.name, { mode: command.kind, input: parseMappingReplace(command.name, command.body) });
+      case 'patch':
+        return update(command.name, { mode: 'merge', patch: parseMappingPatch(command.name, command.body) });
+      case 'delete':
+        return new DeleteMappingHandler(events).execute(new DeleteMapping(gateway, command.name, asked));
+      case 'putPrincipal': {
+        const state = parsePrincipal(command.name, { fingerprint: command.fingerprint });
+        return new PutPrincipalHandler(events).execute(new PutPrincipal(gateway, state, asked));
+      }
+      case 'deletePrincipal':
+        return new DeletePrincipalHandler(events).execute(new DeletePrincipal(gateway, command.name, asked));
+      case 'configure': {
+        const change = { mode: 'merge', patch: parseSettingsPatch(command.patch) } as const;
+        return new ConfigureGatewayHandler(events).execute(new ConfigureGateway(gateway, change, asked));
+      }
+      default:
+        throw new Error(`${command.kind} ${reference}`);
+    }
+  }
+}
+
+function request(basedOn: number | undefined): CommandRequest {
+  const precondition = basedOn === undefined ? {} : { precondition: { streamVersion: basedOn } };
+  return { context: { commandId: randomUUID(), actor: 'token/oracle', reason: 'a history' }, dryRun: false, ...precondition };
+}
