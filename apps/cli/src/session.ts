@@ -6,6 +6,7 @@ import { ConfigError } from '#platform/config/environment.js';
 
 import { ApiClient } from './api-client.js';
 import { type ConnectionSources, findConnection } from './connection.js';
+import { exitStatus } from './exit-status.js';
 import { duration } from './option-values.js';
 import { coloursFor, wantsColours } from './output/colours.js';
 import { type Format, formats, Output } from './output/output.js';
@@ -139,6 +140,10 @@ function checkoutToken(): string {
 export function overApi<A extends readonly unknown[]>(action: (session: Session, ...parameters: A) => Promise<number | undefined>) {
   return async (...parameters: readonly unknown[]): Promise<void> => {
     const command = parameters.at(-1) as Command;
+    // A reader that has had enough (chancery history | head -1) is no failure.
+    process.stdout.once('error', (error: NodeJS.ErrnoException) =>
+      process.exit(error.code === 'EPIPE' ? exitStatus.done : exitStatus.failed),
+    );
     process.exitCode = (await action(openSession(command), ...(parameters.slice(0, -1) as unknown as A))) ?? 0;
   };
 }
