@@ -86,7 +86,10 @@ export class ApiClient {
         const signal = AbortSignal.timeout(request.timeoutMs ?? this.timeoutMs);
         const response = await fetch(url, { method, headers, signal, redirect: 'manual', ...(body === undefined ? {} : { body }) });
         const text = await response.text();
-        if (response.ok) return { status: response.status, headers: response.headers, text, body: this.#parse<T>(response, text) };
+        if (response.ok) {
+          if (request.accept === undefined && !isJson(response)) throw this.#foreign(response);
+          return { status: response.status, headers: response.headers, text, body: this.#parse<T>(response, text) };
+        }
         const failure = this.#refusal(response, text);
         return isUnknownOutcome(response.status, failure.problem)
           ? { retry: failure, afterMs: retryAfterMs(response) }

@@ -35,6 +35,8 @@ interface GlobalOptions {
   readonly requestTimeout: number;
 }
 
+const globalNames = ['api', 'gateway', 'tokenFile', 'output', 'color', 'requestTimeout'] as const;
+
 const DEFAULT_TIMEOUT_MS = 30_000;
 const heading = 'Options of every command over the API:';
 
@@ -112,8 +114,7 @@ export function openSession(command: Command): Session {
 
 /** The options as said nearest to the end of the line; `--gateway a history --gateway b` means b. */
 function mergedOptions(command: Command): GlobalOptions {
-  const names = ['api', 'gateway', 'tokenFile', 'output', 'color', 'requestTimeout'] as const;
-  const values = names.map((name) => [name, (sourceOf(command, name) ?? command).getOptionValue(name)] as const);
+  const values = globalNames.map((name) => [name, (sourceOf(command, name) ?? command).getOptionValue(name)] as const);
   return Object.fromEntries(values.filter(([, value]) => value !== undefined)) as unknown as GlobalOptions;
 }
 
@@ -136,14 +137,19 @@ function checkoutToken(): string {
   return fileURLToPath(new URL('../../../../.chancery/token', import.meta.url));
 }
 
-/** Makes a commander action of a function over a session. What it answers is the exit status; nothing is 0. */
+/**
+ * Makes a commander action of a function over a session. It gets the command's arguments and then its own options, without those that the session has
+ * made use of. What it answers is the exit status; nothing is 0.
+ */
 export function overApi<A extends readonly unknown[]>(action: (session: Session, ...parameters: A) => Promise<number | undefined>) {
   return async (...parameters: readonly unknown[]): Promise<void> => {
     const command = parameters.at(-1) as Command;
+    const own = Object.entries(command.opts()).filter(([name]) => !(globalNames as readonly string[]).includes(name));
     // A reader that has had enough (chancery history | head -1) is no failure.
     process.stdout.once('error', (error: NodeJS.ErrnoException) =>
       process.exit(error.code === 'EPIPE' ? exitStatus.done : exitStatus.failed),
     );
-    process.exitCode = (await action(openSession(command), ...(parameters.slice(0, -1) as unknown as A))) ?? 0;
+    const given = [...parameters.slice(0, -2), Object.fromEntries(own)] as unknown as A;
+    process.exitCode = (await action(openSession(command), ...given)) ?? exitStatus.done;
   };
 }
