@@ -61,7 +61,7 @@ export class Generator {
   }
 
   #command(): Command {
-    const dice = this.#below(66); // TEMP
+    const dice = this.#below(100);
     const name = this.#one(names);
     if (dice < 22) return { kind: 'create', name, body: this.#body() };
     if (dice < 28) return { kind: 'replace', name, body: this.#body() };
@@ -71,6 +71,8 @@ export class Generator {
     if (dice < 59) return { kind: 'putPrincipal', name: this.#one(principals), fingerprint: this.#fingerprint() };
     if (dice < 62) return { kind: 'deletePrincipal', name: this.#one(principals) };
     if (dice < 66) return { kind: 'configure', patch: this.#settings() };
+    if (dice < 85)
+      return this.#chance(0.5) ? { kind: 'rollback', to: { back: this.#below(10) } } : { kind: 'revert', of: { back: this.#below(6) } }; // TEMP
     if (dice < 76) return { kind: 'changeset', changes: this.#changes() };
     if (dice < 82) return this.#import();
     if (dice < 85) return { kind: 'reimport', of: { back: this.#below(8) } };
@@ -131,8 +133,7 @@ export class Generator {
   }
 
   #changes(): Change[] {
-    const subjects = new Set(Array.from({ length: 1 + this.#below(4) }, () => this.#subject()));
-    return [...subjects].map((subject) => this.#change(subject));
+    return Array.from({ length: 1 + this.#below(4) }, () => this.#change(this.#subject()));
   }
 
   #subject(): string {
@@ -141,8 +142,11 @@ export class Generator {
   }
 
   #change(subject: string): Change {
-    const condition = this.#chance(0.9) ? {} : { ifVersion: this.#chance(0.7) ? ('right' as const) : ('wrong' as const) };
-    if (subject === 'gateway') return { op: 'patch', subject, value: this.#settings(), ...condition };
+    const condition = this.#chance(0.9) ? {} : { condition: this.#chance(0.7) ? ('right' as const) : ('wrong' as const) };
+    if (subject === 'gateway') {
+      if (this.#chance(0.3)) return { op: 'put', subject, value: { defaultTimeoutMs: 4000 + 1000 * this.#below(3) }, ...condition };
+      return { op: 'patch', subject, value: this.#settings(), ...condition };
+    }
     const dice = this.#below(10);
     if (dice < 2) return { op: 'delete', subject, ...condition };
     if (subject.startsWith('principal/')) return { op: 'put', subject, value: { fingerprint: this.#fingerprint() }, ...condition };

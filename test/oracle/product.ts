@@ -1,8 +1,12 @@
 import { randomUUID } from 'node:crypto';
 
+import { type Query, QueryBus } from '@nestjs/cqrs';
+
 import { ConfigureGateway, ConfigureGatewayHandler } from '#features/gateway/configure-gateway.js';
 import { CreateGateway, CreateGatewayHandler } from '#features/gateway/create-gateway.js';
 import { parseSettingsPatch } from '#features/gateway/gateway-settings.js';
+import { ReadDifference, ReadDifferenceHandler, type VersionDifference } from '#features/history/read-difference.js';
+import type { SubjectKinds } from '#features/history/subject-kind.js';
 import { CreateMapping, CreateMappingHandler } from '#features/mapping/create-mapping.js';
 import { DeleteMapping, DeleteMappingHandler } from '#features/mapping/delete-mapping.js';
 import { parseMappingCreate, parseMappingPatch, parseMappingReplace } from '#features/mapping/mapping-input.js';
@@ -11,6 +15,10 @@ import { type MappingChange, UpdateMapping, UpdateMappingHandler } from '#featur
 import { DeletePrincipal, DeletePrincipalHandler } from '#features/principal/delete-principal.js';
 import { parsePrincipal } from '#features/principal/principal-input.js';
 import { PutPrincipal, PutPrincipalHandler } from '#features/principal/put-principal.js';
+import { FindQuarantined, FindQuarantinedHandler } from '#features/restore/find-quarantined.js';
+import { RevertVersion, RevertVersionHandler } from '#features/restore/revert-version.js';
+import { RollBack, RollBackHandler } from '#features/restore/roll-back.js';
+import type { Db } from '#platform/database/database.js';
 import type { CommandRequest } from '#platform/eventstore/command-request.js';
 import type { EventStore, Outcome } from '#platform/eventstore/event-store.js';
 import { DomainError } from '#platform/kernel/errors.js';
@@ -26,8 +34,20 @@ export type Result =
 /** The real handlers on a real store. */
 export class Product {
   readonly #own = new OwnPorts([]);
+  readonly #queries: QueryBus;
 
-  constructor(private readonly events: EventStore) {}
+  constructor(
+    private readonly events: EventStore,
+    private readonly db: Db,
+    private readonly kinds: SubjectKinds,
+  ) {
+    const findQuarantined = new FindQuarantinedHandler(db);
+    const execute = (query: Query<unknown>) => {
+      if (query instanceof FindQuarantined) return findQuarantined.execute(query);
+      throw new Error(`no handler for ${query.constructor.name}`);
+    };
+    this.#queries = { execute } as unknown as QueryBus;
+  }
 
   async createGateway(gateway: string): Promise<void> {
     await new CreateGatewayHandler(this.events).execute(new CreateGateway(gateway, {}, request(undefined)));
@@ -46,6 +66,11 @@ export class Product {
       if (error instanceof DomainError) return { kind: 'refused', code: error.code, message: error.message };
       throw error;
     }
+  }
+
+  /** What the product says leads from one version to the other. */
+  difference(gateway: string, from: number, to: number): Promise<VersionDifference> {
+    return new ReadDifferenceHandler(this.#queries, this.kinds, this.db).execute(new ReadDifference(gateway, { from, to }, false));
   }
 
   async #execute(gateway: string, command: Command, asked: CommandRequest, reference: number): Promise<Outcome> {
@@ -73,6 +98,18 @@ export class Product {
       case 'configure': {
         const change = { mode: 'merge', patch: parseSettingsPatch(command.patch) } as const;
         return new ConfigureGatewayHandler(events).execute(new ConfigureGateway(gateway, change, asked));
+      }
+      case 'rollback': {
+        const input = { toVersion: reference, overrideQuarantine: false, mayConfigure: true };
+        const rollBack = new RollBackHandler(events, this.kinds, this.#queries, this.db);
+        const { outcome, restoredDigest } = await rollBack.execute(new RollBack(gateway, input, asked));
+        if (restoredDigest !== outcome.details?.digest)
+          throw new Error(`the record says ${outcome.details?.digest}, read back ${restoredDigest}`);
+        return outcome;
+      }
+      case 'revert': {
+        const input = { version: reference, overrideQuarantine: false, mayConfigure: true };
+        return new RevertVersionHandler(events, this.kinds, this.db).execute(new RevertVersion(gateway, input, asked));
       }
       default:
         throw new Error(`${command.kind} ${reference}`);
