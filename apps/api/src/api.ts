@@ -7,6 +7,7 @@ import type { INestApplication } from '@nestjs/common';
 import { NestFactory } from '@nestjs/core';
 
 import { AttemptLimiter } from '#features/access/attempt-limiter.js';
+import { admitWriters } from '#features/access/body-admission.js';
 import { TokenVerifier } from '#features/access/token-verifier.js';
 import { ambassadorRefusals, Envelope } from '#features/ambassador/envelope.js';
 import type { ApiConfig } from '#platform/config/api-config.js';
@@ -70,7 +71,7 @@ export async function startApi(options: ApiOptions): Promise<Api> {
   const events = new EventStore({ database, log, deadlineMs: WRITE_DEADLINE_MS });
   const parts = await makeParts(options, database, events);
   const tls = config.tls === undefined ? undefined : { cert: readFileSync(config.tls.certFile), key: readFileSync(config.tls.keyFile) };
-  const adapter = new HttpAdapter({ log, metrics: parts.metrics, tls });
+  const adapter = new HttpAdapter({ log, metrics: parts.metrics, tls, admit: admitWriters(parts) });
   const app = await NestFactory.create(apiModule(parts), adapter, { bodyParser: false, abortOnError: false, logger: new NestLog(log) });
   const shapes = [ambassadorRefusals(parts.envelope, { status200: config.ambassadorStatus200 })];
   app.useGlobalFilters(new HttpExceptionFilter({ log, routes: adapter.routes, shapes }));
