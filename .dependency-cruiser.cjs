@@ -6,6 +6,9 @@ const pure = String.raw`^libs/features/([^/]+)/(\1|[^/]+\.envoy)\.ts$`;
 /** A feature's public face: its core file as types, its command and query classes (files named by the verb), and how their input is read. */
 const commandsAndQueries = String.raw`^libs/features/[^/]+/((create|update|delete|put|get|list|find|request|revoke|configure|read)-[^/]+|[^/]+-input)\.ts$`;
 
+/** What works on every kind of subject alike (changesets, imports, rollback) needs the kinds themselves, and the count that bounds mappings. */
+const everyKind = String.raw`^libs/features/(history/subject-kind|mapping/mapping-budget\.table)\.ts$`;
+
 module.exports = {
   forbidden: [
     {
@@ -44,7 +47,7 @@ module.exports = {
       from: { path: '^libs/features/([^/]+)/', pathNot: String.raw`\.spec\.ts$` },
       to: {
         path: '^libs/features/([^/]+)/',
-        pathNot: ['^libs/features/$1/', commandsAndQueries],
+        pathNot: ['^libs/features/$1/', commandsAndQueries, everyKind],
         dependencyTypesNot: ['type-only'],
       },
     },

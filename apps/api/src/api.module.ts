@@ -12,7 +12,11 @@ import { TokenVerifier } from '#features/access/token-verifier.js';
 import { AmbassadorController } from '#features/ambassador/ambassador.controller.js';
 import { AmbassadorPrincipalController } from '#features/ambassador/ambassador-principal.controller.js';
 import { Envelope } from '#features/ambassador/envelope.js';
+import { ApplyChangesetHandler } from '#features/changeset/apply-changeset.js';
+import { ChangesetController } from '#features/changeset/changeset.controller.js';
+import { ImportConfigurationHandler } from '#features/changeset/import-configuration.js';
 import { FindKnownServiceHandler } from '#features/discovery/find-known-service.js';
+import { FindKnownServicesHandler } from '#features/discovery/find-known-services.js';
 import { ConfigureGatewayHandler } from '#features/gateway/configure-gateway.js';
 import { CreateGatewayHandler } from '#features/gateway/create-gateway.js';
 import { GatewayController } from '#features/gateway/gateway.controller.js';
@@ -24,6 +28,7 @@ import { VersionController } from '#features/history/version.controller.js';
 import { CreateMappingHandler } from '#features/mapping/create-mapping.js';
 import { DeleteMappingHandler } from '#features/mapping/delete-mapping.js';
 import { FindMappingWarningsHandler } from '#features/mapping/find-mapping-warnings.js';
+import { FindSetWarningsHandler } from '#features/mapping/find-set-warnings.js';
 import { ListMappingsHandler, ReadMappingHandler } from '#features/mapping/list-mappings.js';
 import { ListRoutesHandler } from '#features/mapping/list-routes.js';
 import { MappingController } from '#features/mapping/mapping.controller.js';
@@ -36,6 +41,7 @@ import { DeletePrincipalHandler } from '#features/principal/delete-principal.js'
 import { ListPrincipalsHandler, ReadPrincipalHandler } from '#features/principal/list-principals.js';
 import { principalKind } from '#features/principal/principal.kind.js';
 import { PutPrincipalHandler } from '#features/principal/put-principal.js';
+import { FindQuarantinedHandler } from '#features/restore/find-quarantined.js';
 import { DeploymentController } from '#features/rollout/deployment.controller.js';
 import {
   ListDeploymentsHandler,
@@ -71,6 +77,7 @@ const controllers = [
   GatewayController,
   MappingController,
   RouteController,
+  ChangesetController,
   VersionController,
   TargetController,
   RedeploymentController,
@@ -87,6 +94,8 @@ const commandHandlers = [
   CreateMappingHandler,
   UpdateMappingHandler,
   DeleteMappingHandler,
+  ApplyChangesetHandler,
+  ImportConfigurationHandler,
   PutPrincipalHandler,
   DeletePrincipalHandler,
   RequestRedeploymentHandler,
@@ -101,6 +110,7 @@ const queryHandlers = [
   ReadMappingHandler,
   ListRoutesHandler,
   FindMappingWarningsHandler,
+  FindSetWarningsHandler,
   ListVersionsHandler,
   ReadVersionHandler,
   ListPrincipalsHandler,
@@ -114,6 +124,8 @@ const queryHandlers = [
   ListRedeploymentsHandler,
   ReadRedeploymentHandler,
   FindKnownServiceHandler,
+  FindKnownServicesHandler,
+  FindQuarantinedHandler,
 ];
 
 /** What the process brings along: made before Nest, ended after it. */

@@ -41,9 +41,13 @@ export function dryRunAnswer(reply: FastifyReply, outcome: Outcome, warnings: re
     .header('ETag', streamTag(outcome.basedOn))
     .header('Chancery-Version', String(outcome.basedOn))
     .status(200);
-  const changes = outcome.events.map((event) => {
+  return { dryRun: true, basedOn: outcome.basedOn, changes: changesOf(outcome), warnings } as unknown as JsonObject;
+}
+
+/** What an outcome does to each of its subjects, member by member. */
+export function changesOf(outcome: Outcome): object[] {
+  return outcome.events.map((event) => {
     const before = outcome.before.get(event.subject)?.state ?? null;
     return { subject: event.subject, event: event.type, before, after: event.state, diff: jsonDiff(before, event.state) };
   });
-  return { dryRun: true, basedOn: outcome.basedOn, changes, warnings } as unknown as JsonObject;
 }
