@@ -31,7 +31,7 @@ export class Generator {
 
   history(concurrent: boolean): Step[] {
     const length = 5 + this.#below(11);
-    return Array.from({ length }, () => this.#step(concurrent));
+    return Array.from({ length }, (_, i) => (i < 2 ? { commands: [this.#beginning()] } : this.#step(concurrent)));
   }
 
   below(limit: number): number {
@@ -55,6 +55,12 @@ export class Generator {
     return { commands: Array.from({ length: count }, () => this.#based(this.#command())) };
   }
 
+  /** A history begins with something to change. */
+  #beginning(): Command {
+    const changes = names.slice(0, 3).map((name): Change => ({ op: 'put', subject: `mapping/${name}`, value: this.#body() }));
+    return this.#chance(0.5) ? { kind: 'changeset', changes } : { kind: 'upsert', name: this.#one(names), body: this.#body() };
+  }
+
   #based(command: Command): Step['commands'][number] {
     if (this.#chance(0.85)) return command;
     return { ...command, basedOn: this.#chance(0.7) ? 'head' : 'older' };
@@ -71,12 +77,10 @@ export class Generator {
     if (dice < 59) return { kind: 'putPrincipal', name: this.#one(principals), fingerprint: this.#fingerprint() };
     if (dice < 62) return { kind: 'deletePrincipal', name: this.#one(principals) };
     if (dice < 66) return { kind: 'configure', patch: this.#settings() };
-    if (dice < 85)
-      return this.#chance(0.5) ? { kind: 'rollback', to: { back: this.#below(10) } } : { kind: 'revert', of: { back: this.#below(6) } }; // TEMP
     if (dice < 76) return { kind: 'changeset', changes: this.#changes() };
     if (dice < 82) return this.#import();
     if (dice < 85) return { kind: 'reimport', of: { back: this.#below(8) } };
-    if (dice < 93) return { kind: 'rollback', to: { back: this.#below(10) } };
+    if (dice < 93) return { kind: 'rollback', to: { back: 1 + this.#below(9) } };
     return { kind: 'revert', of: { back: this.#below(6) } };
   }
 

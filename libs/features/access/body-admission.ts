@@ -1,6 +1,6 @@
 import type { FastifyRequest } from 'fastify';
-import { addressKey } from '#platform/http/address-key.js';
 
+import { addressKey } from '#platform/http/address-key.js';
 import type { Admit } from '#platform/http/large-body.js';
 import { withDeadline } from '#platform/http/query-runner.js';
 import { DomainError } from '#platform/kernel/errors.js';
