@@ -6,12 +6,14 @@ export interface Backwards {
 }
 
 export interface Change {
+  /** Until it is known what the version is: the one that it has, or another. */
+  readonly condition?: 'right' | 'wrong';
   readonly op: 'put' | 'patch' | 'delete';
   /** `mapping/a`, `principal/p`, `gateway`. */
   readonly subject: string;
   readonly value?: Members;
-  /** right: what the subject is at; wrong: another. */
-  readonly ifVersion?: 'right' | 'wrong';
+  /** The subject's version before the set; 0 for one that does not exist. */
+  readonly ifVersion?: number;
 }
 
 export interface ImportedDocument {

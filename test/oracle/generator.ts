@@ -31,7 +31,7 @@ export class Generator {
 
   history(concurrent: boolean): Step[] {
     const length = 5 + this.#below(11);
-    return Array.from({ length }, () => this.#step(concurrent));
+    return Array.from({ length }, (_, i) => (i < 2 ? { commands: [this.#beginning()] } : this.#step(concurrent)));
   }
 
   below(limit: number): number {
@@ -55,13 +55,19 @@ export class Generator {
     return { commands: Array.from({ length: count }, () => this.#based(this.#command())) };
   }
 
+  /** A history begins with something to change. */
+  #beginning(): Command {
+    const changes = names.slice(0, 3).map((name): Change => ({ op: 'put', subject: `mapping/${name}`, value: this.#body() }));
+    return this.#chance(0.5) ? { kind: 'changeset', changes } : { kind: 'upsert', name: this.#one(names), body: this.#body() };
+  }
+
   #based(command: Command): Step['commands'][number] {
     if (this.#chance(0.85)) return command;
     return { ...command, basedOn: this.#chance(0.7) ? 'head' : 'older' };
   }
 
   #command(): Command {
-    const dice = this.#below(66); // TEMP
+    const dice = this.#below(100);
     const name = this.#one(names);
     if (dice < 22) return { kind: 'create', name, body: this.#body() };
     if (dice < 28) return { kind: 'replace', name, body: this.#body() };
@@ -74,7 +80,7 @@ export class Generator {
     if (dice < 76) return { kind: 'changeset', changes: this.#changes() };
     if (dice < 82) return this.#import();
     if (dice < 85) return { kind: 'reimport', of: { back: this.#below(8) } };
-    if (dice < 93) return { kind: 'rollback', to: { back: this.#below(10) } };
+    if (dice < 93) return { kind: 'rollback', to: { back: 1 + this.#below(9) } };
     return { kind: 'revert', of: { back: this.#below(6) } };
   }
 
@@ -131,8 +137,7 @@ export class Generator {
   }
 
   #changes(): Change[] {
-    const subjects = new Set(Array.from({ length: 1 + this.#below(4) }, () => this.#subject()));
-    return [...subjects].map((subject) => this.#change(subject));
+    return Array.from({ length: 1 + this.#below(4) }, () => this.#change(this.#subject()));
   }
 
   #subject(): string {
@@ -141,8 +146,11 @@ export class Generator {
   }
 
   #change(subject: string): Change {
-    const condition = this.#chance(0.9) ? {} : { ifVersion: this.#chance(0.7) ? ('right' as const) : ('wrong' as const) };
-    if (subject === 'gateway') return { op: 'patch', subject, value: this.#settings(), ...condition };
+    const condition = this.#chance(0.9) ? {} : { condition: this.#chance(0.7) ? ('right' as const) : ('wrong' as const) };
+    if (subject === 'gateway') {
+      if (this.#chance(0.3)) return { op: 'put', subject, value: { defaultTimeoutMs: 4000 + 1000 * this.#below(3) }, ...condition };
+      return { op: 'patch', subject, value: this.#settings(), ...condition };
+    }
     const dice = this.#below(10);
     if (dice < 2) return { op: 'delete', subject, ...condition };
     if (subject.startsWith('principal/')) return { op: 'put', subject, value: { fingerprint: this.#fingerprint() }, ...condition };

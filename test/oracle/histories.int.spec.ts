@@ -9,9 +9,9 @@ import { principalKind } from '#features/principal/principal.kind.js';
 import { verifyStream } from '#platform/eventstore/read-log.js';
 
 import { type LogFixture, openLog } from '../support/log-fixture.js';
-import { canonical, type Members, same } from './canonical.js';
+import { applyDiff, canonical, type DiffOperation, type Members, same } from './canonical.js';
 import type { Step } from './commands.js';
-import { Generator } from './generator.js';
+import { Generator, numbersFrom } from './generator.js';
 import type { State } from './oracle.js';
 import { type Played, play } from './play.js';
 import { Product } from './product.js';
@@ -21,6 +21,8 @@ const HISTORIES = Number(process.env.CHANCERY_ORACLE_HISTORIES ?? 2_000);
 /** Histories that are played side by side, and those whose versions are read back with the same few statements. */
 const AT_ONCE = 16;
 const CHUNK = 250;
+/** Pairs of versions that are compared, for each history. */
+const PAIRS = 2;
 /** Every so many-th history has concurrent writers. */
 const CONCURRENT = 4;
 
@@ -28,7 +30,7 @@ let log: LogFixture;
 let product: Product;
 beforeAll(async () => {
   log = await openLog();
-  product = new Product(log.store);
+  product = new Product(log.store, log.database.db, kinds);
 });
 afterAll(() => log?.close());
 
@@ -69,17 +71,48 @@ async function faultsOfStates(played: readonly Played[]): Promise<string[]> {
       if (!equalStates(read.get(key), expected)) faults.push(`${key}: read ${told(read.get(key))}, expected ${told(expected)}`);
       if (!equalStates(folded.get(key), expected)) faults.push(`${key}: folded ${told(folded.get(key))}, expected ${told(expected)}`);
     }
-    for (const { version, to } of rollbacks) {
+    for (const { version, to, result } of rollbacks) {
       const [restored, original] = [read.get(`${stream} ${version}`), read.get(`${stream} ${to}`)].map((state) => documentOf(state));
       if (!restored || !original) continue;
       if (documentText(restored, 'json') !== documentText(original, 'json'))
         faults.push(`${stream}: ${version} has other bytes than ${to}`);
       if (documentText(restored, 'yaml') !== documentText(original, 'yaml')) faults.push(`${stream}: ${version} has other YAML than ${to}`);
+      if (result.outcome.details?.digest !== digestOf(oracle.at(to)))
+        faults.push(`${stream}: the record of ${version} names another digest`);
       if (documentDigest(restored) !== digestOf(oracle.at(to))) faults.push(`${stream}: the digest of ${version} is not the oracle's`);
     }
   }
+  faults.push(...(await eachOf(played, 8, faultsOfDifferences)).flat());
   const verified = await eachOf(streams, 4, async (stream) => ({ stream, ...(await verifyStream(log.database.db, stream)) }));
   for (const one of verified) if (!one.ok) faults.push(`${one.stream}: version ${one.version}: ${one.fault}`);
+  return faults;
+}
+
+/** The difference of two versions, in either order, makes of the one state the other: by its whole values, and by its operations. */
+async function faultsOfDifferences({ gateway, oracle }: Played): Promise<string[]> {
+  const numbers = numbersFrom(SEED + Number(gateway.slice(1)) + 1);
+  const version = () => Math.floor(numbers() * (oracle.head + 1));
+  const faults: string[] = [];
+  for (let pair = 0; pair < PAIRS; pair++) {
+    const [from, to] = [version(), version()];
+    const { changes } = await product.difference(gateway, from, to);
+    const whole = new Map(oracle.at(from));
+    const byOperations = new Map(whole);
+    for (const { subject, op, before, after, diff } of changes) {
+      const place = `${gateway}: ${from}..${to}: ${subject}`;
+      const was = whole.get(subject) ?? null;
+      if (!same(before as Members | null, was)) faults.push(`${place}: before is ${JSON.stringify(before)}`);
+      if (op !== (was === null ? 'added' : after === null ? 'removed' : 'changed')) faults.push(`${place}: ${op}`);
+      const patched = applyDiff(was, diff as DiffOperation[]) as Members | null;
+      for (const [state, value] of [[whole, after as Members | null] as const, [byOperations, patched] as const]) {
+        if (value === null) state.delete(subject);
+        else state.set(subject, value);
+      }
+    }
+    if (!equalStates(whole, oracle.at(to))) faults.push(`${gateway}: the difference of ${from} and ${to} makes ${told(whole)}`);
+    if (!equalStates(byOperations, oracle.at(to)))
+      faults.push(`${gateway}: the operations from ${from} to ${to} make ${told(byOperations)}`);
+  }
   return faults;
 }
 

@@ -33,7 +33,7 @@ const defaultSettings: Members = {
 };
 
 /** The label that says who owns a mapping. */
-export const ownerLabel = 'owner';
+const ownerLabel = 'owner';
 
 export class Oracle {
   /** By version; version 0 is the empty configuration. */
@@ -75,12 +75,13 @@ export class Oracle {
   /** What the command comes to now. `reference`: the version that it names; `stale`: it is based on a version that is not the head. */
   judge(command: Command, given: { readonly reference?: number; readonly basedOn?: number | undefined }): Verdict {
     try {
-      if (given.basedOn !== undefined && given.basedOn !== this.head) throw new Refusal(['version_mismatch', ...shapeFaults]);
+      if (given.basedOn !== undefined && given.basedOn !== this.head)
+        throw new Refusal(['version_mismatch', 'gateway_stays', ...shapeFaults]);
       const next = this.#next(command, given.reference ?? 0);
       checkUnique(next);
       return changed(this.state, next).length === 0 ? { kind: 'unchanged' } : { kind: 'accepted', state: next };
     } catch (error) {
-      if (error instanceof Refusal) return { kind: 'refused', codes: error.codes };
+      if (error instanceof Refusal) return { kind: 'refused', codes: ofMany.has(command.kind) ? anyFault : error.codes };
       throw error;
     }
   }
@@ -146,20 +147,20 @@ export class Oracle {
     return wholeMapping(old.name as string, mergePatch(old, patch) as Members, settings?.defaultTimeoutMs ?? 5000);
   }
 
-  /** All or nothing, judged on the state before; settings count first, because mappings take their defaults from them. */
+  /** All or nothing, in their order: each sees what those before it did, but for `ifVersion`, which is about the state before the set. */
   #changeset(changes: readonly Change[]): State {
     let next = this.state;
-    for (const change of changes) {
-      const there = this.state.has(change.subject);
-      if (change.ifVersion === 'wrong' || (change.ifVersion === 'right' && !there)) throw new Refusal(['version_mismatch', ...anyFault]);
+    for (const { subject, ifVersion } of changes) {
+      const at = this.state.has(subject) ? this.subjectVersion(subject) : 0;
+      if (ifVersion !== undefined && ifVersion !== at) throw new Refusal(['version_mismatch']);
     }
-    for (const change of [...changes].sort((a, b) => Number(b.subject === 'gateway') - Number(a.subject === 'gateway')))
-      next = withSubject(next, change.subject, this.#changedValue(change, next.get('gateway') as Members));
+    for (const change of changes) next = withSubject(next, change.subject, this.#changedValue(change, next));
     return next;
   }
 
-  #changedValue({ op, subject, value = {} }: Change, settings: Members): Members | null {
-    const old = this.state.get(subject);
+  #changedValue({ op, subject, value = {} }: Change, state: State): Members | null {
+    const old = state.get(subject);
+    const settings = state.get('gateway');
     const [kind, name = ''] = subject.split('/');
     if (op !== 'put' && old === undefined) throw new Refusal(anyFault);
     if (op === 'delete') return null;
@@ -168,14 +169,16 @@ export class Oracle {
     return op === 'patch' ? this.#patched(old as Members, value, settings) : this.#mapping(name, value, settings);
   }
 
-  /** What the document says is put; with `prune` what it does not say goes: everything, or only what the owner owns. */
+  /** What a section says is put; with `prune` what a section that is there does not say goes: everything, or only the owner's mappings. */
   #import(document: ImportedDocument, owner: string | undefined, prune: boolean): State {
     let next = this.state;
     if (document.settings) next = withSubject(next, 'gateway', checkedSettings({ ...defaultSettings, ...document.settings }));
     const settings = next.get('gateway');
-    const said = new Set<string>(['gateway']);
+    const said = new Set<string>();
     for (const { name, ...body } of document.mappings ?? []) {
       const subject = `mapping/${name}`;
+      const present = ownerOf(this.state.get(subject));
+      if (owner !== undefined && present !== undefined && present !== owner) throw new Refusal(anyFault);
       said.add(subject);
       next = withSubject(next, subject, this.#mapping(String(name), owned(body, owner), settings));
     }
@@ -183,11 +186,12 @@ export class Oracle {
       said.add(`principal/${principal.name}`);
       next = withSubject(next, `principal/${principal.name}`, principal);
     }
-    if (prune) {
-      for (const [subject, value] of this.state) {
-        if (!said.has(subject) && (owner === undefined || ownerOf(value) === owner)) next = withSubject(next, subject, null);
-      }
-    }
+    const isPruned = (subject: string, value: Members) => {
+      if (subject.startsWith('mapping/')) return document.mappings !== undefined && (owner === undefined || ownerOf(value) === owner);
+      return subject.startsWith('principal/') && document.principals !== undefined && owner === undefined;
+    };
+    for (const [subject, value] of prune ? this.state : [])
+      if (!said.has(subject) && isPruned(subject, value)) next = withSubject(next, subject, null);
     return next;
   }
 
@@ -219,7 +223,8 @@ const isMap = (path: string) => ['', '/labels', '/headers'].includes(path);
 /** What may be wrong with a body by itself, which is found before anything else. */
 const shapeFaults = ['prefix_or_path_missing', 'prefix_and_path'];
 
-/** Refusals of a part of a changeset or import, whose order among each other is nobody's business. */
+/** A set of changes may be refused for several reasons at once; which of them names the refusal is not the oracle's business. */
+const ofMany: ReadonlySet<Command['kind']> = new Set(['changeset', 'import', 'reimport'] as const);
 const anyFault = ['*'];
 
 function withSubject(state: State, subject: string, value: Members | null): State {
@@ -238,8 +243,8 @@ function owned(body: Members, owner: string | undefined): Members {
   return owner === undefined ? body : { ...body, labels: { ...(isMembers(body.labels) ? body.labels : {}), [ownerLabel]: owner } };
 }
 
-function ownerOf(value: Members): Value | undefined {
-  return isMembers(value.labels) ? value.labels[ownerLabel] : undefined;
+function ownerOf(value: Members | undefined): Value | undefined {
+  return isMembers(value?.labels) ? value.labels[ownerLabel] : undefined;
 }
 
 function checkedSettings(settings: Members): Members {

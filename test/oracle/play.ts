@@ -1,4 +1,4 @@
-import type { Command, Step } from './commands.js';
+import type { Change, Command, Step } from './commands.js';
 import { Oracle, type Verdict } from './oracle.js';
 import type { Product, Result } from './product.js';
 
@@ -48,10 +48,16 @@ function settle(command: Step['commands'][number], oracle: Oracle): Settled {
   const { basedOn, ...rest } = command;
   const back = 'to' in command ? command.to.back : 'of' in command ? command.of.back : undefined;
   return {
-    command: rest,
+    command: rest.kind === 'changeset' ? { ...rest, changes: rest.changes.map((change) => dated(change, oracle)) } : rest,
     ...(back === undefined ? {} : { reference: oracle.resolve(back) }),
     ...(basedOn === undefined ? {} : { basedOn: basedOn === 'head' ? oracle.head : Math.max(1, oracle.head - 1) }),
   };
+}
+
+function dated({ condition, ...change }: Change, oracle: Oracle): Change {
+  if (condition === undefined) return change;
+  const version = oracle.state.has(change.subject) ? oracle.subjectVersion(change.subject) : 0;
+  return { ...change, ifVersion: condition === 'right' ? version : version + 1 };
 }
 
 /**

@@ -14,7 +14,11 @@ import { AmbassadorPrincipalController } from '#features/ambassador/ambassador-p
 import { Envelope } from '#features/ambassador/envelope.js';
 import { AuditController } from '#features/audit/audit.controller.js';
 import { ListAuditHandler, ReadAuditStandingHandler } from '#features/audit/list-audit.js';
+import { ApplyChangesetHandler } from '#features/changeset/apply-changeset.js';
+import { ChangesetController } from '#features/changeset/changeset.controller.js';
+import { ImportConfigurationHandler } from '#features/changeset/import-configuration.js';
 import { FindKnownServiceHandler } from '#features/discovery/find-known-service.js';
+import { FindKnownServicesHandler } from '#features/discovery/find-known-services.js';
 import { ConfigureGatewayHandler } from '#features/gateway/configure-gateway.js';
 import { CreateGatewayHandler } from '#features/gateway/create-gateway.js';
 import { GatewayController } from '#features/gateway/gateway.controller.js';
@@ -31,6 +35,7 @@ import { VersionController } from '#features/history/version.controller.js';
 import { CreateMappingHandler } from '#features/mapping/create-mapping.js';
 import { DeleteMappingHandler } from '#features/mapping/delete-mapping.js';
 import { FindMappingWarningsHandler } from '#features/mapping/find-mapping-warnings.js';
+import { FindSetWarningsHandler } from '#features/mapping/find-set-warnings.js';
 import { ListMappingsHandler, ReadMappingHandler } from '#features/mapping/list-mappings.js';
 import { ListRoutesHandler } from '#features/mapping/list-routes.js';
 import { MappingController } from '#features/mapping/mapping.controller.js';
@@ -92,6 +97,7 @@ const controllers = [
   GatewayController,
   MappingController,
   RouteController,
+  ChangesetController,
   VersionController,
   PropagationController,
   RestoreController,
@@ -115,6 +121,8 @@ const commandHandlers = [
   CreateMappingHandler,
   UpdateMappingHandler,
   DeleteMappingHandler,
+  ApplyChangesetHandler,
+  ImportConfigurationHandler,
   PutPrincipalHandler,
   DeletePrincipalHandler,
   RequestRedeploymentHandler,
@@ -134,6 +142,7 @@ const queryHandlers = [
   ReadMappingHandler,
   ListRoutesHandler,
   FindMappingWarningsHandler,
+  FindSetWarningsHandler,
   ListVersionsHandler,
   ReadVersionHandler,
   ReadConfigurationHandler,
@@ -158,6 +167,7 @@ const queryHandlers = [
   ReadQuarantineHandler,
   ListAuditHandler,
   ReadAuditStandingHandler,
+  FindKnownServicesHandler,
 ];
 
 /** What the process brings along: made before Nest, ended after it. */

@@ -7,6 +7,7 @@ import type { INestApplication } from '@nestjs/common';
 import { NestFactory } from '@nestjs/core';
 
 import { AttemptLimiter } from '#features/access/attempt-limiter.js';
+import { admitWriters } from '#features/access/body-admission.js';
 import { TokenVerifier } from '#features/access/token-verifier.js';
 import { ambassadorRefusals, Envelope } from '#features/ambassador/envelope.js';
 import { RefusalLog } from '#features/audit/refusal-log.js';
@@ -75,7 +76,7 @@ export async function startApi(options: ApiOptions): Promise<Api> {
   const refusalEvents = new EventStore({ database, log, deadlineMs: REFUSAL_DEADLINE_MS });
   const attempts = new RefusalLog({ events: refusalEvents, log, now: options.now });
   const tls = config.tls === undefined ? undefined : { cert: readFileSync(config.tls.certFile), key: readFileSync(config.tls.keyFile) };
-  const adapter = new HttpAdapter({ log, metrics: parts.metrics, tls });
+  const adapter = new HttpAdapter({ log, metrics: parts.metrics, tls, admit: admitWriters(parts) });
   const app = await NestFactory.create(apiModule(parts), adapter, { bodyParser: false, abortOnError: false, logger: new NestLog(log) });
   const shapes = [ambassadorRefusals(parts.envelope, { status200: config.ambassadorStatus200 })];
   app.useGlobalFilters(new HttpExceptionFilter({ log, routes: adapter.routes, shapes, attempts }));

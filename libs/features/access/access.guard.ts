@@ -16,7 +16,7 @@ import { parseToken } from './token-format.js';
 import { TokenVerifier, type VerifiedToken } from './token-verifier.js';
 
 /** A database that does not answer is a 503 and not a hanging client. */
-const VERIFY_DEADLINE_MS = 5_000;
+export const VERIFY_DEADLINE_MS = 5_000;
 
 /**
  * Both ways in: most clients send Bearer; Basic with the token as the password makes `http://x:TOKEN@host` and a browser work. A browser

@@ -73,7 +73,7 @@ function readWrite(request: FastifyRequest, parameters: z.ZodType): WriteRequest
     context: {
       commandId,
       actor: requireCaller(request).actor,
-      reason: reason(query.reason ?? single(request, 'chancery-reason')),
+      reason: readReason(query.reason ?? single(request, 'chancery-reason')),
       requestId: request.id,
       idempotencyKey: key ?? null,
       fingerprint: key === undefined ? null : fingerprint(request),
@@ -105,7 +105,8 @@ function createOnly(header: string | undefined): boolean {
   throw new DomainError('malformed', 'if_none_match_malformed', 'If-None-Match of a write can only be *: create, never replace.');
 }
 
-function reason(text: string | undefined): string | null {
+/** Why something is done, as the record can keep it; null for none. @throws DomainError malformed `reason_malformed`. */
+export function readReason(text: string | undefined): string | null {
   if (text === undefined || text === '') return null;
   if (text.length <= MAX_REASON && !/[\p{Cc}\p{Cs}]/u.test(text.replaceAll(/[\t\n]/g, ' '))) return text;
   throw new DomainError(
