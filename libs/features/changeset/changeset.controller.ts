@@ -125,7 +125,7 @@ export class ChangesetController {
   private async warnings(gateway: string, outcome: Outcome, pointerOf: ReadonlyMap<string, string>): Promise<Warning[]> {
     if (outcome.unchanged) return [];
     const settings = outcome.events.find(({ subject }) => subject === 'gateway')?.state as unknown as GatewaySettings | undefined;
-    return this.queries.run(new FindSetWarnings(gateway, mappingsIn(outcome, pointerOf), settings));
+    return this.queries.run(new FindSetWarnings(gateway, mappingsIn(outcome, pointerOf), { settings, isPlan: outcome.dryRun }));
   }
 }
 
