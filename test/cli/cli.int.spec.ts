@@ -227,7 +227,7 @@ describe('plan, apply, export', () => {
     ['', 'is empty'],
     ['a: 1\na: 2\n', 'neither JSON nor YAML'],
     ['a: 1\n---\nb: 1\n', 'several documents'],
-    ['mappings:\n  - name: bad\n    prefix: bad\n    service: usersvc\n', 'prefix: It must start with "/".'],
+    ['mappings:\n  - name: bad\n    prefix: bad\n    service: usersvc\n', '/mappings/0/prefix: '],
     ['nonsense: []\n', '/nonsense'],
     ['{"mappings": [}', 'neither JSON nor YAML'],
   ])('refuses the document %j with status 2', async (stdin, said) => {
