@@ -3,9 +3,12 @@ import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, beforeEach, describe, expect, it, jest } from '@jest/globals';
+import pg from 'pg';
 import { parse } from 'yaml';
 
+import { AnchorWriter } from '#features/verification/anchor-writer.js';
 import { sqlQuery } from '#platform/database/database.js';
+import { type LogHead, readHeads } from '#platform/eventstore/log-heads.js';
 import { createWake, type Wake } from '#platform/eventstore/wake.js';
 import { createLog } from '#platform/log/log.js';
 
@@ -469,6 +472,74 @@ describe('audit', () => {
   });
 });
 
+describe('verify', () => {
+  const anchorsIn = (folder: string) => ({ path: join(folder, 'anchors.jsonl'), keyFile: join(folder, 'key.pem') });
+  /** Writes an anchor of the heads as they are, changed by `change`. */
+  const anchor = async (folder: string, change: (head: LogHead) => LogHead = (head) => head) => {
+    const writer = new AnchorWriter({ ...anchorsIn(folder), log: createLog({ process: 'projector', level: 'silent' }) });
+    await writer.append((await readHeads(test.api.database.db)).map(change), new Date());
+  };
+  const folder = () => mkdtempSync(join(home, 'anchors-'));
+  const flags = (of: string) => ['--anchors', anchorsIn(of).path, '--public-key', `${anchorsIn(of).keyFile}.pub`];
+
+  it('finds the log unaltered', async () => {
+    const answer = await json('verify --full');
+    expect(answer).toMatchObject({ ok: true, mode: 'full' });
+    const text = await done('verify');
+    expect(text).toMatch(/^STREAM +VERSION +CHECKED +HASH +RESULT\n/);
+    expect(text).toMatch(/\nUnaltered \(incremental, \d+ versions in \d+\.\d s\)\.\n$/);
+  });
+
+  it('agrees with a copy of the anchors', async () => {
+    const of = folder();
+    await anchor(of);
+    await done('mapping set anchored --prefix /anchored/ --service usersvc');
+    await anchor(of);
+    expect(await json(['verify', ...flags(of)])).toMatchObject({ ok: true, copyOfAnchors: { ok: true, count: 2, faults: [] } });
+    expect(await done(['verify', '--full', ...flags(of)])).toMatch(/anchors\.jsonl: 2 anchors, the last of \S+, \d+ heads compared/);
+  });
+
+  it('names what a copy of the anchors contradicts', async () => {
+    const other = folder();
+    await anchor(other, (head) => (head.stream === 'gateway/default' ? { ...head, hash: 'ab'.repeat(32) } : head));
+    const rebuilt = await chancery(['verify', ...flags(other)]);
+    expect(rebuilt).toMatchObject({ status: 1, stdout: expect.stringMatching(/anchor_mismatch[\s\S]*NOT as it was written/) });
+    const longer = folder();
+    await anchor(longer, (head) => ({ ...head, version: head.version + 3 }));
+    const cut = await chancery(['verify', ...flags(longer), '-o', 'json']);
+    expect(cut.status).toBe(1);
+    const streams = (await readHeads(test.api.database.db)).map(({ stream }) => stream);
+    const { faults } = JSON.parse(cut.stdout).copyOfAnchors;
+    expect(faults.map(({ kind, stream }: { kind: string; stream: string }) => [kind, stream])).toEqual(
+      streams.map((stream) => ['truncated', stream]),
+    );
+  });
+
+  it('names a copy of the anchors that was changed, or signed with another key', async () => {
+    const of = folder();
+    await anchor(of);
+    const { path } = anchorsIn(of);
+    writeFileSync(path, readFileSync(path, 'utf8').replace(/"version":\d+/, '"version":1'));
+    expect(await chancery(['verify', ...flags(of)])).toMatchObject({
+      status: 1,
+      stdout: expect.stringContaining('line 1: anchor_invalid'),
+    });
+    expect(await chancery(['verify', '--anchors', path])).toMatchObject({ status: 2, stderr: expect.stringContaining('go together') });
+    expect(await chancery(['verify', '--anchors', path, '--public-key', path])).toMatchObject({ status: 2 });
+    expect(await chancery(['verify', '--anchors', join(of, 'missing'), '--public-key', `${anchorsIn(of).keyFile}.pub`])).toMatchObject({
+      status: 2,
+    });
+  });
+
+  it('ends with 6 for a token that may not', async () => {
+    const { token } = await test.makeToken(['read', 'admin']);
+    expect(await chancery(['verify'], { env: { CHANCERY_TOKEN: token } })).toMatchObject({
+      status: 6,
+      stderr: expect.stringContaining('scope audit'),
+    });
+  });
+});
+
 describe('token and login', () => {
   it('lists and revokes; a revoked one is told from where it came', async () => {
     const { token, id } = await test.makeToken(['read']);
@@ -628,5 +699,24 @@ describe('colours', () => {
     expect(await done('history --no-color', { env: { FORCE_COLOR: '1' } })).not.toContain(ESC);
     expect(await done('history', { terminal: true })).toContain(ESC);
     expect(await done('history -o json', { env: { FORCE_COLOR: '1' } })).not.toContain(ESC);
+  });
+});
+
+// The last one, because nothing verifies afterwards.
+describe('verify of a log that was tampered with', () => {
+  it('names the record, and ends with 1', async () => {
+    const owner = new pg.Client({ connectionString: test.database.adminUrl });
+    await owner.connect();
+    try {
+      await owner.query('SET session_replication_role = replica'); // past the triggers that refuse it
+      await owner.query("UPDATE chancery.version SET reason = 'nothing happened' WHERE stream = 'gateway/default' AND version = 2");
+    } finally {
+      await owner.end();
+    }
+    const altered = await chancery(words('verify --full'));
+    expect(altered).toMatchObject({
+      status: 1,
+      stdout: expect.stringMatching(/gateway\/default: version 2 .*altered \(version\)[\s\S]*NOT as it was written/),
+    });
   });
 });
