@@ -281,7 +281,7 @@ describe('rollback, revert, confirm', () => {
   it('asks on a terminal, and takes only yes for it', async () => {
     const before = await head();
     const no = await chancery(rollback(), { terminal: true, stdin: 'n\n' });
-    expect([no.status, no.stdout]).toEqual([0, expect.stringContaining(`Restore version ${good}? [y/N]`)]);
+    expect([no.status, no.stdout]).toEqual([1, expect.stringContaining(`Restore version ${good}? [y/N]`)]);
     expect(no.stdout).toContain('Nothing was changed.');
     expect(await head()).toBe(before);
     const yes = await chancery(rollback(), { terminal: true, stdin: 'y\n' });
@@ -681,6 +681,11 @@ describe('when it goes wrong', () => {
     const ran = await chancery(line === '' ? [] : words(line));
     expect({ line, ...ran }).toMatchObject({ status });
     expect(ran.stdout + ran.stderr).not.toMatch(/chy_secret|\n {4}at /);
+  });
+
+  it('minds no reader that has had enough', async () => {
+    expect(await chancery(words('audit --export ndjson'), { deaf: true })).toMatchObject({ status: 0, stderr: '' });
+    expect(await chancery(words('history -o json'), { deaf: true })).toMatchObject({ status: 0, stderr: '' });
   });
 
   it('names a bad variable', async () => {

@@ -27,6 +27,8 @@ export interface RunOptions {
   readonly stdin?: string;
   /** Runs it on a terminal of its own (Python's pty), on which `stdin` is typed; what it writes is all in `stdout`. */
   readonly terminal?: boolean;
+  /** Closes the reading end of its stdout at once, as `| head -0` does. */
+  readonly deaf?: boolean;
   /** Asked at each piece of output; once it says true, the command is told to end (SIGINT). */
   readonly until?: (stdout: string) => boolean;
 }
@@ -36,13 +38,14 @@ const onTerminal = 'import os, pty, sys; sys.exit(os.waitstatus_to_exitcode(pty.
 /** Runs the built command as a process of its own. */
 export async function runCommand(
   args: readonly string[],
-  { env = {}, stdin = '', terminal = false, until }: RunOptions = {},
+  { env = {}, stdin = '', terminal = false, deaf = false, until }: RunOptions = {},
 ): Promise<Ran> {
   const line = [process.execPath, main, ...args];
   const [file, ...rest] = terminal ? ['python3', '-c', onTerminal, ...line] : line;
   const child = spawn(file as string, rest, { env: { PATH: process.env.PATH ?? '', ...env }, stdio: 'pipe' });
   const timer = setTimeout(() => child.kill('SIGKILL'), DEADLINE_MS);
   let [stdout, stderr] = ['', ''];
+  if (deaf) child.stdout.destroy();
   child.stdout.on('data', (chunk: Buffer) => {
     stdout += chunk.toString('utf8');
     if (until?.(stdout) === true) child.kill('SIGINT');

@@ -1,5 +1,3 @@
-import { CommandFailure } from './exit-status.js';
-
 /** Nothing for this long, not even a sign of life, and the other side counts as gone. Milliseconds. */
 const SILENCE_MS = 60_000;
 
@@ -51,12 +49,7 @@ export async function* eventsOf(lines: AsyncIterable<string>): AsyncGenerator<Se
   }
 }
 
-/** Writes to a stream no faster than it takes it. @throws CommandFailure never; a reader that has gone ends the process elsewhere. */
+/** Writes to a stream no faster than it takes it. */
 export async function writeTo(stream: NodeJS.WritableStream, text: string): Promise<void> {
   if (!stream.write(text)) await new Promise<void>((resolve) => stream.once('drain', () => resolve()));
-}
-
-/** True when a broken answer is worth another try: nobody said no. */
-export function mayComeBack(error: unknown): boolean {
-  return !(error instanceof CommandFailure);
 }

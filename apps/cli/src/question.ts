@@ -31,7 +31,7 @@ async function ask(question: string, output: NodeJS.WritableStream): Promise<str
   const lines = createInterface({ input: process.stdin, output, terminal: true });
   try {
     const closed = new Promise<string>((resolve) => lines.once('close', () => resolve('')));
-    return await Promise.race([lines.question(question), closed]);
+    return await Promise.race([lines.question(question).catch(() => ''), closed]); // Ctrl-C and Ctrl-D are no answer
   } finally {
     lines.close();
   }

@@ -1,6 +1,7 @@
 import type { Command } from 'commander';
 
 import { gatewayPath } from '../api-client.js';
+import { exitStatus } from '../exit-status.js';
 import { version } from '../option-values.js';
 import type { Change } from '../output/changes.js';
 import { facts } from '../output/table.js';
@@ -55,7 +56,7 @@ function addRestoreOptions(command: Command): Command {
     .option('-y, --yes', 'do it without asking; needed where nobody can be asked', false);
 }
 
-function restoreVersion(session: Session, to: number, flags: RestoreFlags): Promise<undefined> {
+function restoreVersion(session: Session, to: number, flags: RestoreFlags): Promise<number> {
   return restore(session, flags, {
     path: 'rollbacks',
     body: { toVersion: to },
@@ -69,7 +70,7 @@ function restoreVersion(session: Session, to: number, flags: RestoreFlags): Prom
   });
 }
 
-function revertVersion(session: Session, undone: number, flags: RestoreFlags): Promise<undefined> {
+function revertVersion(session: Session, undone: number, flags: RestoreFlags): Promise<number> {
   return restore(session, flags, {
     path: 'reverts',
     body: { version: undone },
@@ -98,7 +99,7 @@ interface Restored {
 }
 
 /** Plans, shows, asks, and carries out exactly what was shown: the plan's tag goes with the write, which is refused (exit 5) when anything moved meanwhile. */
-async function restore({ api, gateway, out }: Session, flags: RestoreFlags, what: Restoration): Promise<undefined> {
+async function restore({ api, gateway, out }: Session, flags: RestoreFlags, what: Restoration): Promise<number> {
   if (!flags.dryRun && !flags.yes) requireAnswerable(process.stdin);
   const body = {
     ...what.body,
@@ -111,16 +112,16 @@ async function restore({ api, gateway, out }: Session, flags: RestoreFlags, what
   const plan = await api.write<Plan>('POST', path, { body, query: { dryRun: true }, ifMatch });
   if (flags.dryRun) {
     await out.print(plan.body, () => planText(plan.body, out));
-    return undefined;
+    return exitStatus.done;
   }
   if (plan.body.changes.length === 0) {
     await out.print({ unchanged: true, ...plan.body }, () => `${what.equal}\n`);
-    return undefined;
+    return exitStatus.done;
   }
   out.aside(planText(plan.body, out));
   if (!flags.yes && !(await askYesOrNo(what.question))) {
     out.note('Nothing was changed.');
-    return undefined;
+    return exitStatus.failed;
   }
   const { body: answer } = await api.write<Restored>('POST', path, {
     body,
@@ -128,14 +129,14 @@ async function restore({ api, gateway, out }: Session, flags: RestoreFlags, what
   });
   if (answer.unchanged === true) await out.print(answer, () => `${what.equal}\n`);
   else await out.print(answer, () => `\n${facts(what.done(answer))}${afterwards(answer.version, flags.confirmWithin)}`);
-  return undefined;
+  return exitStatus.done;
 }
 
-async function confirm({ api, gateway, out }: Session, number: number, { reason }: { reason?: string }): Promise<undefined> {
+async function confirm({ api, gateway, out }: Session, number: number, { reason }: { reason?: string }): Promise<number> {
   const path = gatewayPath(gateway, 'versions', number, 'confirm');
   const { body } = await api.write<{ version: number; confirmedBy?: string; confirmedAt?: string }>('POST', path, {
     body: reason === undefined ? {} : { reason },
   });
   await out.print(body, () => `Version ${number} stays: confirmed${body.confirmedAt === undefined ? '' : ` at ${body.confirmedAt}`}.\n`);
-  return undefined;
+  return exitStatus.done;
 }
