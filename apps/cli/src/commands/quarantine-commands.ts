@@ -65,7 +65,7 @@ async function list({ api, gateway, out }: Session): Promise<undefined> {
           [
             { title: 'ID', text: (one) => one.id },
             { title: 'SUBJECT', text: (one) => one.subject },
-            { title: 'STATE', text: (one) => one.digest.slice(0, 12) },
+            { title: 'DIGEST', text: (one) => one.digest.slice(0, 12) },
             { title: 'SINCE', text: (one) => one.quarantinedAt },
             { title: 'BY', text: (one) => one.quarantinedBy },
             { title: 'REASON', text: (one) => one.reason },

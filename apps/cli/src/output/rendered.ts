@@ -17,7 +17,9 @@ export interface Rendered {
 
 /** Below a title, each resource as changes are shown: `+`, `-`, `~`, and what differs of it. */
 export function renderedText({ changes, renderSha256 }: Rendered, colours: Colours): string {
-  const title = colours.faint(`In Envoy's configuration: ${changes.length === 0 ? 'no difference' : `${changes.length} resources`}`);
+  const title = colours.faint(
+    `In Envoy's configuration: ${changes.length === 0 ? 'no difference' : `${changes.length} ${changes.length === 1 ? 'resource' : 'resources'}`}`,
+  );
   const [before, after] = [renderSha256?.before ?? null, renderSha256?.after ?? null];
   const hashes = before === after ? '' : colours.faint(`render ${short(before)} → ${short(after)}\n`);
   const marks = { added: colours.good, removed: colours.bad, changed: colours.doubtful };

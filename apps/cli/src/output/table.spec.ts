@@ -84,7 +84,7 @@ describe('changes', () => {
       renderSha256: { before: null, after: 'ab'.repeat(32) },
     };
     expect(renderedText(rendered, plain)).toBe(
-      '\nIn Envoy\'s configuration: 1 resources\nrender nothing → abababababab\n~ route */user\\u001b\n    /timeout  "5s" → "6s"\n',
+      '\nIn Envoy\'s configuration: 1 resource\nrender nothing → abababababab\n~ route */user\\u001b\n    /timeout  "5s" → "6s"\n',
     );
     expect(renderedText({ changes: [] }, plain)).toBe("\nIn Envoy's configuration: no difference\n");
   });
