@@ -43,10 +43,13 @@ export function formatOf(mediaType: string): BodyFormat | undefined {
 /** Reads bodies as they come, each up to what its route and its caller may send. Nothing is parsed: the guard has not spoken yet. */
 export class BodyReader {
   readonly #admit: Admit;
+  readonly #mostHeld: number;
   #held = 0;
 
-  constructor(admit: Admit) {
+  /** `held`: how many bytes the large bodies may hold together. */
+  constructor(admit: Admit, { held = MAX_HELD_BYTES }: { readonly held?: number } = {}) {
     this.#admit = admit;
+    this.#mostHeld = held;
   }
 
   /**
@@ -111,7 +114,7 @@ export class BodyReader {
       hold: (bytes) => {
         mine += bytes;
         this.#held += bytes;
-        return this.#held <= MAX_HELD_BYTES;
+        return this.#held <= this.#mostHeld;
       },
       release,
     };
