@@ -47,7 +47,7 @@ async function newGateway(name: string, limit: number) {
   const budget = new MappingBudget(database.db, limit);
   const quarantined = new FindQuarantinedHandler(database.db);
   const queries = { execute: (query: Query<unknown>) => quarantined.execute(query as FindQuarantined) } as unknown as QueryBus;
-  const applying = new ApplyChangesetHandler(events, kinds, budget, queries);
+  const applying = new ApplyChangesetHandler(events, kinds, budget, queries, database.db);
   const importing = new ImportConfigurationHandler(events, kinds, budget, queries, database.db);
   const creating = new CreateMappingHandler(events, undefined, budget);
   const value = (mapping: string) => ({ prefix: `/${mapping}/`, service: 'usersvc' });

@@ -14,6 +14,7 @@ async function serve(options: ConstructorParameters<typeof BodyReader>[1] = {}, 
   const bodies = new BodyReader(admit, options);
   app.removeAllContentTypeParsers();
   app.addContentTypeParser('*', (request: FastifyRequest, payload: IncomingMessage) => bodies.read(request, payload));
+  app.addHook('onRequest', async (request, reply) => bodies.watch(request, reply.raw));
   app.setErrorHandler((error, _request, reply) => reply.status(error instanceof HttpProblem ? error.status : 500).send(String(error)));
   const answer = ({ body }: { body: unknown }) => {
     if (body instanceof HttpProblem) throw body;
