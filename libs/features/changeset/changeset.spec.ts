@@ -160,6 +160,13 @@ describe('a changeset', () => {
     ['a stale version', [{ ...put('a'), ifVersion: 2 }], 'stale', 'version_mismatch', ['/changes/0/ifVersion']],
     ['the end of a gateway', [{ op: 'delete', subject: 'gateway' }], 'conflict', 'gateway_stays', ['/changes/0/subject']],
     ['an unknown kind', [{ op: 'delete', subject: 'target/x' }], 'invalid', 'subject_unknown', ['/changes/0/subject']],
+    [
+      'a value that is no mapping any more',
+      [put('a', { methods: Array(1_001).fill('GET') })],
+      'invalid',
+      'value_too_large',
+      ['/changes/0/value'],
+    ],
     ['a value to a delete', [{ ...end('living'), value: {} }], 'malformed', 'unknown_field', ['/changes/0/value']],
     [
       'what is not a change',
