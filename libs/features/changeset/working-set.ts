@@ -135,6 +135,15 @@ export function runToEnd<T>(decision: Generator<undefined, T>): T {
   }
 }
 
+/** Runs a decision to its end, and lets others have their turn wherever it allows that. */
+export async function runInTurns<T>(decision: Generator<undefined, T>, giveWay: () => Promise<unknown>): Promise<T> {
+  for (;;) {
+    const step = decision.next();
+    if (step.done === true) return step.value;
+    await giveWay();
+  }
+}
+
 /** What the append refused, said of the change whose subject it is; any other error as it is. */
 export function explainRefusal(error: unknown, set: ConcludedSet | undefined, kinds: SubjectKinds): unknown {
   if (!(error instanceof DomainError) || set === undefined) return error;
