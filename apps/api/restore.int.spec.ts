@@ -182,6 +182,28 @@ describe('going back over HTTP', () => {
       expect(await names()).toEqual(['user']);
     }, 30_000);
 
+    it('while others never stop writing, goes through all the same', async () => {
+      await create('user');
+      const target = await head();
+      let stopped = false;
+      let written = 0;
+      let enough = (): void => undefined;
+      const running = new Promise<void>((resolve) => {
+        enough = resolve;
+      });
+      const writers = Array.from({ length: 32 }, async (_, i) => {
+        for (let n = 0; !stopped; n++) {
+          await test.ask('PUT', `${g}/mappings/w${i}`, { body: { prefix: `/w${i}/`, service: `svc${n}` } });
+          if (++written === 500) enough();
+        }
+      });
+      await running;
+      const answer = await rollback({ toVersion: target });
+      stopped = true;
+      await Promise.all(writers);
+      expect([answer.status, answer.json.equal]).toEqual([201, true]);
+    }, 30_000);
+
     it.each<[string, Json, number, string, string]>([
       ['no reason', { toVersion: 1 }, 400, 'missing_field', '/reason'],
       ['an empty reason', { toVersion: 1, reason: ' \n' }, 422, 'reason_required', '/reason'],
