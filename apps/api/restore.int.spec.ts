@@ -1,3 +1,5 @@
+import { randomUUID } from 'node:crypto';
+
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from '@jest/globals';
 
 import { sqlQuery } from '#platform/database/database.js';
@@ -121,6 +123,23 @@ describe('going back over HTTP', () => {
       await patch('user', { timeoutMs: 5_000 });
       expect((await ok(rollback({ toVersion: 2 }, { query: '?confirmWithin=5m' }))).json).toMatchObject({ version: 4, unchanged: true });
       expect((await ok(test.ask('GET', `${g}/confirmations`))).json.items).toEqual([]);
+    });
+
+    it('that did not restore what was is a defect: 500, logged', async () => {
+      await create('user');
+      const { state } = (await version(2)).events[0];
+      // As a later release might write it, which this one reads without the member that it does not know.
+      await test.api.events.handle(
+        {
+          stream: `gateway/g${made}`,
+          subjects: ['mapping/user'],
+          context: { commandId: randomUUID(), action: 'UpdateMapping', actor: 'system' },
+        },
+        () => [{ type: 'MappingUpdated', schemaVersion: 1, subject: 'mapping/user', state: { ...state, unheardOf: true } }],
+      );
+      await patch('user', { timeoutMs: 1 });
+      expect((await rollback({ toVersion: 3 })).json).toMatchObject({ status: 500, code: 'internal' });
+      expect(test.logged()).toContain(`version 5 of gateway/g${made} should restore version 3`);
     });
 
     it('is answered once under one key', async () => {
@@ -310,6 +329,20 @@ describe('going back over HTTP', () => {
           conflicts: [{ subject: 'mapping/user', pointer: '', laterVersion: 4, message: expect.stringMatching(/mapping\/heir/) }],
         });
       }
+    });
+
+    it('names every match that others hold, not only the first', async () => {
+      const several = ['a', 'b', 'c'];
+      for (const name of several) await create(name); // 2, 3, 4
+      await ok(rollback({ toVersion: 1 }), 201); // 5
+      await create('heir', { prefix: '/a/' }); // 6
+      await create('other', { prefix: '/c/' }); // 7
+      const refused = await revert({ version: 5 });
+      expect(refused.json.conflicts.map((one: { subject: string; laterVersion: number }) => [one.subject, one.laterVersion])).toEqual([
+        ['mapping/a', 6],
+        ['mapping/c', 7],
+      ]);
+      expect(refused.json.detail).toContain('and 1 more');
     });
 
     it('is checked against the settings of now', async () => {
