@@ -1,3 +1,5 @@
+import { randomUUID } from 'node:crypto';
+
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from '@jest/globals';
 
 import { sqlQuery } from '#platform/database/database.js';
@@ -123,6 +125,23 @@ describe('going back over HTTP', () => {
       expect((await ok(test.ask('GET', `${g}/confirmations`))).json.items).toEqual([]);
     });
 
+    it('that did not restore what was is a defect: 500, logged', async () => {
+      await create('user');
+      const { state } = (await version(2)).events[0];
+      // As a later release might write it, which this one reads without the member that it does not know.
+      await test.api.events.handle(
+        {
+          stream: `gateway/g${made}`,
+          subjects: ['mapping/user'],
+          context: { commandId: randomUUID(), action: 'UpdateMapping', actor: 'system' },
+        },
+        () => [{ type: 'MappingUpdated', schemaVersion: 1, subject: 'mapping/user', state: { ...state, unheardOf: true } }],
+      );
+      await patch('user', { timeoutMs: 1 });
+      expect((await rollback({ toVersion: 3 })).json).toMatchObject({ status: 500, code: 'internal' });
+      expect(test.logged()).toContain(`version 5 of gateway/g${made} should restore version 3`);
+    });
+
     it('is answered once under one key', async () => {
       await create('user');
       const ask = () => rollback({ toVersion: 1 }, { key: `rollback-${made}` });
@@ -180,6 +199,28 @@ describe('going back over HTTP', () => {
       expect(after.json.equal).toBe(true);
       expect(after.json.digest).toBe(answer.json.digest);
       expect(await names()).toEqual(['user']);
+    }, 30_000);
+
+    it('while others never stop writing, goes through all the same', async () => {
+      await create('user');
+      const target = await head();
+      let stopped = false;
+      let written = 0;
+      let enough = (): void => undefined;
+      const running = new Promise<void>((resolve) => {
+        enough = resolve;
+      });
+      const writers = Array.from({ length: 32 }, async (_, i) => {
+        for (let n = 0; !stopped; n++) {
+          await test.ask('PUT', `${g}/mappings/w${i}`, { body: { prefix: `/w${i}/`, service: `svc${n}` } });
+          if (++written === 500) enough();
+        }
+      });
+      await running;
+      const answer = await rollback({ toVersion: target });
+      stopped = true;
+      await Promise.all(writers);
+      expect([answer.status, answer.json.equal]).toEqual([201, true]);
     }, 30_000);
 
     it.each<[string, Json, number, string, string]>([
@@ -288,6 +329,20 @@ describe('going back over HTTP', () => {
           conflicts: [{ subject: 'mapping/user', pointer: '', laterVersion: 4, message: expect.stringMatching(/mapping\/heir/) }],
         });
       }
+    });
+
+    it('names every match that others hold, not only the first', async () => {
+      const several = ['a', 'b', 'c'];
+      for (const name of several) await create(name); // 2, 3, 4
+      await ok(rollback({ toVersion: 1 }), 201); // 5
+      await create('heir', { prefix: '/a/' }); // 6
+      await create('other', { prefix: '/c/' }); // 7
+      const refused = await revert({ version: 5 });
+      expect(refused.json.conflicts.map((one: { subject: string; laterVersion: number }) => [one.subject, one.laterVersion])).toEqual([
+        ['mapping/a', 6],
+        ['mapping/c', 7],
+      ]);
+      expect(refused.json.detail).toContain('and 1 more');
     });
 
     it('is checked against the settings of now', async () => {
