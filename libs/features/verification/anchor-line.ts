@@ -49,11 +49,6 @@ export class AnchorChain {
     return this.#line;
   }
 
-  /** The hash that the next line must name; null before the first. */
-  get previous(): string | null {
-    return this.#previous ?? null;
-  }
-
   check(text: string): CheckedLine {
     this.#line += 1;
     const line = this.#line;

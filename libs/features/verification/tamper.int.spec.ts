@@ -459,6 +459,20 @@ describe('a chain that was rebuilt whole, with everything that follows from it',
     }
   });
 
+  test.each([
+    ['an edited record', `UPDATE version SET actor = 'token/x' WHERE ${at(5)}`],
+    ['an exchanged pair of records', `${exchange('version', 4, 5)}; ${exchange('event', 4, 5)}`],
+    ['a deleted event', `DELETE FROM event WHERE ${event(5, 2)}`],
+    ['an inserted event', `INSERT INTO event SELECT '${TAMPERED}', 5, 3, 'thing/forged', 1, 'ThingPut', 1, '{"n":1}', ''`],
+    ['exchanged events', exchangePositions(5, 0, 1)],
+    ['an event moved to the next version', `UPDATE event SET version = 6, position = 1 WHERE ${event(5, 2)}`],
+  ])('%s, and everything made to fit', async (_, statements) => {
+    const found = await tampering.after(`${statements}; SELECT pg_temp.rebuild('${TAMPERED}')`);
+    const fault = { kind: 'anchor_mismatch', stream: TAMPERED, from: 4, to: 6 };
+    expect(found.anchors.faults).toMatchObject([fault]);
+    expect(found.streams.find(({ stream }) => stream === TAMPERED)).toMatchObject({ ok: false, fault });
+  });
+
   test('a record taken out, the others renumbered and rebuilt', async () => {
     const found = await tampering.after(
       `DELETE FROM version WHERE ${at(6)}; DELETE FROM event WHERE ${at(6)}; UPDATE event SET subject_version = subject_version - 1 WHERE ${t} AND subject = 'thing/a' AND version > 6;
