@@ -22,7 +22,8 @@ CREATE TABLE chancery.audit_cursor (
   parked_at      timestamptz
 );
 
--- The rows are filtered by equality and paged by position, so each filter has an index that ends with it. Times are found through `latest_at`, which never
+-- The rows are filtered by equality and paged by position, so each filter has an index that ends with it: with its negative, an order that the primary key
+-- does not have, or the planner would go through that and skip what does not fit (seen: 300,000 rows for a page of rare ones). Times are found through `latest_at`, which never
 -- decreases with the position: since and until become bounds of the position, and go with every index.
 CREATE TABLE chancery.audit (
   position      bigint PRIMARY KEY,
@@ -43,12 +44,12 @@ CREATE TABLE chancery.audit (
   subject_count integer NOT NULL,
   words         tsvector NOT NULL
 );
-CREATE INDEX audit_actor ON chancery.audit (actor, position);
-CREATE INDEX audit_action ON chancery.audit (action, position);
-CREATE INDEX audit_result ON chancery.audit (result, position);
-CREATE INDEX audit_category ON chancery.audit (category, position);
-CREATE INDEX audit_gateway ON chancery.audit (gateway, position) WHERE gateway IS NOT NULL;
-CREATE INDEX audit_code ON chancery.audit (code, position) WHERE code IS NOT NULL;
+CREATE INDEX audit_actor ON chancery.audit (actor, (-position));
+CREATE INDEX audit_action ON chancery.audit (action, (-position));
+CREATE INDEX audit_result ON chancery.audit (result, (-position));
+CREATE INDEX audit_category ON chancery.audit (category, (-position));
+CREATE INDEX audit_gateway ON chancery.audit (gateway, (-position)) WHERE gateway IS NOT NULL;
+CREATE INDEX audit_code ON chancery.audit (code, (-position)) WHERE code IS NOT NULL;
 CREATE INDEX audit_latest ON chancery.audit (latest_at, position);
 CREATE INDEX audit_words ON chancery.audit USING gin (words);
 
@@ -59,9 +60,10 @@ CREATE TABLE chancery.audit_subject (
   PRIMARY KEY (subject, position)
 );
 
--- The same words for what is kept and for what is looked for: what joins names (mapping/user, token/1f, a-b.c) parts them, and CreateMapping is also two.
-CREATE FUNCTION chancery.audit_text(text text) RETURNS text LANGUAGE sql IMMUTABLE PARALLEL SAFE
-RETURN translate(text, '/._:@+-=', '        ');
+-- The words of a text, apart by everything of ASCII that is neither letter nor digit, so that mapping/user and a-b.c are two and three; A to Z in small. It
+-- does not depend on the database's locale, and sees no numbers, files and hosts in names as to_tsvector does.
+CREATE FUNCTION chancery.audit_words(text text) RETURNS text[] LANGUAGE sql IMMUTABLE PARALLEL SAFE
+RETURN array_remove(regexp_split_to_array(lower(text COLLATE "C"), '[\x01-\x2f\x3a-\x40\x5b-\x60\x7b-\x7f]+'), '');
 
 GRANT SELECT, INSERT, UPDATE, DELETE, TRUNCATE ON chancery.audit_cursor, chancery.audit, chancery.audit_subject TO chancery_app;
 GRANT SELECT, UPDATE ON chancery.audit_projection TO chancery_app;

@@ -27,13 +27,13 @@ CREATE TABLE chancery.audit (
   words tsvector NOT NULL,
   CONSTRAINT audit_pkey PRIMARY KEY ("position")
 );
-CREATE INDEX audit_action ON chancery.audit USING btree (action, "position");
-CREATE INDEX audit_actor ON chancery.audit USING btree (actor, "position");
-CREATE INDEX audit_category ON chancery.audit USING btree (category, "position");
-CREATE INDEX audit_code ON chancery.audit USING btree (code, "position") WHERE (code IS NOT NULL);
-CREATE INDEX audit_gateway ON chancery.audit USING btree (gateway, "position") WHERE (gateway IS NOT NULL);
+CREATE INDEX audit_action ON chancery.audit USING btree (action, ((- "position")));
+CREATE INDEX audit_actor ON chancery.audit USING btree (actor, ((- "position")));
+CREATE INDEX audit_category ON chancery.audit USING btree (category, ((- "position")));
+CREATE INDEX audit_code ON chancery.audit USING btree (code, ((- "position"))) WHERE (code IS NOT NULL);
+CREATE INDEX audit_gateway ON chancery.audit USING btree (gateway, ((- "position"))) WHERE (gateway IS NOT NULL);
 CREATE INDEX audit_latest ON chancery.audit USING btree (latest_at, "position");
-CREATE INDEX audit_result ON chancery.audit USING btree (result, "position");
+CREATE INDEX audit_result ON chancery.audit USING btree (result, ((- "position")));
 CREATE INDEX audit_words ON chancery.audit USING gin (words);
 
 CREATE TABLE chancery.audit_cursor (
@@ -614,11 +614,11 @@ BEGIN
 END
 $function$;
 
-CREATE OR REPLACE FUNCTION chancery.audit_text(text text)
- RETURNS text
+CREATE OR REPLACE FUNCTION chancery.audit_words(text text)
+ RETURNS text[]
  LANGUAGE sql
  IMMUTABLE PARALLEL SAFE
-RETURN translate(text, '/._:@+-='::text, '        '::text);
+RETURN array_remove(regexp_split_to_array(lower((text COLLATE "C")), '[\x01-\x2f\x3a-\x40\x5b-\x60\x7b-\x7f]+'::text), ''::text);
 
 CREATE OR REPLACE FUNCTION chancery.begin_stream(p_stream text)
  RETURNS void
@@ -798,7 +798,7 @@ RETURN sha256(convert_to(((((((((((((((((((((((((((encode(parent_hash, 'hex'::te
 
 GRANT EXECUTE ON FUNCTION chancery.append(p_stream text, p_retry boolean, c_id uuid[], c_action text[], c_actor text[], c_reason text[], c_request text[], c_key text[], c_fingerprint text[], c_expected bigint[], c_details text[], c_confirm_ms bigint[], k_command integer[], k_subject text[], k_version bigint[], k_written boolean[], e_command integer[], e_position integer[], e_subject text[], e_version bigint[], e_type text[], e_schema smallint[], e_state text[], e_last boolean[], e_claims text[], n_command integer[], n_subject text[], n_claim text[], r_command integer[], r_subject text[], r_target text[]) TO chancery_app;
 GRANT EXECUTE ON FUNCTION chancery.append_staged(p_stream text, p_id uuid, p_action text, p_actor text, p_reason text, p_request text, p_key text, p_fingerprint text, p_expected bigint, p_details text, p_confirm_ms bigint) TO chancery_app;
-GRANT EXECUTE ON FUNCTION chancery.audit_text(text text) TO PUBLIC;
+GRANT EXECUTE ON FUNCTION chancery.audit_words(text text) TO PUBLIC;
 GRANT EXECUTE ON FUNCTION chancery.dependent_commands(k_command integer[], k_subject text[], k_written boolean[], n_command integer[], n_claim text[], c_actor text[], c_key text[], c_expected bigint[]) TO PUBLIC;
 GRANT EXECUTE ON FUNCTION chancery.event_digest(type text, schema_version smallint, subject text, subject_version bigint, state text) TO PUBLIC;
 GRANT EXECUTE ON FUNCTION chancery.genesis_hash(stream text) TO PUBLIC;

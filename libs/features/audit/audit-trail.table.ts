@@ -62,37 +62,72 @@ const columns = ['actor', 'action', 'result', 'gateway', 'category', 'code'] as 
 export async function listAudit(db: Db, filter: AuditFilter, page: AuditPage): Promise<AuditRow[]> {
   const values: unknown[] = [page.limit];
   const value = (one: unknown) => `$${values.push(one)}`;
-  // With a subject, its own table says which rows and in which order.
-  const key = filter.subject === undefined ? 'a.position' : 's.position';
+  const order = orderOf(filter);
   const conditions = columns.flatMap((column) => (filter[column] === undefined ? [] : [`a.${column} = ${value(filter[column])}`]));
   if (filter.subject !== undefined) conditions.push(`s.subject = ${value(filter.subject)}`);
-  if (filter.q !== undefined) conditions.push(`a.words @@ plainto_tsquery('simple', chancery.audit_text(${value(filter.q)}))`);
+  if (filter.q !== undefined) conditions.push(`a.words @@ ${value(wordsQuery(filter.q))}::tsquery`);
   if (filter.since !== undefined) {
     const since = value(filter.since);
-    conditions.push(`a.at >= ${since}::timestamptz`, `${key} >= (${FIRST_SINCE.replace('$', `${since}::timestamptz`)})`);
+    conditions.push(`a.at >= ${since}::timestamptz`, order.notBefore(`(${FIRST_SINCE.replace('$', `${since}::timestamptz`)})`));
   }
   if (filter.until !== undefined) {
     const until = value(filter.until);
-    conditions.push(`a.at < ${until}::timestamptz`, `${key} <= (${LAST_UNTIL.replace('$', `${until}::timestamptz`)})`);
+    conditions.push(`a.at < ${until}::timestamptz`, order.notAfter(`(${LAST_UNTIL.replace('$', `${until}::timestamptz`)})`));
   }
   const ascending = 'after' in page;
-  if ('after' in page) conditions.push(`${key} > ${value(page.after)}`);
-  else if (page.before !== undefined) conditions.push(`${key} < ${value(page.before)}`);
+  if ('after' in page) conditions.push(order.notBefore(`${value(page.after + 1)}::bigint`));
+  else if (page.before !== undefined) conditions.push(order.notAfter(`${value(page.before - 1)}::bigint`));
   const from =
     filter.subject === undefined ? 'chancery.audit a' : 'chancery.audit_subject s JOIN chancery.audit a ON a.position = s.position';
   const where = conditions.length === 0 ? 'true' : conditions.join(' AND ');
-  const order = ascending ? 'ASC' : 'DESC';
   const rows = await sqlQuery<Row>(
     db,
     `SELECT p.*, v.reason, v.request_id, encode(v.hash, 'hex') AS hash FROM (
        SELECT a.position, a.stream, a.version, a.at, a.category, a.gateway, a.action, a.actor, a.result, a.code, a.status, a.count, a.command_id, a.subjects, a.subject_count
-       FROM ${from} WHERE ${where} ORDER BY ${key} ${order} LIMIT $1
+       FROM ${from} WHERE ${where} ORDER BY ${ascending ? order.oldestFirst : order.newestFirst} LIMIT $1
      ) p LEFT JOIN LATERAL (
        SELECT v.reason, v.request_id, v.hash FROM chancery.version v WHERE v.stream = p.stream AND v.version = p.version LIMIT 1
-     ) v ON true ORDER BY p.position ${order}`,
+     ) v ON true ORDER BY p.position ${ascending ? 'ASC' : 'DESC'}`,
     values,
   );
   return rows.map(toRow);
+}
+
+/** How rows are put in order: the same order always, said so that it is that of the index of what is filtered by. */
+function orderOf(filter: AuditFilter): {
+  oldestFirst: string;
+  newestFirst: string;
+  notBefore(position: string): string;
+  notAfter(position: string): string;
+} {
+  const key = filter.subject !== undefined ? 's.position' : 'a.position';
+  if (filter.subject === undefined && columns.some((column) => filter[column] !== undefined)) {
+    const negative = '(-a.position)';
+    return {
+      oldestFirst: `${negative} DESC`,
+      newestFirst: negative,
+      notBefore: (position) => `${negative} <= -${position}`,
+      notAfter: (position) => `${negative} >= -${position}`,
+    };
+  }
+  return {
+    oldestFirst: key,
+    newestFirst: `${key} DESC`,
+    notBefore: (position) => `${key} >= ${position}`,
+    notAfter: (position) => `${key} <= ${position}`,
+  };
+}
+
+/** The text of a tsquery: each word as it stands (a request id is kept whole), or all of its parts, which chancery.audit_words makes alike. */
+export function wordsQuery(text: string): string {
+  const quoted = (word: string) => `'${word.replaceAll('\\', '\\\\').replaceAll("'", "''")}'`;
+  const words = text.replaceAll(/[A-Z]/g, (letter) => letter.toLowerCase()).split(/\s+/);
+  return words
+    .flatMap((word) => {
+      const parts = word.split(/[!-/:-@[-`{-~]+/).filter((part) => part !== '');
+      return parts.length === 0 ? [] : [`(${quoted(word)} | ${parts.map(quoted).join(' & ')})`];
+    })
+    .join(' & ');
 }
 
 /** No row before it can be as late; and none after it as early, because no row lags behind those before it by more than the skew. */

@@ -79,6 +79,8 @@ const PROJECT = `WITH base AS (
     ) s WHERE subject IS NOT NULL GROUP BY position, subject
   ), touched AS (
     SELECT position, (array_agg(subject ORDER BY place))[1:20] AS subjects, count(*) AS subject_count FROM subject GROUP BY position
+  ), verb AS (
+    SELECT action, concat_ws(' ', action, regexp_replace(action, '([a-z])([A-Z])', '\\1 \\2', 'g')) AS verbs FROM (SELECT DISTINCT action FROM taken) t
   ), described AS (
     SELECT t.*, f.type, f.state, coalesce(s.subjects, '{}') AS subjects, coalesce(s.subject_count, 0) AS subject_count,
       CASE WHEN t.stream LIKE 'gateway/%' THEN 'configuration' WHEN t.stream LIKE 'rollout/%' THEN 'rollout' WHEN t.stream LIKE 'deployments/%' THEN 'deployment'
@@ -94,8 +96,9 @@ const PROJECT = `WITH base AS (
   ), written AS (
     INSERT INTO chancery.audit (position, stream, version, at, latest_at, category, gateway, action, actor, result, code, status, count, command_id, subjects, subject_count, words)
     SELECT position, stream, version, recorded_at, latest_at, category, gateway, action, actor, result, code, status, count, command, subjects, subject_count,
-      to_tsvector('simple', chancery.audit_text(concat_ws(' ', action, regexp_replace(action, '([a-z])([A-Z])', '\\1 \\2', 'g'), actor, reason, code, gateway, request_id, array_to_string(subjects, ' '))))
-    FROM described ORDER BY position
+      array_to_tsvector(chancery.audit_words(concat_ws(' ', verbs, actor, CASE WHEN octet_length(reason) > 2000 THEN left(reason, 500) ELSE reason END, code, gateway,
+        array_to_string(subjects, ' '))) || coalesce(lower(nullif(request_id, '')), '-'))
+    FROM described JOIN verb USING (action) ORDER BY position
   ), written_subjects AS (
     INSERT INTO chancery.audit_subject (subject, position) SELECT subject, position FROM subject ORDER BY subject, position
   ), moved AS (
