@@ -796,6 +796,28 @@ RETURN sha256(convert_to(((((((((((((((((((((((((((encode(parent_hash, 'hex'::te
 '::text) || (((EXTRACT(epoch FROM (recorded_at - '1970-01-01 00:00:00+00'::timestamp with time zone)) * (1000000)::numeric))::bigint)::text) || '
 '::text) || COALESCE(('='::text || reason), '-'::text)), 'UTF8'::name));
 
+CREATE OR REPLACE FUNCTION chancery.version_since(p_stream text, p_time timestamp with time zone)
+ RETURNS bigint
+ LANGUAGE plpgsql
+ STABLE STRICT
+AS $function$
+DECLARE
+  low bigint := 1;
+  high bigint := (SELECT s.version + 1 FROM chancery.stream s WHERE s.stream = p_stream);
+  middle bigint;
+BEGIN
+  WHILE low < high LOOP
+    middle := (low + high) / 2;
+    IF (SELECT v.recorded_at < p_time FROM chancery.version v WHERE v.stream = p_stream AND v.version = middle) THEN
+      low := middle + 1;
+    ELSE
+      high := middle;
+    END IF;
+  END LOOP;
+  RETURN high;
+END
+$function$;
+
 GRANT EXECUTE ON FUNCTION chancery.append(p_stream text, p_retry boolean, c_id uuid[], c_action text[], c_actor text[], c_reason text[], c_request text[], c_key text[], c_fingerprint text[], c_expected bigint[], c_details text[], c_confirm_ms bigint[], k_command integer[], k_subject text[], k_version bigint[], k_written boolean[], e_command integer[], e_position integer[], e_subject text[], e_version bigint[], e_type text[], e_schema smallint[], e_state text[], e_last boolean[], e_claims text[], n_command integer[], n_subject text[], n_claim text[], r_command integer[], r_subject text[], r_target text[]) TO chancery_app;
 GRANT EXECUTE ON FUNCTION chancery.append_staged(p_stream text, p_id uuid, p_action text, p_actor text, p_reason text, p_request text, p_key text, p_fingerprint text, p_expected bigint, p_details text, p_confirm_ms bigint) TO chancery_app;
 GRANT EXECUTE ON FUNCTION chancery.audit_words(text text) TO PUBLIC;
@@ -808,6 +830,7 @@ GRANT EXECUTE ON FUNCTION chancery.stage() TO chancery_app;
 GRANT EXECUTE ON FUNCTION chancery.state_at(p_stream text, p_version bigint) TO PUBLIC;
 GRANT EXECUTE ON FUNCTION chancery.verify(p_stream text, p_from bigint, p_from_hash bytea) TO PUBLIC;
 GRANT EXECUTE ON FUNCTION chancery.version_hash(parent_hash bytea, stream text, version bigint, events_root bytea, event_count integer, command_id uuid, action text, actor text, request_id text, idempotency_key text, fingerprint text, details text, recorded_at timestamp with time zone, reason text) TO PUBLIC;
+GRANT EXECUTE ON FUNCTION chancery.version_since(p_stream text, p_time timestamp with time zone) TO PUBLIC;
 GRANT CREATE, USAGE ON SCHEMA bullmq TO chancery_app;
 GRANT USAGE ON SCHEMA chancery TO chancery_app;
 GRANT DELETE, INSERT, SELECT, TRUNCATE, UPDATE ON TABLE chancery.audit TO chancery_app;

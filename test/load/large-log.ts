@@ -15,7 +15,7 @@ export interface LargeLog {
  * @param ownerUrl The role that owns the tables.
  */
 export async function fillLargeLog(ownerUrl: string, { stream, events, eventsPerVersion = 1, subjects = 10_000 }: LargeLog): Promise<void> {
-  const client = new pg.Client({ connectionString: ownerUrl, options: "-c search_path=chancery -c work_mem=256MB -c timezone=UTC" });
+  const client = new pg.Client({ connectionString: ownerUrl, options: '-c search_path=chancery -c work_mem=256MB -c timezone=UTC' });
   await client.connect();
   try {
     for (const statement of statements(Math.trunc(events), Math.trunc(eventsPerVersion), Math.min(Math.trunc(subjects), events)))

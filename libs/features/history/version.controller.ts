@@ -29,10 +29,10 @@ const listParameters = z.strictObject({
 });
 
 const differenceParameters = z.strictObject({
-  against: z.coerce
-    .number('must be the number of a version')
-    .int()
-    .min(0)
+  against: z
+    .string()
+    .regex(/^\d{1,15}$/, { error: 'must be the number of a version' })
+    .transform(Number)
     .optional()
     .describe('The version to start from: by default the one before; 0 is the empty configuration before the first.'),
   rendered: flagParameter.describe("true: also what changes in Envoy's configuration."),

@@ -3,7 +3,7 @@ import { mappingOf } from '#features/mapping/mapping.envoy.js';
 import type { Listener } from '#platform/envoy/model/bootstrap.js';
 import type { Route, VirtualHost } from '#platform/envoy/model/route.js';
 import { type Difference, jsonDiff } from '#platform/http/json-diff.js';
-import { canonicalJson, type Json, type JsonObject } from '#platform/kernel/json.js';
+import type { Json, JsonObject } from '#platform/kernel/json.js';
 
 import { compile, type Rendered } from './compile.js';
 
@@ -111,7 +111,7 @@ function changesOf(
   const names = [...new Set([...before.keys(), ...after.keys()])].sort();
   return names.flatMap((name): RenderChange[] => {
     const [old, young] = [before.get(name) ?? null, after.get(name) ?? null];
-    if (old !== null && young !== null && canonicalJson(old) === canonicalJson(young)) return [];
+    if (JSON.stringify(old) === JSON.stringify(young)) return []; // one compiler wrote both; where only the order differs, the difference is empty
     const op = old === null ? 'added' : young === null ? 'removed' : 'changed';
     const both = resource === 'virtual_host' && op === 'changed' ? comparedOrder(old, young) : [old, young];
     const diff = jsonDiff(both[0] ?? null, both[1] ?? null);

@@ -177,12 +177,13 @@ export async function listVersions(
   const { stream, before, limit, actor, action, subject, since, until } = options;
   const rows = await sqlQuery<VersionRow>(
     db,
-    // The bounds are subqueries, so that each is searched once and the primary key is read between them.
+    // The bounds are subqueries, so that each is searched once and the primary key is read between them; a subject's versions are an array, so that
+    // they are looked up and not found among all the others.
     `SELECT ${VERSION_COLUMNS} FROM ${VERSION_TABLES}
      WHERE v.stream = $1 AND v.version < coalesce($2::bigint, 9223372036854775807) AND ($4::text IS NULL OR v.actor = $4) AND ($5::text IS NULL OR v.action = $5)
        AND v.version >= coalesce((SELECT chancery.version_since($1, $7::timestamptz)), 0)
        AND v.version < coalesce((SELECT chancery.version_since($1, $8::timestamptz)), 9223372036854775807)
-       AND ($6::text IS NULL OR v.version IN (SELECT e.version FROM chancery.event e WHERE e.stream = $1 AND e.subject = $6))
+       AND ($6::text IS NULL OR v.version = ANY (ARRAY(SELECT e.version FROM chancery.event e WHERE e.stream = $1 AND e.subject = $6)))
      ORDER BY v.version DESC LIMIT $3`,
     [stream, before ?? null, limit, actor ?? null, action ?? null, subject ?? null, since ?? null, until ?? null],
   );

@@ -46,7 +46,8 @@ export class HttpAdapter extends FastifyAdapter {
     fastify.addHook('onRoute', (route) => this.routes.add(route.method, route.url));
     fastify.addHook('onRequest', (request, reply, done) => {
       reply.headers({ ...safeHeaders, 'X-Request-Id': request.id });
-      done();
+      if (namesByUrl.has(request.method) && request.raw.url?.includes('%00') === true) sendFrameworkError(nulInUrl, request, reply);
+      else done();
     });
     fastify.addHook('onResponse', (request, reply, done) => {
       observe(options, request, reply);
@@ -108,7 +109,12 @@ export function transportProblem(error: unknown): HttpProblem | undefined {
   return undefined;
 }
 
-function sendFrameworkError(error: FastifyError, request: FastifyRequest, reply: FastifyReply): void {
+/** The methods whose address is all that they say of what they are about; the others check their names together with the body. */
+const namesByUrl: ReadonlySet<string> = new Set(['GET', 'HEAD', 'DELETE']);
+/** No name and no text of ours has a NUL in it, and the database cannot even be asked for one. */
+const nulInUrl = new HttpProblem(400, 'url_malformed', 'The address has a NUL character (%00) in it.');
+
+function sendFrameworkError(error: FastifyError | HttpProblem, request: FastifyRequest, reply: FastifyReply): void {
   const refused = refusalOf(transportProblem(error) ?? error);
   reply
     .status(refused.status)
