@@ -34,6 +34,7 @@ export const openPart: OpenPart = async (prepared) => {
       against: 'COPY of the events out of the server',
       goal: 2,
       times: 1,
+      mostBlocks: 3,
       product: rebuildRoutes,
       limit,
       isRate: true,
