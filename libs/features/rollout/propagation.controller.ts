@@ -9,7 +9,6 @@ import { Describe } from '#platform/http/describe.decorator.js';
 import { QueryBy } from '#platform/http/query-parameters.js';
 import { QueryRunner } from '#platform/http/query-runner.js';
 import { Answer } from '#platform/http/request-context.js';
-import { DomainError } from '#platform/kernel/errors.js';
 
 import type { Propagation } from './propagation.js';
 import { ReadPropagation } from './read-propagation.js';
@@ -54,10 +53,8 @@ export class PropagationController {
     await this.queries.run(new ReadGateway(gateway));
     const gone = new AbortController();
     reply.raw.once('close', () => gone.abort());
+    const version = /^[1-9]\d{0,14}$/.test(number) ? Number(number) : Number.NaN;
     // On the bus itself: the runner's deadline is for reads that do not wait on purpose, and each look has one of its own.
-    const found =
-      /^[1-9]\d{0,14}$/.test(number) && (await this.bus.execute(new ReadPropagation(gateway, Number(number), wait, gone.signal)));
-    if (!found) throw new DomainError('not_found', 'version_not_found', 'This gateway has no version of this number.');
-    return found;
+    return this.bus.execute(new ReadPropagation(gateway, version, wait, gone.signal));
   }
 }

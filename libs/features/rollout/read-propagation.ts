@@ -6,6 +6,7 @@ import { type IQueryHandler, Query, QueryHandler } from '@nestjs/cqrs';
 import type { Db } from '#platform/database/database.js';
 import { withDeadline } from '#platform/http/query-runner.js';
 import { DB } from '#platform/http/tokens.js';
+import { DomainError } from '#platform/kernel/errors.js';
 
 import { type Propagation, propagationOf, type RolloutSight } from './propagation.js';
 import { readRolloutSight } from './propagation.table.js';
@@ -15,10 +16,10 @@ const LOOK_EVERY_MS = 100;
 const LOOK_DEADLINE_MS = 5_000;
 
 /**
- * What became of a version on each target; undefined when the gateway has no such version. Waits up to `waitMs` for it to be live everywhere or
+ * What became of a version on each target. Waits up to `waitMs` for it to be live everywhere or
  * refused somewhere; `gone` ends the waiting early.
  */
-export class ReadPropagation extends Query<Propagation | undefined> {
+export class ReadPropagation extends Query<Propagation> {
   constructor(
     readonly gateway: string,
     readonly version: number,
@@ -43,16 +44,23 @@ export class ReadPropagationHandler implements IQueryHandler<ReadPropagation>, O
     this.#ending.abort();
   }
 
-  async execute({ gateway, version, waitMs, gone }: ReadPropagation): Promise<Propagation | undefined> {
+  /** @throws DomainError not_found `version_not_found`; unavailable `database_unavailable`. */
+  async execute({ gateway, version, waitMs, gone }: ReadPropagation): Promise<Propagation> {
     const deadline = performance.now() + waitMs;
     for (;;) {
       const sight = await this.#looks.next(gateway);
-      if (version > sight.head) return undefined;
+      if (!(version >= 1 && version <= sight.head)) throw noVersion(sight.head);
       const propagation = propagationOf(sight, version);
       const settled = propagation.satisfied || propagation.state === 'refused';
       if (settled || gone.aborted || this.#ending.signal.aborted || performance.now() >= deadline) return propagation;
     }
   }
+}
+
+function noVersion(head: number): DomainError {
+  return new DomainError('not_found', 'version_not_found', `This gateway has no version of this number; its newest is ${head}.`, {
+    extra: { currentVersion: head },
+  });
 }
 
 interface Looks {
