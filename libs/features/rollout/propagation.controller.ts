@@ -1,4 +1,4 @@
-import { Controller, Get, Param } from '@nestjs/common';
+import { Controller, Get, type OnModuleDestroy, Param } from '@nestjs/common';
 import { QueryBus } from '@nestjs/cqrs';
 import type { FastifyReply } from 'fastify';
 import { z } from 'zod';
@@ -30,11 +30,18 @@ const propagationParameters = z.strictObject({
 /** /v1/gateways/{gateway}/versions/{version}/propagation: is it live yet? */
 @Controller('v1/gateways/:gateway/versions/:version/propagation')
 @Scopes('read')
-export class PropagationController {
+export class PropagationController implements OnModuleDestroy {
+  readonly #ending = new AbortController();
+
   constructor(
     private readonly queries: QueryRunner,
     private readonly bus: QueryBus,
   ) {}
+
+  /** Who waits gets the present state; nobody holds up the end of the process. */
+  onModuleDestroy(): void {
+    this.#ending.abort();
+  }
 
   @Get()
   @Describe({
@@ -55,6 +62,9 @@ export class PropagationController {
     reply.raw.once('close', () => gone.abort());
     const version = /^[1-9]\d{0,14}$/.test(number) ? Number(number) : Number.NaN;
     // On the bus itself: the runner's deadline is for reads that do not wait on purpose, and each look has one of its own.
-    return this.bus.execute(new ReadPropagation(gateway, version, wait, gone.signal));
+    const over = AbortSignal.any([gone.signal, this.#ending.signal]);
+    const found = await this.bus.execute(new ReadPropagation(gateway, version, wait, over));
+    if (this.#ending.signal.aborted) reply.header('Connection', 'close'); // kept open, it would be waited for as it was by the process
+    return found;
   }
 }
