@@ -673,6 +673,17 @@ CREATE OR REPLACE FUNCTION chancery.genesis_hash(stream text)
 RETURN sha256(convert_to((('chancery'::text || '
 '::text) || stream), 'UTF8'::name));
 
+CREATE OR REPLACE FUNCTION chancery.hold(p_stream text)
+ RETURNS void
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'chancery', 'pg_temp'
+AS $function$
+BEGIN
+  PERFORM FROM stream s WHERE s.stream = p_stream FOR UPDATE;
+END
+$function$;
+
 CREATE OR REPLACE FUNCTION chancery.read_subjects(p_stream text[], p_subject text[])
  RETURNS TABLE(stream_version bigint, version bigint, from_version bigint, schema_version smallint, state jsonb, recorded_at timestamp with time zone)
  LANGUAGE plpgsql
@@ -824,6 +835,7 @@ GRANT EXECUTE ON FUNCTION chancery.audit_words(text text) TO PUBLIC;
 GRANT EXECUTE ON FUNCTION chancery.dependent_commands(k_command integer[], k_subject text[], k_written boolean[], n_command integer[], n_claim text[], c_actor text[], c_key text[], c_expected bigint[]) TO PUBLIC;
 GRANT EXECUTE ON FUNCTION chancery.event_digest(type text, schema_version smallint, subject text, subject_version bigint, state text) TO PUBLIC;
 GRANT EXECUTE ON FUNCTION chancery.genesis_hash(stream text) TO PUBLIC;
+GRANT EXECUTE ON FUNCTION chancery.hold(p_stream text) TO chancery_app;
 GRANT EXECUTE ON FUNCTION chancery.read_subjects(p_stream text[], p_subject text[]) TO PUBLIC;
 GRANT EXECUTE ON FUNCTION chancery.refuse_change() TO PUBLIC;
 GRANT EXECUTE ON FUNCTION chancery.stage() TO chancery_app;

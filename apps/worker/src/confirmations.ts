@@ -68,6 +68,8 @@ export class Confirmations {
 
   async #look(): Promise<void> {
     const overdue = await listOverdue(this.#options.db, AT_ONCE + this.#failures.size);
+    const open = new Set(overdue.map(keyOf));
+    for (const key of this.#failures.keys()) if (!open.has(key)) this.#failures.delete(key); // another worker has settled it
     for (const awaited of overdue) {
       if (this.#closed) return;
       await this.#settle(awaited);
@@ -77,7 +79,7 @@ export class Confirmations {
   async #settle(awaited: AwaitedVersion): Promise<void> {
     const { db, events, log } = this.#options;
     const { gateway, version } = awaited;
-    const key = `${gateway}/${version}`;
+    const key = keyOf(awaited);
     const failures = this.#failures.get(key);
     if (failures !== undefined && failures.againAtMs > performance.now()) return;
     try {
@@ -91,4 +93,8 @@ export class Confirmations {
       log.warn({ err, gateway, version, pauseMs }, 'an unconfirmed version could not be undone yet; it is tried again');
     }
   }
+}
+
+function keyOf({ gateway, version }: AwaitedVersion): string {
+  return `${gateway}/${version}`;
 }

@@ -6,7 +6,7 @@ import { DomainError } from '#platform/kernel/errors.js';
 import { canonicalJson, type Json, type JsonObject } from '#platform/kernel/json.js';
 
 import { planRevert, type RevertConflict, type SubjectChange, settingsSubject } from './restore.js';
-import { readLaterStates } from './version-changes.table.js';
+import { readClaimOwners, readLaterStates } from './version-changes.table.js';
 
 /** What a revert works with. */
 export interface RestoreWorld {
@@ -51,8 +51,8 @@ export async function attemptRevert(world: RestoreWorld, attempt: RevertAttempt)
     });
   } catch (error) {
     if (error instanceof RevertConflicts) throw new RevertConflicts(await dated(world.db, request.stream, version, error.conflicts));
-    const conflict = await conflictOfRefusal(world.db, request.stream, version, error, planned);
-    throw conflict === undefined ? error : new RevertConflicts([conflict]);
+    const conflicts = await conflictsOfRefusal(world.db, request.stream, version, error, planned);
+    throw conflicts.length === 0 ? error : new RevertConflicts(conflicts);
   }
 }
 
@@ -84,28 +84,54 @@ function valueAt(state: JsonObject | null, pointer: string): Json | undefined {
   );
 }
 
-/** What the append refuses is in the way of one subject of the plan; undefined for a refusal that is about something else. */
-async function conflictOfRefusal(
+/** What the append refuses is in the way of subjects of the plan; none for a refusal that is about something else. */
+async function conflictsOfRefusal(
   db: Db,
   stream: string,
   version: number,
   error: unknown,
   planned: readonly NewEvent[],
-): Promise<RevertConflict | undefined> {
-  if (!(error instanceof DomainError)) return undefined;
-  const { claim, owner, subject, by } = error.extra as Readonly<Record<string, string | undefined>>;
-  const stopped = {
-    claim_taken: planned.findLast((event) => event.subject !== owner && event.claims?.includes(claim ?? '')),
-    referenced: planned.find((event) => event.subject === subject),
-    reference_missing: planned.find((event) => event.references?.includes(subject ?? '')),
-  }[error.code];
-  const inTheWay = owner ?? by ?? subject;
-  if (stopped === undefined || inTheWay === undefined) return undefined;
-  const { streamVersion } = await readSubject(db, stream, inTheWay);
-  const reasons: Readonly<Record<string, string>> = {
-    claim_taken: `${inTheWay} has by now what ${stopped.subject} had before version ${version}; change or delete ${inTheWay} first.`,
-    referenced: `${stopped.subject} is in use by ${inTheWay}, so that it cannot end.`,
-    reference_missing: `${stopped.subject} needs ${inTheWay}, which is not there any more.`,
+): Promise<RevertConflict[]> {
+  if (!(error instanceof DomainError)) return [];
+  const { subject = '', by = '' } = error.extra as Readonly<Record<string, string | undefined>>;
+  const conflict = async (event: NewEvent | undefined, inTheWay: string, message: string): Promise<RevertConflict[]> => {
+    if (event === undefined) return [];
+    const { streamVersion } = await readSubject(db, stream, inTheWay);
+    return [{ subject: event.subject, pointer: '', laterVersion: streamVersion, message: `${event.subject} ${message}` }];
   };
-  return { subject: stopped.subject, pointer: '', laterVersion: streamVersion, message: reasons[error.code] ?? error.message };
+  switch (error.code) {
+    case 'claim_taken':
+      return conflictsOfClaims(db, stream, version, planned);
+    case 'referenced':
+      return conflict(
+        planned.find((event) => event.subject === subject),
+        by,
+        `is in use by ${by}, so that it cannot end.`,
+      );
+    case 'reference_missing':
+      return conflict(
+        planned.find((event) => event.references?.includes(subject)),
+        subject,
+        `needs ${subject}, which is not there any more.`,
+      );
+    default:
+      return [];
+  }
+}
+
+/** Every subject of the plan whose claims others hold by now; the append names only the first. */
+async function conflictsOfClaims(db: Db, stream: string, version: number, planned: readonly NewEvent[]): Promise<RevertConflict[]> {
+  const owners = await readClaimOwners(
+    db,
+    stream,
+    planned.flatMap(({ claims }) => claims ?? []),
+  );
+  const written = new Set(planned.map(({ subject }) => subject));
+  const byClaim = new Map(owners.filter(({ owner }) => !written.has(owner)).map((held) => [held.claim, held]));
+  return planned.flatMap(({ subject, claims }) => {
+    const held = claims?.flatMap((claim) => byClaim.get(claim) ?? [])[0];
+    if (held === undefined) return [];
+    const message = `${held.owner} has by now what ${subject} had before version ${version}; change or delete ${held.owner} first.`;
+    return [{ subject, pointer: '', laterVersion: held.version, message }];
+  });
 }

@@ -53,6 +53,21 @@ export async function readLaterStates(
   );
 }
 
+/** Who holds these claims by now, and since which version. */
+export async function readClaimOwners(
+  db: Db,
+  stream: string,
+  claims: readonly string[],
+): Promise<{ claim: string; owner: string; version: number }[]> {
+  return sqlQuery(
+    db,
+    `SELECT c.claim, c.subject AS owner, s.from_version AS version
+     FROM chancery.claim c JOIN chancery.subject s ON s.stream = c.stream AND s.subject = c.subject
+     WHERE c.stream = $1 AND c.claim = ANY ($2::text[])`,
+    [stream, claims],
+  );
+}
+
 /** The version that a command made, and what its record says beside the events; undefined when it made none. */
 export async function readCommandVersion(db: Db, commandId: string): Promise<{ version: number; details: JsonObject | null } | undefined> {
   const rows = await sqlQuery<{ version: number; details: JsonObject | null }>(
