@@ -170,6 +170,14 @@ describe('history over HTTP', () => {
       }
     });
 
+    it('is described as both', async () => {
+      const { json } = await test.ask('GET', '/v1/openapi.json');
+      for (const path of ['config', 'versions/{version}/config']) {
+        const answer = json.paths[`/v1/gateways/{gateway}/${path}`].get.responses[200];
+        expect(Object.keys(answer.content)).toEqual(['application/json', 'application/yaml']);
+      }
+    });
+
     it('answers 304 to whoever has it', async () => {
       for (const [path, tag] of [
         ['/config', '"g10"'],

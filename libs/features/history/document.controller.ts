@@ -23,6 +23,7 @@ const described = {
     'Canonical: equal configurations are equal bytes, and have the same Chancery-Digest (SHA-256 of the canonical JSON). As YAML with `format=yaml` or `Accept: application/yaml`.',
   query: parameters,
   answers: { 200: documentSchema, 304: 'Unchanged.' },
+  answersAs: ['application/yaml'],
 };
 
 /** A gateway's configuration as one document, as it is and as it was. */

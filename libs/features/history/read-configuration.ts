@@ -6,7 +6,7 @@ import { readHead } from '#platform/eventstore/read-history.js';
 import { readSnapshot, stateAt } from '#platform/eventstore/read-log.js';
 import { DB } from '#platform/http/tokens.js';
 
-import { type DocumentFormat, documentDigest, documentText, toDocument } from './configuration-document.js';
+import { type DocumentFormat, toDocument, writeDocument } from './configuration-document.js';
 import { SubjectKinds } from './subject-kind.js';
 import { checkVersion } from './version-number.js';
 
@@ -45,7 +45,6 @@ export class ReadConfigurationHandler implements IQueryHandler<ReadConfiguration
     // A version below the head stays as it is, so its state may be read after the head; the head itself moves, and is read with its state.
     const state =
       version === undefined ? await readSnapshot(this.db, stream) : { version, subjects: await stateAt(this.db, stream, version) };
-    const document = toDocument(this.kinds, state.subjects);
-    return { version: state.version, document: { text: documentText(document, format), digest: documentDigest(document) } };
+    return { version: state.version, document: writeDocument(toDocument(this.kinds, state.subjects), format) };
   }
 }

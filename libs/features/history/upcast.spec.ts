@@ -2,31 +2,13 @@ import { describe, expect, test } from '@jest/globals';
 
 import type { JsonObject } from '#platform/kernel/json.js';
 
-import { documentDigest, documentText, toDocument } from './configuration-document.js';
+import { documentDigest, documentText, toDocument, writeDocument } from './configuration-document.js';
 import { differencesOf } from './difference.js';
-import { type SubjectKind, SubjectKinds } from './subject-kind.js';
+import { SubjectKinds } from './subject-kind.js';
+import { lampKind, oldLamp as old, youngLamp as young } from './upcast.fixture.js';
 
-/** An invented kind that has had two shapes: v1 had a timeout in seconds, v2 has milliseconds and a colour. */
-const lamp: SubjectKind = {
-  name: 'lamp',
-  isNamed: true,
-  section: 'lamps',
-  upcast: (state, schemaVersion) => {
-    if (schemaVersion >= 2) return state;
-    const { timeoutS, ...rest } = state;
-    return { ...rest, timeoutMs: Number(timeoutS) * 1000, colour: 'white' };
-  },
-  transition: (subject, _before, after) => ({ type: 'LampSet', schemaVersion: 2, subject, state: after }),
-  read: (_name, value) => value as JsonObject,
-  patch: (_name, before, value) => ({ ...before, ...(value as JsonObject) }),
-  write: (state) => state,
-};
-const kinds = new SubjectKinds([lamp]);
+const kinds = new SubjectKinds([lampKind]);
 const recorded = (state: JsonObject | null, schemaVersion: number) => ({ state, schemaVersion });
-const [old, young] = [
-  { place: 'hall', timeoutS: 5 },
-  { place: 'hall', timeoutMs: 5000, colour: 'white' },
-] as const;
 
 describe('a state of an older schema version', () => {
   test("is read in today's shape; today's, an ended one and one of no kind stay as they are", () => {
@@ -55,6 +37,8 @@ describe('a state of an older schema version', () => {
     expect(documentText(before, 'json')).toBe(documentText(after, 'json'));
     expect(documentText(before, 'yaml')).toBe(documentText(after, 'yaml'));
     expect(documentDigest(before)).toBe(documentDigest(after));
+    for (const format of ['json', 'yaml'] as const)
+      expect(writeDocument(before, format)).toEqual({ text: documentText(before, format), digest: documentDigest(before) });
   });
 
   test('differs from the newer only where its meaning does', () => {

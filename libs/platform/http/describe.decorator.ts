@@ -20,6 +20,8 @@ export interface RouteDescription {
   readonly write?: true | 'configuration';
   /** The answers by status: a schema, or (for one without JSON) what it is. */
   readonly answers: Readonly<Record<number, z.ZodType | string>>;
+  /** What the answers may come as, beside JSON. */
+  readonly answersAs?: readonly string[];
 }
 
 export const Describe = (description: RouteDescription) => SetMetadata(DESCRIPTION, description);
