@@ -1,14 +1,21 @@
+import { setImmediate as nextTurn } from 'node:timers/promises';
+
+import { Inject } from '@nestjs/common';
 import { Command, CommandHandler, type ICommandHandler, QueryBus } from '@nestjs/cqrs';
 
 import { SubjectKinds } from '#features/history/subject-kind.js';
 import { MappingBudget } from '#features/mapping/mapping-budget.table.js';
 import { FindQuarantined } from '#features/restore/find-quarantined.js';
+import type { Db } from '#platform/database/database.js';
 import type { CommandRequest } from '#platform/eventstore/command-request.js';
 import { EventStore, type Outcome } from '#platform/eventstore/event-store.js';
+import { readSubject } from '#platform/eventstore/read-log.js';
+import { DB } from '#platform/http/tokens.js';
 import { DomainError } from '#platform/kernel/errors.js';
 
 import { applyChangeset, subjectsOf, type WrittenChange } from './changeset.js';
-import { type ConcludedSet, explainRefusal } from './working-set.js';
+import { PreparedValues } from './prepared-values.js';
+import { type ConcludedSet, explainRefusal, runInTurns } from './working-set.js';
 
 /** From so many changes on a set may take longer than other commands, in ms: it writes more than they do. */
 const MANY = { changes: 500, deadlineMs: 30_000 } as const;
@@ -32,6 +39,7 @@ export class ApplyChangesetHandler implements ICommandHandler<ApplyChangeset> {
     private readonly kinds: SubjectKinds,
     private readonly budget: MappingBudget,
     private readonly queries: QueryBus,
+    @Inject(DB) private readonly db: Db,
   ) {}
 
   async execute({ gateway, changes, rules, request }: ApplyChangeset): Promise<Outcome> {
@@ -44,6 +52,7 @@ export class ApplyChangesetHandler implements ICommandHandler<ApplyChangeset> {
         subjects.map((subject) => ({ subject })),
       ),
     );
+    const prepared = changes.length < MANY.changes ? undefined : await this.prepare(gateway, changes);
     const most = countPuts(changes);
     const place = most === 0 ? undefined : await this.budget.take(gateway, most);
     let set: ConcludedSet | undefined;
@@ -57,7 +66,8 @@ export class ApplyChangesetHandler implements ICommandHandler<ApplyChangeset> {
           context: { ...context, action: 'ApplyChangeset' },
         },
         (view) => {
-          const decided = applyChangeset(changes, { ...rules, kinds, quarantined, room: place?.room ?? Number.POSITIVE_INFINITY })(view);
+          const room = place?.room ?? Number.POSITIVE_INFINITY;
+          const decided = applyChangeset(changes, { ...rules, kinds, quarantined, room }, prepared)(view);
           set = decided;
           return decided;
         },
@@ -67,6 +77,16 @@ export class ApplyChangesetHandler implements ICommandHandler<ApplyChangeset> {
     } finally {
       place?.release();
     }
+  }
+
+  /** Does most of a large set's work where it holds up nobody. */
+  private async prepare(gateway: string, changes: readonly WrittenChange[]): Promise<PreparedValues | undefined> {
+    const { state, schemaVersion } = await readSubject(this.db, `gateway/${gateway}`, 'gateway');
+    const settings = state === null ? undefined : this.kinds.of('gateway')?.upcast(state, schemaVersion);
+    if (settings === undefined) return undefined;
+    const prepared = new PreparedValues(settings);
+    await runInTurns(prepared.prepare(changes, this.kinds, settings), nextTurn);
+    return prepared;
   }
 }
 

@@ -13,6 +13,7 @@ import { CommandRunner } from '#platform/http/command-runner.js';
 import { Describe } from '#platform/http/describe.decorator.js';
 import { JsonOrYamlBody, LargeJsonBody } from '#platform/http/json-body.js';
 import { formatOf, LargeBody, mediaTypeOf } from '#platform/http/large-body.js';
+import { refusalOf } from '#platform/http/problem.js';
 import { QueryBy } from '#platform/http/query-parameters.js';
 import { QueryRunner } from '#platform/http/query-runner.js';
 import { Answer, Asked, requireCaller } from '#platform/http/request-context.js';
@@ -125,7 +126,13 @@ export class ChangesetController {
   private async warnings(gateway: string, outcome: Outcome, pointerOf: ReadonlyMap<string, string>): Promise<Warning[]> {
     if (outcome.unchanged) return [];
     const settings = outcome.events.find(({ subject }) => subject === 'gateway')?.state as unknown as GatewaySettings | undefined;
-    return this.queries.run(new FindSetWarnings(gateway, mappingsIn(outcome, pointerOf), settings));
+    try {
+      return await this.queries.run(new FindSetWarnings(gateway, mappingsIn(outcome, pointerOf), { settings, isPlan: outcome.dryRun }));
+    } catch (error) {
+      // What was recorded was recorded, and must be answered so.
+      if (refusalOf(error).status !== 503) throw error;
+      return [{ code: 'warnings_unknown', message: 'The database did not answer in time when it was looked for warnings.', pointer: '' }];
+    }
   }
 }
 

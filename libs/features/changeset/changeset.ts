@@ -20,6 +20,11 @@ export interface Change {
 /** A change, or why what stands in its place is none. */
 export type WrittenChange = Change | DomainError;
 
+/** States that were read before the decision, see `PreparedValues`. */
+interface PreparedStates {
+  find(change: WrittenChange, settings: JsonObject): JsonObject | undefined;
+}
+
 /** The most changes of one set. */
 export const MOST_CHANGES = 10_000;
 const SETTINGS = 'gateway';
@@ -37,14 +42,19 @@ export function subjectsOf(changes: readonly WrittenChange[], kinds: SubjectKind
  * @throws DomainError not_found `gateway_not_found`, or what `SetFaults.throwIfAny` makes of the refusals.
  */
 export const applyChangeset =
-  (changes: readonly WrittenChange[], rules: SetRules) =>
+  (changes: readonly WrittenChange[], rules: SetRules, prepared?: PreparedStates) =>
   (view: View): Decided & ConcludedSet => {
     if (view.subject(SETTINGS).state === null)
       throw new DomainError('not_found', 'gateway_not_found', 'There is no such gateway; create it first.');
-    return runToEnd(decide(changes, rules, view));
+    return runToEnd(decide(changes, rules, view, prepared));
   };
 
-function* decide(changes: readonly WrittenChange[], rules: SetRules, view: View): Generator<undefined, Decided & ConcludedSet> {
+function* decide(
+  changes: readonly WrittenChange[],
+  rules: SetRules,
+  view: View,
+  prepared: PreparedStates | undefined,
+): Generator<undefined, Decided & ConcludedSet> {
   const faults = new SetFaults();
   const working = new WorkingSet((subject) => view.subject(subject));
   /** Subjects of which the last change was refused: what follows on that would only be refused for it again. */
@@ -65,7 +75,7 @@ function* decide(changes: readonly WrittenChange[], rules: SetRules, view: View)
     checkVersion(change, `/changes/${i}/ifVersion`, view, faults);
     if (op !== 'put' && unclear.has(subject)) continue;
     try {
-      working.put(kind, subject, after(change, kind, place, working, rules.kinds), place);
+      working.put(kind, subject, after(change, kind, place, { working, kinds: rules.kinds, prepared }), place);
       unclear.delete(subject);
     } catch (error) {
       if (!(error instanceof DomainError)) throw error;
@@ -85,7 +95,12 @@ function* decide(changes: readonly WrittenChange[], rules: SetRules, view: View)
 }
 
 /** The subject's state after a change. @throws DomainError whatever speaks against it; pointers relative to the value. */
-function after(change: Change, kind: SubjectKind, place: Place, working: WorkingSet, kinds: SubjectKinds): JsonObject | null {
+function after(
+  change: Change,
+  kind: SubjectKind,
+  place: Place,
+  { working, kinds, prepared }: { working: WorkingSet; kinds: SubjectKinds; prepared: PreparedStates | undefined },
+): JsonObject | null {
   const { op, subject, value } = change;
   const { name } = splitSubject(subject);
   const before = working.state(kind, subject);
@@ -99,8 +114,9 @@ function after(change: Change, kind: SubjectKind, place: Place, working: Working
   }
   if (value === undefined) throw misplaced('missing_field', `A ${op} needs a value.`);
   checkName(kind, name, value);
-  const context = { settings: settingsOf(working, kinds) };
-  return op === 'patch' && before !== null ? kind.patch(name, before, value, context) : kind.read(name, value, context);
+  const settings = settingsOf(working, kinds);
+  if (op === 'patch' && before !== null) return kind.patch(name, before, value, { settings });
+  return prepared?.find(change, settings) ?? kind.read(name, value, { settings });
 }
 
 function settingsOf(working: WorkingSet, kinds: SubjectKinds): JsonObject {

@@ -13,7 +13,7 @@ import { handleOnSnapshot } from '#platform/eventstore/snapshot-command.js';
 import { DB } from '#platform/http/tokens.js';
 
 import { type ImportOptions, importConfiguration, type WrittenDocument } from './configuration-import.js';
-import { type ConcludedSet, explainRefusal } from './working-set.js';
+import { type ConcludedSet, explainRefusal, runInTurns } from './working-set.js';
 
 /** An import may write a hundred thousand mappings as one version. In ms. */
 const DEADLINE_MS = 60_000;
@@ -54,7 +54,10 @@ export class ImportConfigurationHandler implements ICommandHandler<ImportConfigu
         async ({ subjects }) => {
           // The append is pinned to this very snapshot, so what is counted in it is exact.
           const room = this.budget.limit - [...subjects.keys()].filter((subject) => subject.startsWith('mapping/')).length;
-          const decided = await inTurns(importConfiguration(document, options, { ...rules, kinds, quarantined, room }, subjects));
+          const decided = await runInTurns(
+            importConfiguration(document, options, { ...rules, kinds, quarantined, room }, subjects),
+            nextTurn,
+          );
           set = decided;
           return decided;
         },
@@ -73,13 +76,4 @@ function namedIn({ sections }: WrittenDocument): { readonly subject: string }[] 
       subject: kind.isNamed ? `${kind.name}/${String((value as { name?: unknown } | null)?.name)}` : kind.name,
     })),
   );
-}
-
-/** Runs a decision to its end, and lets others have their turn wherever it allows that. */
-async function inTurns<T>(decision: Generator<undefined, T>): Promise<T> {
-  for (;;) {
-    const step = decision.next();
-    if (step.done === true) return step.value;
-    await nextTurn();
-  }
 }

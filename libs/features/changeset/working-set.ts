@@ -43,6 +43,7 @@ const SETTINGS = 'gateway';
  */
 export class WorkingSet {
   readonly #touched = new Map<string, Touched>();
+  readonly #known = new Map<string, JsonObject | null>();
   readonly #read: (subject: string) => Pick<SubjectRecord, 'state' | 'schemaVersion'>;
 
   constructor(read: (subject: string) => Pick<SubjectRecord, 'state' | 'schemaVersion'>) {
@@ -83,9 +84,14 @@ export class WorkingSet {
     return { events, overridden, places: new Map([...this.#touched].map(([subject, { place }]) => [subject, place])) };
   }
 
+  /** Read once and kept: every mapping of a set is judged by the same settings. */
   #before(kind: SubjectKind, subject: string): JsonObject | null {
+    const known = this.#known.get(subject);
+    if (known !== undefined) return known;
     const { state, schemaVersion } = this.#read(subject);
-    return state === null ? null : kind.upcast(state, schemaVersion);
+    const before = state === null ? null : kind.upcast(state, schemaVersion);
+    this.#known.set(subject, before);
+    return before;
   }
 
   /** Said of the last new mapping: without it (and the others too many) the set would fit. */
@@ -126,6 +132,15 @@ export function runToEnd<T>(decision: Generator<undefined, T>): T {
   for (;;) {
     const step = decision.next();
     if (step.done === true) return step.value;
+  }
+}
+
+/** Runs a decision to its end, and lets others have their turn wherever it allows that. */
+export async function runInTurns<T>(decision: Generator<undefined, T>, giveWay: () => Promise<unknown>): Promise<T> {
+  for (;;) {
+    const step = decision.next();
+    if (step.done === true) return step.value;
+    await giveWay();
   }
 }
 

@@ -19,8 +19,11 @@ import { isFault } from './text.js';
 
 /** More warnings than this nobody reads. */
 const MOST_TOLD = 50;
-/** With more mappings than this it is not said whether one makes another unreachable: reading them all takes longer than the write. */
-const MOST_COMPARED = 20_000;
+/**
+ * With more mappings than this it is not said whether one makes another unreachable: reading them all takes longer than the write. A write of a
+ * large set may take longer, in proportion; and whoever plans has time.
+ */
+const COMPARED = { least: 1_000, timesSet: 20, most: 20_000 } as const;
 /** How many are looked at before others have their turn: some milliseconds. */
 const SLICE = 500;
 
@@ -41,7 +44,7 @@ export class FindSetWarnings extends Query<Warning[]> {
   constructor(
     readonly gateway: string,
     readonly mappings: readonly MappingInSet[],
-    readonly settings?: GatewaySettings,
+    readonly options: { readonly settings?: GatewaySettings | undefined; readonly isPlan: boolean },
   ) {
     super();
   }
@@ -54,11 +57,12 @@ export class FindSetWarningsHandler implements IQueryHandler<FindSetWarnings> {
     @Inject(DB) private readonly db: Db,
   ) {}
 
-  async execute({ gateway, mappings, settings }: FindSetWarnings): Promise<Warning[]> {
+  async execute({ gateway, mappings, options: { settings, isPlan } }: FindSetWarnings): Promise<Warning[]> {
     const set = new Map(mappings.map((mapping) => [mapping.name, mapping]));
     const live = mappings.flatMap(({ name, after, pointer }) => (after === null ? [] : [{ state: fromJson(name, after), pointer }]));
     if (live.length === 0) return [];
-    const [present, others] = await Promise.all([settings ?? this.settings(gateway), this.others(gateway, set)]);
+    const most = isPlan ? COMPARED.most : Math.min(COMPARED.most, Math.max(COMPARED.least, COMPARED.timesSet * set.size));
+    const [present, others] = await Promise.all([settings ?? this.settings(gateway), this.others(gateway, set, most)]);
     const isKnown = await this.known(
       gateway,
       present,
@@ -76,7 +80,7 @@ export class FindSetWarningsHandler implements IQueryHandler<FindSetWarnings> {
         ...below(pointer, mappingWarnings(state, { isKnown, ...(state.timeoutMs === present.defaultTimeoutMs ? {} : { windowMs }) })),
       );
     }
-    return told([...grave, ...rest], others !== undefined);
+    return told([...grave, ...rest], others === undefined ? most : undefined);
   }
 
   private async settings(gateway: string): Promise<GatewaySettings> {
@@ -84,10 +88,10 @@ export class FindSetWarningsHandler implements IQueryHandler<FindSetWarnings> {
   }
 
   /** The mappings that the set leaves alone; undefined when there are too many to compare. */
-  private async others(gateway: string, set: ReadonlyMap<string, unknown>): Promise<MappingState[] | undefined> {
-    if (set.size > MOST_COMPARED) return undefined;
-    const records = await listSubjects(this.db, { stream: `gateway/${gateway}`, kind: 'mapping', limit: MOST_COMPARED + 1 });
-    if (records.length > MOST_COMPARED) return undefined;
+  private async others(gateway: string, set: ReadonlyMap<string, unknown>, most: number): Promise<MappingState[] | undefined> {
+    if (set.size > most) return undefined;
+    const records = await listSubjects(this.db, { stream: `gateway/${gateway}`, kind: 'mapping', limit: most + 1 });
+    if (records.length > most) return undefined;
     return records
       .map(({ subject, state }) => fromJson(subject.slice('mapping/'.length), state ?? {}))
       .filter(({ name }) => !set.has(name));
@@ -134,13 +138,14 @@ function below(pointer: string, warnings: readonly Warning[]): Warning[] {
   return warnings.map((warning) => ({ ...warning, pointer: pointer + warning.pointer }));
 }
 
-function told(warnings: readonly Warning[], isCompared: boolean): Warning[] {
+function told(warnings: readonly Warning[], passed: number | undefined): Warning[] {
   const notes: Warning[] = [];
   const left = warnings.length - MOST_TOLD;
   if (left > 0)
     notes.push({ code: 'warnings_cut', message: `There are ${left} more warnings; the gravest ${MOST_TOLD} are told.`, pointer: '' });
-  if (!isCompared) {
-    const message = `This gateway has more than ${MOST_COMPARED} mappings, so it was not looked for mappings that no request can reach.`;
+  if (passed !== undefined) {
+    const way = passed < COMPARED.most ? ' A dry run of the same looks further.' : '';
+    const message = `This gateway has more than ${passed} mappings, so it was not looked for mappings that no request can reach.${way}`;
     notes.push({ code: 'reachability_unknown', message, pointer: '' });
   }
   return [...warnings.slice(0, MOST_TOLD), ...notes];

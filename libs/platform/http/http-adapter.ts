@@ -46,6 +46,7 @@ export class HttpAdapter extends FastifyAdapter {
     fastify.addHook('onRoute', (route) => this.routes.add(route.method, route.url));
     fastify.addHook('onRequest', (request, reply, done) => {
       reply.headers({ ...safeHeaders, 'X-Request-Id': request.id });
+      bodies.watch(request, reply.raw);
       if (namesByUrl.has(request.method) && request.raw.url?.includes('%00') === true) sendFrameworkError(nulInUrl, request, reply);
       else done();
     });

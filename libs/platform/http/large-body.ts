@@ -1,4 +1,4 @@
-import type { IncomingMessage } from 'node:http';
+import type { IncomingMessage, ServerResponse } from 'node:http';
 
 import { RouteConfig } from '@nestjs/platform-fastify';
 import type { FastifyRequest } from 'fastify';
@@ -43,10 +43,14 @@ export function formatOf(mediaType: string): BodyFormat | undefined {
 /** Reads bodies as they come, each up to what its route and its caller may send. Nothing is parsed: the guard has not spoken yet. */
 export class BodyReader {
   readonly #admit: Admit;
+  readonly #mostHeld: number;
   #held = 0;
+  readonly #heldBy = new WeakMap<FastifyRequest, number>();
 
-  constructor(admit: Admit) {
+  /** `held`: how many bytes the large bodies may hold together. */
+  constructor(admit: Admit, { held = MAX_HELD_BYTES }: { readonly held?: number } = {}) {
     this.#admit = admit;
+    this.#mostHeld = held;
   }
 
   /**
@@ -55,19 +59,28 @@ export class BodyReader {
    */
   async read(request: FastifyRequest, payload: IncomingMessage): Promise<Buffer | HttpProblem> {
     const declared = Number(request.headers['content-length'] ?? Number.NaN);
-    const isLarge = (request.routeOptions.config as unknown as Record<string, unknown>)[LARGE] === true;
-    if (!isLarge || declared <= MAX_BODY_BYTES) return this.#upTo(MAX_BODY_BYTES, declared, payload, refuseLarge(MAX_BODY_BYTES));
+    if (!isLarge(request) || declared <= MAX_BODY_BYTES) return this.#upTo(MAX_BODY_BYTES, declared, payload, refuseLarge(MAX_BODY_BYTES));
     // Until the caller is known, what has come waits in the socket; nothing is read.
     const limit = (await this.#admit(request)) ? largeLimit(request) : MAX_BODY_BYTES;
-    const ended = this.#count(request);
     try {
-      return await this.#upTo(limit, declared, payload, refuseLarge(limit, formatOf(mediaTypeOf(request))), ended.hold);
+      const hold = (bytes: number) => this.#hold(request, bytes);
+      return await this.#upTo(limit, declared, payload, refuseLarge(limit, formatOf(mediaTypeOf(request))), hold);
     } catch (error) {
       if (!(error instanceof HttpProblem) || error.status === 400) throw error;
       payload.resume(); // dropped as it comes; the time limit of requests ends it
-      ended.release();
+      this.#release(request);
       return error;
     }
+  }
+
+  /** To be called when a request begins: what is held of its body is given back when it is over, whichever way. */
+  watch(request: FastifyRequest, answer: ServerResponse): void {
+    if (isLarge(request)) answer.once('close', () => this.#release(request));
+  }
+
+  #release(request: FastifyRequest): void {
+    this.#held -= this.#heldBy.get(request) ?? 0;
+    this.#heldBy.delete(request);
   }
 
   #upTo(
@@ -98,24 +111,16 @@ export class BodyReader {
     });
   }
 
-  /** Counts what a large body holds until its request is answered. */
-  #count(request: FastifyRequest): { hold: (bytes: number) => boolean; release: () => void } {
-    let mine = 0;
-    const release = () => {
-      this.#held -= mine;
-      mine = 0;
-    };
-    request.raw.once('close', release);
-    request.raw.socket.once('close', release);
-    return {
-      hold: (bytes) => {
-        mine += bytes;
-        this.#held += bytes;
-        return this.#held <= MAX_HELD_BYTES;
-      },
-      release,
-    };
+  /** Counts what a large body holds until its request is answered; false when that is too much for all of them together. */
+  #hold(request: FastifyRequest, bytes: number): boolean {
+    this.#heldBy.set(request, (this.#heldBy.get(request) ?? 0) + bytes);
+    this.#held += bytes;
+    return this.#held <= this.#mostHeld;
   }
+}
+
+function isLarge(request: FastifyRequest): boolean {
+  return (request.routeOptions.config as unknown as Record<string, unknown> | undefined)?.[LARGE] === true;
 }
 
 function largeLimit(request: FastifyRequest): number {
