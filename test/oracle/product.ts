@@ -30,7 +30,6 @@ import type { CommandRequest } from '#platform/eventstore/command-request.js';
 import type { EventStore, Outcome } from '#platform/eventstore/event-store.js';
 import { DomainError } from '#platform/kernel/errors.js';
 import type { Json } from '#platform/kernel/json.js';
-import { createLog } from '#platform/log/log.js';
 
 import type { Command } from './commands.js';
 
@@ -40,7 +39,6 @@ export type Result =
   | { readonly kind: 'unchanged' }
   | { readonly kind: 'refused'; readonly code: string; readonly message: string };
 
-const log = createLog({ process: 'spec', level: 'error' });
 const mayDoAll = { mayConfigure: true, overrideQuarantine: false };
 
 /** The real handlers on a real store. */
@@ -127,7 +125,7 @@ export class Product {
       }
       case 'rollback': {
         const input = { toVersion: reference, ...mayDoAll };
-        const rollBack = new RollBackHandler(events, this.kinds, this.#queries, this.db, log);
+        const rollBack = new RollBackHandler(events, this.kinds, this.#queries, this.db);
         const { outcome, restoredDigest } = await rollBack.execute(new RollBack(gateway, input, asked));
         if (restoredDigest !== outcome.details?.digest)
           throw new Error(`the record says ${outcome.details?.digest}, read back ${restoredDigest}`);
@@ -139,7 +137,7 @@ export class Product {
       }
       case 'changeset': {
         const { changes } = parseChangeset({ changes: command.changes } as unknown as Json);
-        const apply = new ApplyChangesetHandler(events, this.kinds, this.#budget, this.#queries);
+        const apply = new ApplyChangesetHandler(events, this.kinds, this.#budget, this.#queries, this.db);
         return apply.execute(new ApplyChangeset(gateway, changes, mayDoAll, asked));
       }
       case 'import':
