@@ -33,7 +33,7 @@ export const openPart: OpenPart = async (prepared) => [
     },
     limit: () =>
       copyOut(
-        prepared.database.pool,
+        prepared.database.url,
         `COPY (SELECT * FROM chancery.event WHERE stream = '${prepared.stream}' ORDER BY version, position) TO STDOUT`,
       ),
     isRate: true,

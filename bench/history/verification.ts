@@ -1,4 +1,4 @@
-import type { Db } from '#platform/database/database.js';
+import { type Db, sqlQuery } from '#platform/database/database.js';
 import { verifyStream } from '#platform/eventstore/read-log.js';
 
 import { copyOut } from './copy-out.js';
@@ -6,11 +6,13 @@ import type { OpenPart } from './measurement.js';
 
 type Verify = (db: Db, stream: string) => Promise<number>;
 
-const inOneStatement: Verify = async (db, stream) => {
-  const verdict = await verifyStream(db, stream);
-  if (!verdict.ok) throw new Error(`version ${verdict.version}: ${verdict.fault}`);
-  return verdict.version;
-};
+const inOneStatement: Verify = (db, stream) =>
+  db.transaction().execute(async (tx) => {
+    await sqlQuery(tx, 'SET LOCAL statement_timeout = 0', []);
+    const verdict = await verifyStream(tx, stream);
+    if (!verdict.ok) throw new Error(`version ${verdict.version}: ${verdict.fault}`);
+    return verdict.version;
+  });
 
 /** The verification that `chancery verify` runs, where this tree has it; the statement beneath it otherwise. */
 async function chooseVerify(): Promise<Verify> {
@@ -41,7 +43,7 @@ export const openPart: OpenPart = async ({ database, stream }) => {
       mostBlocks: 3,
       product: () => verify(database.db, stream),
       limit: () =>
-        copyOut(database.pool, `COPY (SELECT * FROM chancery.event WHERE stream = '${stream}' ORDER BY version, position) TO STDOUT`),
+        copyOut(database.url, `COPY (SELECT * FROM chancery.event WHERE stream = '${stream}' ORDER BY version, position) TO STDOUT`),
       isRate: true,
     },
   ];
