@@ -23,6 +23,10 @@ export interface Measurement {
   readonly goal?: number;
   /** How often each side runs in a block; the block's figure is the median. */
   readonly times: number;
+  /** In so many blocks at most: for what takes minutes. */
+  readonly mostBlocks?: number;
+  /** What must be so before each block and is not measured. */
+  prepare?(): Promise<void>;
   /** Both answer how many rows they got: the two must agree, where the limit is rows. `turn` counts up, so that not every run asks for the same. */
   product(turn: number): Promise<number>;
   limit(turn: number): Promise<number>;

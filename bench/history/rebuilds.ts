@@ -11,7 +11,7 @@ import type { OpenPart } from './measurement.js';
 export const openPart: OpenPart = async (prepared) => {
   const { database, gateway, stream, versions, mappings, log } = prepared;
   const limit = () =>
-    copyOut(database.pool, `COPY (SELECT * FROM chancery.event WHERE stream = '${stream}' ORDER BY version, position) TO STDOUT`);
+    copyOut(database.url, `COPY (SELECT * FROM chancery.event WHERE stream = '${stream}' ORDER BY version, position) TO STDOUT`);
   const rebuildRoutes = async () => {
     await database.db.transaction().execute((tx) => resetRoutes(tx, gateway));
     const wake = createWake(database.url);
@@ -34,6 +34,7 @@ export const openPart: OpenPart = async (prepared) => {
       against: 'COPY of the events out of the server',
       goal: 2,
       times: 1,
+      mostBlocks: 3,
       product: rebuildRoutes,
       limit,
       isRate: true,

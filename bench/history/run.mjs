@@ -1,18 +1,24 @@
-// Runs the bench from the sources: Node strips the types, and this maps `#platform/x.js` and `./x.js` to the `.ts` files.
+// Runs the bench against the build of apps/ and libs/ (handlers carry decorators, which Node cannot strip), itself from its sources: Node strips its
+// types, and this maps `./x.js` to the `.ts` files beside it and `../../apps/` to the build.
+import { spawnSync } from 'node:child_process';
 import { existsSync } from 'node:fs';
 import { registerHooks } from 'node:module';
 import { fileURLToPath } from 'node:url';
 
-const libs = new URL('../../libs/', import.meta.url);
+const root = new URL('../../', import.meta.url);
+const built = spawnSync(process.execPath, [fileURLToPath(new URL('bin/build.mjs', root))], { stdio: 'inherit' });
+if (built.status !== 0) process.exit(built.status ?? 1);
 registerHooks({
   resolve(specifier, context, next) {
-    const room = /^#(platform|features)\/(.*)\.js$/.exec(specifier);
-    if (room) return next(new URL(`${room[1]}/${room[2]}.ts`, libs).href, context);
     if (/^\.{1,2}\/.*\.js$/.test(specifier) && context.parentURL?.startsWith('file:')) {
-      const source = new URL(specifier.replace(/\.js$/, '.ts'), context.parentURL);
+      const wanted = new URL(specifier, context.parentURL);
+      if (wanted.href.startsWith(new URL('apps/', root).href))
+        return next(wanted.href.replace(root.href, new URL('dist/', root).href), context);
+      const source = new URL(wanted.href.replace(/\.js$/, '.ts'));
       if (existsSync(fileURLToPath(source))) return next(source.href, context);
     }
     return next(specifier, context);
   },
 });
+await import('reflect-metadata'); // what the decorators of the handlers write into
 await import('./history-bench.ts');

@@ -13,7 +13,7 @@ export function numbersFrom(seed: number): () => number {
 }
 
 /** Few names and few matches, so that commands meet: the same subject again, a match that another holds, a name that came back. */
-const names = ['a', 'b', 'c', 'd', 'e'];
+const names = ['a', 'b', 'c', 'd'];
 const paths = ['/a/', '/b/', '/c/'];
 const hosts = ['*', 'x.example', '*.example', 'X.Example.'];
 const services = ['usersvc', 'ordersvc.default:8080', 'https://pay.default'];
@@ -58,7 +58,7 @@ export class Generator {
   /** A history begins with something to change. */
   #beginning(): Command {
     const changes = names.slice(0, 3).map((name): Change => ({ op: 'put', subject: `mapping/${name}`, value: this.#body() }));
-    return this.#chance(0.5) ? { kind: 'changeset', changes } : { kind: 'upsert', name: this.#one(names), body: this.#body() };
+    return this.#chance(0.8) ? { kind: 'changeset', changes } : { kind: 'upsert', name: this.#one(names), body: this.#body() };
   }
 
   #based(command: Command): Step['commands'][number] {
@@ -69,18 +69,18 @@ export class Generator {
   #command(): Command {
     const dice = this.#below(100);
     const name = this.#one(names);
-    if (dice < 22) return { kind: 'create', name, body: this.#body() };
-    if (dice < 28) return { kind: 'replace', name, body: this.#body() };
-    if (dice < 36) return { kind: 'upsert', name, body: this.#body() };
-    if (dice < 46) return { kind: 'patch', name, body: this.#patch() };
-    if (dice < 54) return { kind: 'delete', name };
-    if (dice < 59) return { kind: 'putPrincipal', name: this.#one(principals), fingerprint: this.#fingerprint() };
-    if (dice < 62) return { kind: 'deletePrincipal', name: this.#one(principals) };
-    if (dice < 66) return { kind: 'configure', patch: this.#settings() };
+    if (dice < 14) return { kind: 'create', name, body: this.#body() };
+    if (dice < 19) return { kind: 'replace', name, body: this.#body() };
+    if (dice < 27) return { kind: 'upsert', name, body: this.#body() };
+    if (dice < 49) return { kind: 'patch', name, body: this.#patch() };
+    if (dice < 55) return { kind: 'delete', name };
+    if (dice < 60) return { kind: 'putPrincipal', name: this.#one(principals), fingerprint: this.#fingerprint() };
+    if (dice < 63) return { kind: 'deletePrincipal', name: this.#one(principals) };
+    if (dice < 67) return { kind: 'configure', patch: this.#settings() };
     if (dice < 76) return { kind: 'changeset', changes: this.#changes() };
-    if (dice < 82) return this.#import();
-    if (dice < 85) return { kind: 'reimport', of: { back: this.#below(8) } };
-    if (dice < 93) return { kind: 'rollback', to: { back: 1 + this.#below(9) } };
+    if (dice < 81) return this.#import();
+    if (dice < 84) return { kind: 'reimport', of: { back: this.#below(8) } };
+    if (dice < 91) return { kind: 'rollback', to: { back: 1 + this.#below(9) } };
     return { kind: 'revert', of: { back: this.#below(6) } };
   }
 

@@ -6,6 +6,7 @@ import { documentDigest, documentText, toDocument } from '#features/history/conf
 import { SubjectKinds } from '#features/history/subject-kind.js';
 import { mappingKind } from '#features/mapping/mapping.kind.js';
 import { principalKind } from '#features/principal/principal.kind.js';
+import type { EventStore } from '#platform/eventstore/event-store.js';
 import { verifyStream } from '#platform/eventstore/read-log.js';
 
 import { type LogFixture, openLog } from '../support/log-fixture.js';
@@ -28,9 +29,12 @@ const CONCURRENT = 4;
 
 let log: LogFixture;
 let product: Product;
+let players: readonly [Product, Product];
 beforeAll(async () => {
   log = await openLog();
-  product = new Product(log.store, log.database.db, kinds);
+  const open = (store: EventStore) => new Product(store, log.database.db, kinds);
+  players = [open(log.store), open(log.anotherStore({ maxConnections: 6 }))]; // two processes, in effect: they share nothing but the database
+  [product] = players;
 });
 afterAll(() => log?.close());
 
@@ -44,12 +48,14 @@ test(`${HISTORIES} random histories from seed ${SEED} are what an independent mo
   let versions = 0;
   for (let start = 0; start < HISTORIES && faults.length === 0; start += CHUNK) {
     const indexes = Array.from({ length: Math.min(CHUNK, HISTORIES - start) }, (_, i) => start + i);
-    const played = await eachOf(indexes, AT_ONCE, (index) => play(`h${index}`, stepsOf(index), product));
+    const played = await eachOf(indexes, AT_ONCE, (index) => play(`h${index}`, stepsOf(index), players));
     for (const one of played) for (const [key, n] of Object.entries(one.counts)) counts[key] = (counts[key] ?? 0) + n;
     versions += played.reduce((sum, { oracle }) => sum + oracle.head, 0);
     for (const { gateway, disagreement } of played) if (disagreement) faults.push(`${gateway}: ${disagreement}`);
     faults.push(...(await faultsOfStates(played)));
   }
+  if (faults.length > 0)
+    process.stderr.write(`the shortest history that shows it: ${JSON.stringify(await shortened(faults[0] as string))}\n`);
   process.stderr.write(`${versions} versions; ${JSON.stringify(counts, Object.keys(counts).sort())}\n`);
   expect(faults.slice(0, 5)).toEqual([]);
   for (const kind of ['accepted', 'unchanged', 'refused']) {
@@ -57,6 +63,18 @@ test(`${HISTORIES} random histories from seed ${SEED} are what an independent mo
     expect([kind, commands.length > 4]).toEqual([kind, true]); // a generator that only makes one of them proves little
   }
 }, 300_000);
+
+/** Leaves out one step after the other of the history that a fault names, as long as there is still a fault. */
+async function shortened(fault: string): Promise<readonly Step[]> {
+  const index = Number(/h(\d+)/.exec(fault)?.[1]);
+  let steps: readonly Step[] = stepsOf(index);
+  for (let i = steps.length - 1; i >= 0; i--) {
+    const shorter = steps.toSpliced(i, 1);
+    const played = await play(`h${index}-${i}`, shorter, players);
+    if (played.disagreement !== undefined || (await faultsOfStates([played])).length > 0) steps = shorter;
+  }
+  return steps;
+}
 
 /** The states that the product and its raw events give at every version of these histories, against the oracle's. */
 async function faultsOfStates(played: readonly Played[]): Promise<string[]> {

@@ -24,16 +24,18 @@ export interface Played {
   readonly disagreement?: string;
 }
 
-/** Plays a history against the product and the oracle, up to its end or to the first disagreement. */
-export async function play(gateway: string, steps: readonly Step[], product: Product): Promise<Played> {
+/** Plays a history against the product and the oracle, up to its end or to the first disagreement. Commands of one step go to the products in turn. */
+export async function play(gateway: string, steps: readonly Step[], products: readonly [Product, ...Product[]]): Promise<Played> {
   const oracle = new Oracle();
   const rollbacks: Rollback[] = [];
   const counts: Record<string, number> = {};
-  await product.createGateway(gateway);
+  await products[0].createGateway(gateway);
   oracle.begin();
   for (const [i, step] of steps.entries()) {
     const settled = step.commands.map((command) => settle(command, oracle));
-    const results = await Promise.all(settled.map(({ command, ...given }) => product.run(gateway, command, given)));
+    const results = await Promise.all(
+      settled.map(({ command, ...given }, j) => (products[j % products.length] ?? products[0]).run(gateway, command, given)),
+    );
     for (const [j, { command }] of settled.entries()) {
       const key = `${command.kind} ${results[j]?.kind}`;
       counts[key] = (counts[key] ?? 0) + 1;

@@ -137,7 +137,7 @@ export class Product {
       }
       case 'changeset': {
         const { changes } = parseChangeset({ changes: command.changes } as unknown as Json);
-        const apply = new ApplyChangesetHandler(events, this.kinds, this.#budget, this.#queries);
+        const apply = new ApplyChangesetHandler(events, this.kinds, this.#budget, this.#queries, this.db);
         return apply.execute(new ApplyChangeset(gateway, changes, mayDoAll, asked));
       }
       case 'import':

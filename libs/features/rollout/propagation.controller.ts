@@ -1,4 +1,4 @@
-import { Controller, Get, Param } from '@nestjs/common';
+import { Controller, Get, type OnModuleDestroy, Param } from '@nestjs/common';
 import { QueryBus } from '@nestjs/cqrs';
 import type { FastifyReply } from 'fastify';
 import { z } from 'zod';
@@ -9,7 +9,6 @@ import { Describe } from '#platform/http/describe.decorator.js';
 import { QueryBy } from '#platform/http/query-parameters.js';
 import { QueryRunner } from '#platform/http/query-runner.js';
 import { Answer } from '#platform/http/request-context.js';
-import { DomainError } from '#platform/kernel/errors.js';
 
 import type { Propagation } from './propagation.js';
 import { ReadPropagation } from './read-propagation.js';
@@ -31,11 +30,18 @@ const propagationParameters = z.strictObject({
 /** /v1/gateways/{gateway}/versions/{version}/propagation: is it live yet? */
 @Controller('v1/gateways/:gateway/versions/:version/propagation')
 @Scopes('read')
-export class PropagationController {
+export class PropagationController implements OnModuleDestroy {
+  readonly #ending = new AbortController();
+
   constructor(
     private readonly queries: QueryRunner,
     private readonly bus: QueryBus,
   ) {}
+
+  /** Who waits gets the present state; nobody holds up the end of the process. */
+  onModuleDestroy(): void {
+    this.#ending.abort();
+  }
 
   @Get()
   @Describe({
@@ -54,10 +60,11 @@ export class PropagationController {
     await this.queries.run(new ReadGateway(gateway));
     const gone = new AbortController();
     reply.raw.once('close', () => gone.abort());
+    const version = /^[1-9]\d{0,14}$/.test(number) ? Number(number) : Number.NaN;
     // On the bus itself: the runner's deadline is for reads that do not wait on purpose, and each look has one of its own.
-    const found =
-      /^[1-9]\d{0,14}$/.test(number) && (await this.bus.execute(new ReadPropagation(gateway, Number(number), wait, gone.signal)));
-    if (!found) throw new DomainError('not_found', 'version_not_found', 'This gateway has no version of this number.');
+    const over = AbortSignal.any([gone.signal, this.#ending.signal]);
+    const found = await this.bus.execute(new ReadPropagation(gateway, version, wait, over));
+    if (this.#ending.signal.aborted) reply.header('Connection', 'close'); // kept open, it would be waited for as it was by the process
     return found;
   }
 }

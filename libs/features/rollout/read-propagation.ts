@@ -1,11 +1,12 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 
-import { Inject, type OnModuleDestroy } from '@nestjs/common';
+import { Inject } from '@nestjs/common';
 import { type IQueryHandler, Query, QueryHandler } from '@nestjs/cqrs';
 
 import type { Db } from '#platform/database/database.js';
 import { withDeadline } from '#platform/http/query-runner.js';
 import { DB } from '#platform/http/tokens.js';
+import { DomainError } from '#platform/kernel/errors.js';
 
 import { type Propagation, propagationOf, type RolloutSight } from './propagation.js';
 import { readRolloutSight } from './propagation.table.js';
@@ -15,44 +16,45 @@ const LOOK_EVERY_MS = 100;
 const LOOK_DEADLINE_MS = 5_000;
 
 /**
- * What became of a version on each target; undefined when the gateway has no such version. Waits up to `waitMs` for it to be live everywhere or
- * refused somewhere; `gone` ends the waiting early.
+ * What became of a version on each target. Waits up to `waitMs` for it to be live everywhere or
+ * refused somewhere; `over` ends the waiting early.
  */
-export class ReadPropagation extends Query<Propagation | undefined> {
+export class ReadPropagation extends Query<Propagation> {
   constructor(
     readonly gateway: string,
     readonly version: number,
     readonly waitMs: number,
-    readonly gone: AbortSignal,
+    readonly over: AbortSignal,
   ) {
     super();
   }
 }
 
 @QueryHandler(ReadPropagation)
-export class ReadPropagationHandler implements IQueryHandler<ReadPropagation>, OnModuleDestroy {
+export class ReadPropagationHandler implements IQueryHandler<ReadPropagation> {
   readonly #looks: SharedLooks;
-  readonly #ending = new AbortController();
 
   constructor(@Inject(DB) db: Db) {
     this.#looks = new SharedLooks((gateway) => withDeadline(readRolloutSight(db, gateway), LOOK_DEADLINE_MS));
   }
 
-  /** Who waits gets the present state; nobody holds up the end of the process. */
-  onModuleDestroy(): void {
-    this.#ending.abort();
-  }
-
-  async execute({ gateway, version, waitMs, gone }: ReadPropagation): Promise<Propagation | undefined> {
+  /** @throws DomainError not_found `version_not_found`; unavailable `database_unavailable`. */
+  async execute({ gateway, version, waitMs, over }: ReadPropagation): Promise<Propagation> {
     const deadline = performance.now() + waitMs;
     for (;;) {
       const sight = await this.#looks.next(gateway);
-      if (version > sight.head) return undefined;
+      if (!(version >= 1 && version <= sight.head)) throw noVersion(sight.head);
       const propagation = propagationOf(sight, version);
       const settled = propagation.satisfied || propagation.state === 'refused';
-      if (settled || gone.aborted || this.#ending.signal.aborted || performance.now() >= deadline) return propagation;
+      if (settled || over.aborted || performance.now() >= deadline) return propagation;
     }
   }
+}
+
+function noVersion(head: number): DomainError {
+  return new DomainError('not_found', 'version_not_found', `This gateway has no version of this number; its newest is ${head}.`, {
+    extra: { currentVersion: head },
+  });
 }
 
 interface Looks {
