@@ -7,6 +7,61 @@ CREATE SCHEMA chancery;
 
 CREATE EXTENSION btree_gist WITH SCHEMA chancery;
 
+CREATE TABLE chancery.audit (
+  "position" bigint NOT NULL,
+  stream text COLLATE "C" NOT NULL,
+  version bigint NOT NULL,
+  at timestamp with time zone NOT NULL,
+  latest_at timestamp with time zone NOT NULL,
+  category text COLLATE "C" NOT NULL,
+  gateway text COLLATE "C",
+  action text COLLATE "C" NOT NULL,
+  actor text COLLATE "C" NOT NULL,
+  result text COLLATE "C" NOT NULL,
+  code text COLLATE "C",
+  status integer,
+  count integer NOT NULL,
+  command_id uuid NOT NULL,
+  subjects text[] COLLATE "C" NOT NULL,
+  subject_count integer NOT NULL,
+  words tsvector NOT NULL,
+  CONSTRAINT audit_pkey PRIMARY KEY ("position")
+);
+CREATE INDEX audit_action ON chancery.audit USING btree (action, ((- "position")));
+CREATE INDEX audit_actor ON chancery.audit USING btree (actor, ((- "position")));
+CREATE INDEX audit_category ON chancery.audit USING btree (category, ((- "position")));
+CREATE INDEX audit_code ON chancery.audit USING btree (code, ((- "position"))) WHERE (code IS NOT NULL);
+CREATE INDEX audit_gateway ON chancery.audit USING btree (gateway, ((- "position"))) WHERE (gateway IS NOT NULL);
+CREATE INDEX audit_latest ON chancery.audit USING btree (latest_at, "position");
+CREATE INDEX audit_result ON chancery.audit USING btree (result, ((- "position")));
+CREATE INDEX audit_words ON chancery.audit USING gin (words);
+
+CREATE TABLE chancery.audit_cursor (
+  stream text COLLATE "C" NOT NULL,
+  version bigint DEFAULT 0 NOT NULL,
+  parked_version bigint,
+  parked_reason text,
+  parked_at timestamp with time zone,
+  CONSTRAINT audit_cursor_pkey PRIMARY KEY (stream)
+);
+
+CREATE TABLE chancery.audit_projection (
+  only_row boolean DEFAULT true NOT NULL,
+  generation bigint DEFAULT 1 NOT NULL,
+  "position" bigint DEFAULT 0 NOT NULL,
+  latest_at timestamp with time zone DEFAULT '-infinity'::timestamp with time zone NOT NULL,
+  skew interval DEFAULT '00:00:00'::interval NOT NULL,
+  changed_at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
+  CONSTRAINT audit_projection_only_row_check CHECK (only_row),
+  CONSTRAINT audit_projection_pkey PRIMARY KEY (only_row)
+);
+
+CREATE TABLE chancery.audit_subject (
+  subject text COLLATE "C" NOT NULL,
+  "position" bigint NOT NULL,
+  CONSTRAINT audit_subject_pkey PRIMARY KEY (subject, "position")
+);
+
 CREATE TABLE chancery.claim (
   stream text COLLATE "C" NOT NULL,
   claim text COLLATE "C" NOT NULL,
@@ -559,6 +614,12 @@ BEGIN
 END
 $function$;
 
+CREATE OR REPLACE FUNCTION chancery.audit_words(text text)
+ RETURNS text[]
+ LANGUAGE sql
+ IMMUTABLE PARALLEL SAFE
+RETURN array_remove(regexp_split_to_array(lower((text COLLATE "C")), '[\x01-\x2f\x3a-\x40\x5b-\x60\x7b-\x7f]+'::text), ''::text);
+
 CREATE OR REPLACE FUNCTION chancery.begin_stream(p_stream text)
  RETURNS void
  LANGUAGE plpgsql
@@ -611,6 +672,17 @@ CREATE OR REPLACE FUNCTION chancery.genesis_hash(stream text)
  IMMUTABLE
 RETURN sha256(convert_to((('chancery'::text || '
 '::text) || stream), 'UTF8'::name));
+
+CREATE OR REPLACE FUNCTION chancery.hold(p_stream text)
+ RETURNS void
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'chancery', 'pg_temp'
+AS $function$
+BEGIN
+  PERFORM FROM stream s WHERE s.stream = p_stream FOR UPDATE;
+END
+$function$;
 
 CREATE OR REPLACE FUNCTION chancery.read_subjects(p_stream text[], p_subject text[])
  RETURNS TABLE(stream_version bigint, version bigint, from_version bigint, schema_version smallint, state jsonb, recorded_at timestamp with time zone)
@@ -777,9 +849,11 @@ $function$;
 
 GRANT EXECUTE ON FUNCTION chancery.append(p_stream text, p_retry boolean, c_id uuid[], c_action text[], c_actor text[], c_reason text[], c_request text[], c_key text[], c_fingerprint text[], c_expected bigint[], c_details text[], c_confirm_ms bigint[], k_command integer[], k_subject text[], k_version bigint[], k_written boolean[], e_command integer[], e_position integer[], e_subject text[], e_version bigint[], e_type text[], e_schema smallint[], e_state text[], e_last boolean[], e_claims text[], n_command integer[], n_subject text[], n_claim text[], r_command integer[], r_subject text[], r_target text[]) TO chancery_app;
 GRANT EXECUTE ON FUNCTION chancery.append_staged(p_stream text, p_id uuid, p_action text, p_actor text, p_reason text, p_request text, p_key text, p_fingerprint text, p_expected bigint, p_details text, p_confirm_ms bigint) TO chancery_app;
+GRANT EXECUTE ON FUNCTION chancery.audit_words(text text) TO PUBLIC;
 GRANT EXECUTE ON FUNCTION chancery.dependent_commands(k_command integer[], k_subject text[], k_written boolean[], n_command integer[], n_claim text[], c_actor text[], c_key text[], c_expected bigint[]) TO PUBLIC;
 GRANT EXECUTE ON FUNCTION chancery.event_digest(type text, schema_version smallint, subject text, subject_version bigint, state text) TO PUBLIC;
 GRANT EXECUTE ON FUNCTION chancery.genesis_hash(stream text) TO PUBLIC;
+GRANT EXECUTE ON FUNCTION chancery.hold(p_stream text) TO chancery_app;
 GRANT EXECUTE ON FUNCTION chancery.read_subjects(p_stream text[], p_subject text[]) TO PUBLIC;
 GRANT EXECUTE ON FUNCTION chancery.refuse_change() TO PUBLIC;
 GRANT EXECUTE ON FUNCTION chancery.stage() TO chancery_app;
@@ -790,6 +864,10 @@ GRANT EXECUTE ON FUNCTION chancery.version_hash(parent_hash bytea, stream text, 
 GRANT EXECUTE ON FUNCTION chancery.version_since(p_stream text, p_time timestamp with time zone) TO PUBLIC;
 GRANT CREATE, USAGE ON SCHEMA bullmq TO chancery_app;
 GRANT USAGE ON SCHEMA chancery TO chancery_app;
+GRANT DELETE, INSERT, SELECT, TRUNCATE, UPDATE ON TABLE chancery.audit TO chancery_app;
+GRANT DELETE, INSERT, SELECT, TRUNCATE, UPDATE ON TABLE chancery.audit_cursor TO chancery_app;
+GRANT SELECT, UPDATE ON TABLE chancery.audit_projection TO chancery_app;
+GRANT DELETE, INSERT, SELECT, TRUNCATE, UPDATE ON TABLE chancery.audit_subject TO chancery_app;
 GRANT SELECT ON TABLE chancery.claim TO chancery_app;
 GRANT SELECT, UPDATE (settled) ON TABLE chancery.confirmation TO chancery_app;
 GRANT DELETE, INSERT, SELECT, UPDATE ON TABLE chancery.deployment TO chancery_app;

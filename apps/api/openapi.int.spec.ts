@@ -27,6 +27,7 @@ const tour: readonly (readonly [string, string, TestRequest?])[] = [
   ['GET', '/v1/tokens/TOKEN'],
   ['DELETE', '/v1/tokens/TOKEN?dryRun=true'],
   ['DELETE', '/v1/tokens/TOKEN'],
+  ['GET', '/v1/audit'],
   ['GET', '/v1/gateways'],
   ['POST', '/v1/gateways', { body: { name: 'second' } }],
   ['POST', '/v1/gateways?dryRun=true', { body: { name: 'third' } }],
@@ -48,13 +49,40 @@ const tour: readonly (readonly [string, string, TestRequest?])[] = [
   ['GET', `${g}/routes`],
   ['DELETE', `${g}/mappings/other?dryRun=true`],
   ['DELETE', `${g}/mappings/other`],
+  [
+    'POST',
+    `${g}/changesets`,
+    { body: { reason: 'both', changes: [{ op: 'put', subject: 'mapping/set', value: { prefix: '/set/', service: 'usersvc' } }] } },
+  ],
+  ['POST', `${g}/changesets?dryRun=true`, { body: { changes: [{ op: 'delete', subject: 'mapping/set' }] } }],
+  ['PUT', `${g}/config?dryRun=true`, { body: { mappings: [{ name: 'set', prefix: '/other/', service: 'usersvc' }] } }],
+  ['PUT', `${g}/config?owner=team`, { body: { mappings: [] }, headers: { 'if-match': '*' } }],
   ['GET', `${g}/versions`],
   ['GET', `${g}/versions/2`],
+  ['GET', `${g}/versions/2/propagation?wait=10ms`],
   ['GET', `${g}/versions/2/config`],
   ['GET', `${g}/config`],
   ['GET', `${g}/versions/4/diff?against=1&rendered=true`],
   ['GET', `${g}/mappings/other/history`],
   ['GET', `${g}/settings/history`],
+  ['POST', '/v1/gateways/second/mappings?confirmWithin=5m', { body: { name: 'user', prefix: '/user/', service: 'usersvc' } }],
+  ['POST', '/v1/gateways/second/rollbacks?dryRun=true', { body: { toVersion: 1, reason: 'because' } }],
+  ['POST', '/v1/gateways/second/rollbacks', { body: { toVersion: 1, reason: 'because' }, headers: { 'if-match': '*' } }],
+  ['POST', '/v1/gateways/second/rollbacks', { body: { toVersion: 1, reason: 'because' }, headers: { 'if-match': '*' } }],
+  ['POST', '/v1/gateways/second/reverts?dryRun=true', { body: { version: 3, reason: 'because' } }],
+  ['POST', '/v1/gateways/second/reverts', { body: { version: 3, reason: 'because' } }],
+  ['POST', '/v1/gateways/second/reverts', { body: { version: 3, reason: 'because' } }],
+  ['GET', '/v1/gateways/second/confirmations'],
+  ['POST', '/v1/gateways/second/versions/2/confirm?dryRun=true'],
+  ['POST', '/v1/gateways/second/versions/2/confirm', { body: { reason: 'seen it work' } }],
+  ['GET', '/v1/gateways/second/confirmations?state=confirmed'],
+  ['POST', '/v1/gateways/second/quarantines?dryRun=true', { body: { subject: 'mapping/user', version: 2, reason: 'because' } }],
+  ['POST', '/v1/gateways/second/quarantines', { body: { subject: 'mapping/user', version: 2, reason: 'because' } }],
+  ['POST', '/v1/gateways/second/quarantines', { body: { subject: 'mapping/user', version: 2, reason: 'because' } }],
+  ['GET', '/v1/gateways/second/quarantines'],
+  ['GET', '/v1/gateways/second/quarantines/QUARANTINE'],
+  ['DELETE', '/v1/gateways/second/quarantines/QUARANTINE?dryRun=true'],
+  ['DELETE', '/v1/gateways/second/quarantines/QUARANTINE'],
   ['GET', `${g}/targets`],
   ['GET', `${g}/targets/edge-1`],
   ['GET', `${g}/stats`],
@@ -138,11 +166,11 @@ describe('the interface description', () => {
   });
 
   it('says the truth: every route answers well, with a status and a body as described', async () => {
-    const ids = { TOKEN: '', REDEPLOYMENT: '' };
+    const ids = { TOKEN: '', REDEPLOYMENT: '', QUARANTINE: '' };
     const visited = new Set<string>();
     const faults: unknown[] = [];
     for (const [method, template, request] of tour) {
-      const path = template.replace('TOKEN', ids.TOKEN).replace('REDEPLOYMENT', ids.REDEPLOYMENT);
+      const path = template.replace('TOKEN', ids.TOKEN).replace('REDEPLOYMENT', ids.REDEPLOYMENT).replace('QUARANTINE', ids.QUARANTINE);
       const answer = await test.ask(method, path, request ?? {});
       const route = test.api.descriptions.find((one) => one.method === method && fits(one.url, path.split('?')[0] ?? ''));
       if (route === undefined) throw new Error(`no route is described for ${method} ${path}`);
@@ -151,6 +179,7 @@ describe('the interface description', () => {
       if (answer.status >= 300 || schema === undefined) faults.push([method, path, answer.status, answer.text]);
       else if (typeof schema !== 'string') faults.push(...difference(schema, answer, `${method} ${path}`));
       if (template === '/v1/tokens' && method === 'POST') ids.TOKEN = answer.json.id;
+      if (template.endsWith('/quarantines') && method === 'POST') ids.QUARANTINE = answer.json.id;
       if (template === `${g}/redeployments` && method === 'POST') ids.REDEPLOYMENT = answer.json.id;
     }
     expect(faults).toEqual([]);

@@ -34,7 +34,11 @@ export const points: Readonly<Record<Process, readonly string[]>> = {
 };
 
 /** Points that a change of one mapping does not pass; each has its own test beside its code. */
-export const pointsElsewhere: readonly string[] = ['eventstore.beforeCommit'];
+export const pointsElsewhere: readonly string[] = [
+  'eventstore.beforeCommit',
+  'worker.afterExpiryBeforeRevert',
+  'worker.afterRevertBeforeSettled',
+];
 
 /** Where the processes without failpoints of their own are struck: in the middle of what others do with them. */
 const struckElsewhere: readonly (readonly [Victim, Process, string])[] = [

@@ -12,7 +12,13 @@ import { TokenVerifier } from '#features/access/token-verifier.js';
 import { AmbassadorController } from '#features/ambassador/ambassador.controller.js';
 import { AmbassadorPrincipalController } from '#features/ambassador/ambassador-principal.controller.js';
 import { Envelope } from '#features/ambassador/envelope.js';
+import { AuditController } from '#features/audit/audit.controller.js';
+import { ListAuditHandler, ReadAuditStandingHandler } from '#features/audit/list-audit.js';
+import { ApplyChangesetHandler } from '#features/changeset/apply-changeset.js';
+import { ChangesetController } from '#features/changeset/changeset.controller.js';
+import { ImportConfigurationHandler } from '#features/changeset/import-configuration.js';
 import { FindKnownServiceHandler } from '#features/discovery/find-known-service.js';
+import { FindKnownServicesHandler } from '#features/discovery/find-known-services.js';
 import { ConfigureGatewayHandler } from '#features/gateway/configure-gateway.js';
 import { CreateGatewayHandler } from '#features/gateway/create-gateway.js';
 import { GatewayController } from '#features/gateway/gateway.controller.js';
@@ -29,6 +35,7 @@ import { VersionController } from '#features/history/version.controller.js';
 import { CreateMappingHandler } from '#features/mapping/create-mapping.js';
 import { DeleteMappingHandler } from '#features/mapping/delete-mapping.js';
 import { FindMappingWarningsHandler } from '#features/mapping/find-mapping-warnings.js';
+import { FindSetWarningsHandler } from '#features/mapping/find-set-warnings.js';
 import { ListMappingsHandler, ReadMappingHandler } from '#features/mapping/list-mappings.js';
 import { ListRoutesHandler } from '#features/mapping/list-routes.js';
 import { MappingController } from '#features/mapping/mapping.controller.js';
@@ -41,6 +48,17 @@ import { DeletePrincipalHandler } from '#features/principal/delete-principal.js'
 import { ListPrincipalsHandler, ReadPrincipalHandler } from '#features/principal/list-principals.js';
 import { principalKind } from '#features/principal/principal.kind.js';
 import { PutPrincipalHandler } from '#features/principal/put-principal.js';
+import { ConfirmVersionHandler } from '#features/restore/confirm-version.js';
+import { ConfirmationController } from '#features/restore/confirmation.controller.js';
+import { FindQuarantinedHandler } from '#features/restore/find-quarantined.js';
+import { LiftQuarantineHandler } from '#features/restore/lift-quarantine.js';
+import { ListConfirmationsHandler } from '#features/restore/list-confirmations.js';
+import { ListQuarantinesHandler, ReadQuarantineHandler } from '#features/restore/list-quarantines.js';
+import { QuarantineController } from '#features/restore/quarantine.controller.js';
+import { QuarantineStateHandler } from '#features/restore/quarantine-state.js';
+import { RestoreController } from '#features/restore/restore.controller.js';
+import { RevertVersionHandler } from '#features/restore/revert-version.js';
+import { RollBackHandler } from '#features/restore/roll-back.js';
 import { DeploymentController } from '#features/rollout/deployment.controller.js';
 import {
   ListDeploymentsHandler,
@@ -50,6 +68,8 @@ import {
 } from '#features/rollout/list-deployments.js';
 import { ListMappingStatusHandler } from '#features/rollout/list-mapping-status.js';
 import { ListTargetsHandler, ReadTargetHandler } from '#features/rollout/list-targets.js';
+import { PropagationController } from '#features/rollout/propagation.controller.js';
+import { ReadPropagationHandler } from '#features/rollout/read-propagation.js';
 import { ReadRenderDifferenceHandler } from '#features/rollout/read-render-difference.js';
 import { ReadStatsHandler } from '#features/rollout/read-stats.js';
 import { RedeploymentController } from '#features/rollout/redeployment.controller.js';
@@ -81,7 +101,12 @@ const controllers = [
   GatewayController,
   MappingController,
   RouteController,
+  ChangesetController,
   VersionController,
+  PropagationController,
+  RestoreController,
+  ConfirmationController,
+  QuarantineController,
   DocumentController,
   SubjectHistoryController,
   TargetController,
@@ -90,6 +115,7 @@ const controllers = [
   VerificationController,
   AmbassadorController,
   AmbassadorPrincipalController,
+  AuditController,
 ];
 
 const commandHandlers = [
@@ -100,9 +126,16 @@ const commandHandlers = [
   CreateMappingHandler,
   UpdateMappingHandler,
   DeleteMappingHandler,
+  ApplyChangesetHandler,
+  ImportConfigurationHandler,
   PutPrincipalHandler,
   DeletePrincipalHandler,
   RequestRedeploymentHandler,
+  RollBackHandler,
+  RevertVersionHandler,
+  ConfirmVersionHandler,
+  QuarantineStateHandler,
+  LiftQuarantineHandler,
 ];
 
 const queryHandlers = [
@@ -114,6 +147,7 @@ const queryHandlers = [
   ReadMappingHandler,
   ListRoutesHandler,
   FindMappingWarningsHandler,
+  FindSetWarningsHandler,
   ListVersionsHandler,
   ReadVersionHandler,
   ReadConfigurationHandler,
@@ -125,12 +159,20 @@ const queryHandlers = [
   ListTargetsHandler,
   ReadTargetHandler,
   ListMappingStatusHandler,
+  ReadPropagationHandler,
   ReadStatsHandler,
   ListDeploymentsHandler,
   ReadDeploymentHandler,
   ListRedeploymentsHandler,
   ReadRedeploymentHandler,
   FindKnownServiceHandler,
+  FindQuarantinedHandler,
+  ListConfirmationsHandler,
+  ListQuarantinesHandler,
+  ReadQuarantineHandler,
+  ListAuditHandler,
+  ReadAuditStandingHandler,
+  FindKnownServicesHandler,
   ReadVerificationHandler,
 ];
 

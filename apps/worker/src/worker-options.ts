@@ -1,4 +1,5 @@
 import type { Db } from '#platform/database/database.js';
+import type { EventStore } from '#platform/eventstore/event-store.js';
 import type { Log } from '#platform/log/log.js';
 import type { AgentIdentity } from '#platform/xds/delivery-server.js';
 
@@ -14,7 +15,7 @@ export interface WorkerOptions {
   readonly allowLoopback: boolean;
   readonly ownPorts: ReadonlySet<number>;
   /** Who presents this token; undefined or a DomainError for a bad one. */
-  authenticate(token: string, db: Db): Promise<AgentIdentity | undefined>;
+  authenticate(token: string, log: { readonly db: Db; readonly events: EventStore }): Promise<AgentIdentity | undefined>;
   readonly queueName?: string;
   readonly tuning?: Partial<Tuning>;
   lookup?(name: string): Promise<string[]>;
@@ -37,6 +38,8 @@ export interface Tuning {
   readonly statsIntervalMs: number;
   readonly queueLockMs: number;
   readonly backoffMs: number;
+  /** How often versions whose time to be confirmed is over are looked for. */
+  readonly confirmationsMs: number;
 }
 
 export const defaultTuning: Tuning = {
@@ -50,4 +53,5 @@ export const defaultTuning: Tuning = {
   statsIntervalMs: 5_000,
   queueLockMs: 10_000,
   backoffMs: 1_000,
+  confirmationsMs: 1_000,
 };

@@ -16,6 +16,7 @@ const quick: Partial<Tuning> = {
   sweepMs: 200,
   queueLockMs: 2_000,
   backoffMs: 50,
+  confirmationsMs: 50,
   pushDeadlineMs: 10_000,
   readyDeadlineMs: 10_000,
   statsIntervalMs: 100,

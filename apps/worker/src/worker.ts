@@ -10,6 +10,7 @@ import { openQueue, type Queue } from '#platform/queue/queue.js';
 import { type DeliveryServer, startDeliveryServer } from '#platform/xds/delivery-server.js';
 
 import { AgentHandlers } from './agent-handlers.js';
+import { Confirmations } from './confirmations.js';
 import { Gateways } from './gateways.js';
 import { type LookContext, look } from './look.js';
 import { LookRunner } from './look-runner.js';
@@ -44,6 +45,7 @@ class Worker {
   readonly #wake: Wake;
   readonly #events: EventStore;
   readonly #recorder: Recorder;
+  readonly #confirmations: Confirmations;
   readonly #gateways: Gateways;
   readonly #handlers: AgentHandlers;
   readonly #runner: LookRunner;
@@ -67,6 +69,13 @@ class Worker {
     this.#wake = createWake(options.databaseUrl, log);
     this.#events = new EventStore({ database: this.#database, log });
     this.#recorder = new Recorder({ db, events: this.#events, log, pollMs: tuning.sweepMs });
+    this.#confirmations = new Confirmations({
+      db,
+      events: this.#events,
+      log,
+      ownPorts: options.ownPorts,
+      everyMs: tuning.confirmationsMs,
+    });
     this.#gateways = new Gateways({
       ...options,
       database: this.#database,
@@ -80,7 +89,7 @@ class Worker {
       worker: name,
       log,
       statsIntervalMs: tuning.statsIntervalMs,
-      authenticate: (token) => options.authenticate(token, db),
+      authenticate: (token) => options.authenticate(token, { db, events: this.#events }),
       look: (target) => this.#runner.request(target),
       lookNow: (target) => this.#runner.runNow(target),
       onPushEnded: () => this.#recorder.kick(),
@@ -128,6 +137,7 @@ class Worker {
     this.#server = await startDeliveryServer({ ...address, handlers: this.#handlers, log });
     this.#opening = this.#openQueue();
     this.#recorder.start();
+    this.#confirmations.start();
     this.#sweep.start();
     if (statusListen !== undefined) {
       this.#status = await startStatusServer({ ...statusListen, registry: this.#metrics.registry, checks: this.#checks() });
@@ -144,6 +154,7 @@ class Worker {
     await this.#queue?.close();
     await this.#runner.close();
     await this.#recorder.close();
+    await this.#confirmations.close();
     await this.#events.close();
     await this.#wake.close();
     await this.#status?.close();

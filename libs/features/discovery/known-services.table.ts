@@ -13,15 +13,34 @@ export async function isServiceKnown(
   gateway: string,
   service: { readonly host: string; readonly port: number },
 ): Promise<boolean | undefined> {
-  const rows = await sqlQuery<{ found: boolean; looked: boolean }>(db, SERVICE_KNOWN, [
-    gateway,
-    [service.host, `${service.host}:${service.port}`],
-    NOT_LOOKED_UP,
-  ]);
-  if (rows.some(({ found }) => found)) return true;
-  return rows.some(({ looked }) => looked) ? false : undefined;
+  const [known] = await areServicesKnown(db, gateway, [service]);
+  return known;
 }
 
-const SERVICE_KNOWN = `
-  SELECT jsonb_array_length(endpoints) > 0 AS found, strpos(error, $3) = 0 AS looked
+/** The same of many services, in their order. */
+export async function areServicesKnown(
+  db: Db,
+  gateway: string,
+  services: readonly { readonly host: string; readonly port: number }[],
+): Promise<(boolean | undefined)[]> {
+  const names = services.map(({ host, port }) => [host, `${host}:${port}`]);
+  const rows = await sqlQuery<{ service: string; found: boolean; looked: boolean }>(db, SERVICES_KNOWN, [
+    gateway,
+    names.flat(),
+    NOT_LOOKED_UP,
+  ]);
+  const byName = new Map<string, { found: boolean; looked: boolean }>();
+  for (const { service, found, looked } of rows) {
+    const sofar = byName.get(service);
+    byName.set(service, { found: found || sofar?.found === true, looked: looked || sofar?.looked === true });
+  }
+  return names.map((both) => {
+    const said = both.flatMap((name) => byName.get(name) ?? []);
+    if (said.some(({ found }) => found)) return true;
+    return said.some(({ looked }) => looked) ? false : undefined;
+  });
+}
+
+const SERVICES_KNOWN = `
+  SELECT service, jsonb_array_length(endpoints) > 0 AS found, strpos(error, $3) = 0 AS looked
     FROM chancery.discovered_service WHERE gateway = $1 AND service = ANY ($2)`;

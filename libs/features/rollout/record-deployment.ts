@@ -1,6 +1,5 @@
-import { createHash } from 'node:crypto';
-
 import type { CommandContext, EventStore, NewEvent, Outcome } from '#platform/eventstore/event-store.js';
+import { derivedUuid } from '#platform/kernel/digest.js';
 import type { JsonObject } from '#platform/kernel/json.js';
 
 import type { DeploymentView } from './deployment.table.js';
@@ -34,12 +33,6 @@ function deploymentEvent(deployment: DeploymentView): NewEvent {
 }
 
 /** A UUID that any worker derives alike from what was pushed where. */
-function recordCommandId(deployment: Pick<DeploymentView, 'gateway' | 'target' | 'release' | 'id'>): string {
-  const bytes = createHash('sha256')
-    .update(`deployment\n${deployment.gateway}\n${deployment.target}\n${deployment.release}\n${deployment.id}`)
-    .digest();
-  bytes[6] = ((bytes[6] ?? 0) & 0x0f) | 0x80; // version 8: made by a rule of our own (RFC 9562)
-  bytes[8] = ((bytes[8] ?? 0) & 0x3f) | 0x80;
-  const hex = bytes.toString('hex').slice(0, 32);
-  return [hex.slice(0, 8), hex.slice(8, 12), hex.slice(12, 16), hex.slice(16, 20), hex.slice(20)].join('-');
+function recordCommandId({ gateway, target, release, id }: Pick<DeploymentView, 'gateway' | 'target' | 'release' | 'id'>): string {
+  return derivedUuid(`deployment\n${gateway}\n${target}\n${release}\n${id}`);
 }

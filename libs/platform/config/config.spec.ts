@@ -33,7 +33,9 @@ describe('configuration from the environment', () => {
     });
     expect(readWorkerConfig({ DATABASE_URL })).toMatchObject({ listen: { host: '127.0.0.1', port: 18_000 }, redisUrl: undefined });
     expect(readProjectorConfig({ DATABASE_URL })).toMatchObject({ metricsListen: undefined, anchors: undefined });
-    expect(readCliConfig({})).toMatchObject({ apiUrl: 'http://127.0.0.1:8888', token: undefined, noColor: false });
+    expect(readCliConfig({})).toMatchObject({ apiUrl: undefined, token: undefined, noColor: false, forceColor: false });
+    expect(readCliConfig({ FORCE_COLOR: '0' }).forceColor).toBe(false);
+    expect(readCliConfig({ FORCE_COLOR: '1', NO_COLOR: '' })).toMatchObject({ forceColor: true, noColor: false });
   });
 
   it('is frozen', () => {

@@ -186,7 +186,7 @@ export function databaseUnavailable(cause?: unknown): DomainError {
   );
 }
 
-function outcomeUnknown(command: DecidedCommand, cause?: unknown): DomainError {
+export function outcomeUnknown(command: DecidedCommand, cause?: unknown): DomainError {
   return new DomainError(
     'unavailable',
     'outcome_unknown',

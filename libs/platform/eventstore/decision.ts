@@ -1,6 +1,16 @@
 import { DomainError } from '#platform/kernel/errors.js';
 
-import type { Decided, DecidedCommand, DecidedEvent, HandleRequest, NewEvent, Precondition, SubjectRecord, View } from './command.js';
+import type {
+  Decided,
+  DecidedCommand,
+  DecidedEvent,
+  HandleRequest,
+  NewEvent,
+  Precondition,
+  RecordedEvent,
+  SubjectRecord,
+  View,
+} from './command.js';
 
 /** The view of one read: a decision sees exactly what its append will be checked against. */
 export function viewOf(streamVersion: number, records: ReadonlyMap<string, SubjectRecord>): View {
@@ -141,4 +151,16 @@ function collectReferences(
 
 export function referenceMissing(subject: string): DomainError {
   return new DomainError('invalid', 'reference_missing', `${subject} does not exist.`, { extra: { subject } });
+}
+
+/** The command's events as they are answered. */
+export function recordedEvents(command: DecidedCommand, states: readonly RecordedEvent['state'][]): RecordedEvent[] {
+  return command.events.map(({ subject, subjectVersion, type, schemaVersion }, index) => ({
+    subject,
+    subjectVersion,
+    type,
+    schemaVersion,
+    state: states[index] ?? null,
+    index,
+  }));
 }

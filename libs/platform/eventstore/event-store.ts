@@ -5,20 +5,11 @@ import type { Database, DatabaseLog } from '#platform/database/database.js';
 import { DomainError } from '#platform/kernel/errors.js';
 
 import { Combiner, databaseUnavailable } from './combiner.js';
-import type {
-  AppendResult,
-  CommandContext,
-  Decide,
-  Decided,
-  DecidedCommand,
-  HandleRequest,
-  Outcome,
-  RecordedEvent,
-  SubjectRecord,
-} from './command.js';
+import type { AppendResult, CommandContext, Decide, Decided, DecidedCommand, HandleRequest, Outcome, SubjectRecord } from './command.js';
 import { classify } from './database-errors.js';
-import { checkPrecondition, claimTaken, compose, referenceMissing, viewOf } from './decision.js';
+import { checkPrecondition, claimTaken, compose, recordedEvents, referenceMissing, viewOf } from './decision.js';
 import { refuseAsAppendWould } from './dry-run.js';
+import { appendHeld, type DecideOnSnapshot } from './held-append.js';
 import { readByKey, readOutcome } from './outcome-reader.js';
 import { SubjectReader } from './subject-reader.js';
 
@@ -69,7 +60,7 @@ export class EventStore {
     if (this.closed) throw databaseUnavailable();
     checkStorable(request);
     this.handling += 1;
-    const deadline = performance.now() + this.deadlineMs;
+    const deadline = performance.now() + (request.deadlineMs ?? this.deadlineMs);
     try {
       for (let round = 0; round < MOST_ROUNDS; round++) {
         const outcome = await this.attempt(request, decide, deadline);
@@ -97,6 +88,22 @@ export class EventStore {
     const deadline = performance.now() + this.deadlineMs;
     const earlier = await this.lookUp(deadline, () => readByKey(this.pool, stream, context));
     return earlier && this.replay({ context, stream }, earlier, deadline);
+  }
+
+  /**
+   * As `handle`, for a command about its stream as a whole that others overtake again and again: nobody else can append while it decides.
+   * Undefined when the stream could not be held in time: try again.
+   */
+  async handleHeld(request: Omit<HandleRequest, 'subjects'>, decide: DecideOnSnapshot): Promise<Outcome | undefined> {
+    if (this.closed) throw databaseUnavailable();
+    this.handling += 1;
+    try {
+      const held = await appendHeld(this.pool, request, decide);
+      if (held === undefined || !('refusal' in held)) return held;
+      return await this.resolve({ ...request, subjects: [] }, held.refusal, performance.now() + this.deadlineMs, held.before);
+    } finally {
+      this.handling -= 1;
+    }
   }
 
   /** Waits for the commands under way (each has its deadline), then refuses new ones. The database stays open: it is the caller's. */
@@ -228,17 +235,6 @@ export class EventStore {
 function subjectsOf({ subjects, precondition }: HandleRequest): readonly string[] {
   const conditioned = Object.keys(precondition?.subjects ?? {});
   return [...new Set(conditioned.length ? [...subjects, ...conditioned] : subjects)];
-}
-
-function recordedEvents(command: DecidedCommand, states: readonly RecordedEvent['state'][]): RecordedEvent[] {
-  return command.events.map(({ subject, subjectVersion, type, schemaVersion }, index) => ({
-    subject,
-    subjectVersion,
-    type,
-    schemaVersion,
-    state: states[index] ?? null,
-    index,
-  }));
 }
 
 function keyReused({ idempotencyKey }: CommandContext): DomainError {

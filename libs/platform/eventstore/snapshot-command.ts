@@ -1,27 +1,23 @@
 import type { Db } from '#platform/database/database.js';
 import { DomainError } from '#platform/kernel/errors.js';
 
-import type { Decided, HandleRequest, Outcome, SubjectRecord } from './command.js';
+import type { HandleRequest, Outcome } from './command.js';
 import { checkPrecondition, viewOf } from './decision.js';
 import type { EventStore } from './event-store.js';
+import type { DecideOnSnapshot } from './held-append.js';
 import { readSnapshot } from './read-log.js';
 
-/** Everything that lives in a stream at one version, by subject. */
-export interface Snapshot {
-  readonly version: number;
-  readonly subjects: ReadonlyMap<string, SubjectRecord>;
-}
-
-/** May read more (an older version, what is quarantined); it is called again on a newer snapshot when the stream moved meanwhile. */
-export type DecideOnSnapshot = (snapshot: Snapshot) => Decided | Promise<Decided>;
+export type { DecideOnSnapshot, Snapshot } from './held-append.js';
 
 /** Each round lost means that another command was recorded; a stream that never stands still is not for commands over all of it. */
 const MOST_ROUNDS = 20;
+/** After so many the others are held back while it decides: 32 steady writers overtake 20 of 20 rounds, and wait some 10 ms for one that holds. */
+const ROUNDS_UNHELD = 3;
 
 /**
  * `EventStore.handle` for a command about a stream as a whole (an import, a rollback), which cannot name its subjects beforehand: it decides on a
  * snapshot, and is appended only while the stream is at exactly that version. Without a `precondition.streamVersion` it decides again when the stream
- * moved.
+ * moved, and holds the stream when that does not help.
  * @throws DomainError as `handle`; whatever `decide` throws; conflict `contended`.
  */
 export async function handleOnSnapshot(
@@ -34,6 +30,11 @@ export async function handleOnSnapshot(
   if (replayed) return replayed;
   const { streamVersion, ...precondition } = request.precondition ?? {};
   for (let round = 0; round < MOST_ROUNDS; round++) {
+    if (round >= ROUNDS_UNHELD && streamVersion === undefined) {
+      const outcome = await store.handleHeld(request, decide);
+      if (outcome !== undefined) return outcome;
+      continue;
+    }
     const { version, subjects: living } = await readSnapshot(db, request.stream);
     const subjects = new Map(living.map((record) => [record.subject, record]));
     checkPrecondition(streamVersion === undefined ? undefined : { streamVersion }, viewOf(version, subjects));

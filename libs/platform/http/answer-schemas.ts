@@ -13,20 +13,21 @@ export function pageSchema(item: z.ZodType) {
 
 const json = z.unknown();
 
+/** What one version, or a plan of one, does to one subject. */
+export const changeSchema = z.object({
+  subject: z.string(),
+  event: z.string(),
+  before: json,
+  after: json,
+  diff: z.array(z.object({ op: z.enum(['add', 'remove', 'replace']), pointer: z.string(), before: json, after: json })),
+});
+
 export const dryRunSchema = z.object({
   dryRun: z.literal(true),
   basedOn: z
     .int()
     .describe("The version that this was planned on. The answer's ETag as If-Match of the write carries out exactly this plan."),
-  changes: z.array(
-    z.object({
-      subject: z.string(),
-      event: z.string(),
-      before: json,
-      after: json,
-      diff: z.array(z.object({ op: z.enum(['add', 'remove', 'replace']), pointer: z.string(), before: json, after: json })),
-    }),
-  ),
+  changes: z.array(changeSchema),
   warnings: z.array(warningSchema),
 });
 

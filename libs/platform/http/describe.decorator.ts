@@ -12,6 +12,8 @@ export interface RouteDescription {
   /** The query parameters of its own; a write's are added. */
   readonly query?: z.ZodObject;
   readonly body?: z.ZodType;
+  /** The body's media types, where they are others than JSON's. */
+  readonly bodyTypes?: readonly string[];
   /** True when the body may be left out. */
   readonly bodyOptional?: boolean;
   /** If-Match, If-None-Match, Idempotency-Key, dryRun and reason are accepted; for a gateway's configuration confirmWithin too. */

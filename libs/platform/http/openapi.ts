@@ -108,7 +108,7 @@ function headerParameter(name: string, description: string): Schema {
 
 function requestBody(method: string, description: RouteDescription): Schema {
   const schema = description.body === undefined ? {} : jsonSchema(description.body, 'input');
-  const types = method === 'PATCH' ? ['application/merge-patch+json', 'application/json'] : ['application/json'];
+  const types = description.bodyTypes ?? (method === 'PATCH' ? ['application/merge-patch+json', 'application/json'] : ['application/json']);
   return { required: description.bodyOptional !== true, content: contentOf(types, schema) };
 }
 

@@ -4,7 +4,7 @@ import type { Outcome } from '#platform/eventstore/event-store.js';
 import type { JsonObject } from '#platform/kernel/json.js';
 
 import { entityTag, streamTag } from './entity-tag.js';
-import { jsonDiff } from './json-diff.js';
+import { type Difference, jsonDiff } from './json-diff.js';
 
 export interface Warning {
   readonly code: string;
@@ -41,9 +41,22 @@ export function dryRunAnswer(reply: FastifyReply, outcome: Outcome, warnings: re
     .header('ETag', streamTag(outcome.basedOn))
     .header('Chancery-Version', String(outcome.basedOn))
     .status(200);
-  const changes = outcome.events.map((event) => {
+  return { dryRun: true, basedOn: outcome.basedOn, changes: changesOf(outcome), warnings } as unknown as JsonObject;
+}
+
+/** One event as an answer shows it. */
+export interface Change {
+  readonly subject: string;
+  readonly event: string;
+  readonly before: JsonObject | null;
+  readonly after: JsonObject | null;
+  readonly diff: readonly Difference[];
+}
+
+/** What a command did, or would do, event by event and member by member. */
+export function changesOf(outcome: Outcome): Change[] {
+  return outcome.events.map((event) => {
     const before = outcome.before.get(event.subject)?.state ?? null;
     return { subject: event.subject, event: event.type, before, after: event.state, diff: jsonDiff(before, event.state) };
   });
-  return { dryRun: true, basedOn: outcome.basedOn, changes, warnings } as unknown as JsonObject;
 }
