@@ -6,8 +6,8 @@ const pure = String.raw`^libs/features/([^/]+)/(\1|[^/]+\.envoy)\.ts$`;
 /** A feature's public face: its core file as types, its command and query classes (files named by the verb), and how their input is read. */
 const commandsAndQueries = String.raw`^libs/features/[^/]+/((create|update|delete|put|get|list|find|request|revoke|configure|read)-[^/]+|[^/]+-input)\.ts$`;
 
-/** What works on all of a gateway's configuration alike uses these two of the history: what kinds of subjects there are, and the document that they make. */
-const wholeConfiguration = String.raw`^libs/features/history/(subject-kind|configuration-document)\.ts$`;
+/** What works on every kind of subject alike (rollback, revert) needs the kinds themselves, and the document that they make. */
+const everyKind = String.raw`^libs/features/history/(subject-kind|configuration-document)\.ts$`;
 
 module.exports = {
   forbidden: [
@@ -47,7 +47,7 @@ module.exports = {
       from: { path: '^libs/features/([^/]+)/', pathNot: String.raw`\.spec\.ts$` },
       to: {
         path: '^libs/features/([^/]+)/',
-        pathNot: ['^libs/features/$1/', commandsAndQueries, wholeConfiguration],
+        pathNot: ['^libs/features/$1/', commandsAndQueries, everyKind],
         dependencyTypesNot: ['type-only'],
       },
     },

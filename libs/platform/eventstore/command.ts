@@ -66,6 +66,8 @@ export interface HandleRequest {
   readonly precondition?: Precondition;
   /** The same decision, nothing written. */
   readonly dryRun?: boolean;
+  /** For a command that writes far more than others do: how long it may take instead of the store's deadline. */
+  readonly deadlineMs?: number;
 }
 
 /** Pure: looks at the view, throws a DomainError to refuse, answers [] when there is nothing to do. It may be called again on a newer view. */

@@ -60,7 +60,7 @@ export class EventStore {
     if (this.closed) throw databaseUnavailable();
     checkStorable(request);
     this.handling += 1;
-    const deadline = performance.now() + this.deadlineMs;
+    const deadline = performance.now() + (request.deadlineMs ?? this.deadlineMs);
     try {
       for (let round = 0; round < MOST_ROUNDS; round++) {
         const outcome = await this.attempt(request, decide, deadline);
