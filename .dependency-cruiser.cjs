@@ -6,12 +6,13 @@ const pure = String.raw`^libs/features/([^/]+)/(\1|[^/]+\.envoy)\.ts$`;
 /** A feature's public face: its core file as types, its command and query classes (files named by the verb), and how their input is read. */
 const commandsAndQueries = String.raw`^libs/features/[^/]+/((create|update|delete|put|get|list|find|request|revoke|configure|read)-[^/]+|[^/]+-input)\.ts$`;
 
-/** What works on all of a gateway's configuration alike uses these two of the history: what kinds of subjects there are, and the document that they make. */
-const wholeConfiguration = String.raw`^libs/features/history/(subject-kind|configuration-document)\.ts$`;
+/**
+ * What works on every kind of subject alike (changesets, imports, rollback, comparison) needs the kinds themselves, the document that they make, and
+ * the count that bounds mappings.
+ */
+const everyKind = String.raw`^libs/features/(history/(subject-kind|configuration-document)|mapping/mapping-budget\.table)\.ts$`;
 /** A feature's translations: pure functions from its states to Envoy's model, which the compiler puts together. */
 const translations = String.raw`^libs/features/[^/]+/[^/]+\.envoy\.ts$`;
-/** What works on every kind of subject alike (changesets, imports, rollback) needs the kinds themselves, and the count that bounds mappings. */
-const everyKind = String.raw`^libs/features/(history/subject-kind|mapping/mapping-budget\.table)\.ts$`;
 
 module.exports = {
   forbidden: [
@@ -53,7 +54,7 @@ module.exports = {
       from: { path: '^libs/features/([^/]+)/', pathNot: String.raw`\.(spec|fixture)\.ts$` },
       to: {
         path: '^libs/features/([^/]+)/',
-        pathNot: ['^libs/features/$1/', commandsAndQueries, wholeConfiguration, everyKind, translations],
+        pathNot: ['^libs/features/$1/', commandsAndQueries, everyKind, translations],
         dependencyTypesNot: ['type-only'],
       },
     },

@@ -114,30 +114,23 @@ test('details are hashed: an altered one is found', async () => {
 
 test('a request sent twice is answered once, although its twin was recorded after the first look for it and refuses it now', async () => {
   const stream = 'gateway/twins';
-  await put(log.store, stream, 'thing/a', {});
-  const request = () => ({
+  await put(stream, 'thing/a', 1);
+  const request = (idempotencyKey: string, more: object = {}) => ({
     stream,
-    context: { ...aContext(), idempotencyKey: 'twin-key-1', fingerprint: 'f' },
-    precondition: { streamVersion: 1 },
+    context: aContext({ action: 'AddOne', idempotencyKey, fingerprint: 'f' }),
+    ...more,
   });
-  const twin = () => handleOnSnapshot(log.anotherStore(), log.database.db, request(), sweep);
-  const looksEarly: DecideOnSnapshot = async (snapshot) => {
-    await twin();
-    return sweep(snapshot); // pinned to version 1, which is not the head any more
-  };
-  const outcome = await handleOnSnapshot(log.store, log.database.db, request(), looksEarly);
-  expect(outcome).toMatchObject({ version: 2, replayed: true, details: { sweptAt: 1 } });
-  const other = { ...request(), context: aContext() };
-  await expect(handleOnSnapshot(log.store, log.database.db, other, sweep)).rejects.toMatchObject({ code: 'version_mismatch' });
-  const late: DecideOnSnapshot = async () => {
-    await handleOnSnapshot(
-      log.anotherStore(),
-      log.database.db,
-      { ...again, context: { ...again.context, commandId: aContext().commandId } },
-      sweep,
-    );
+  const pinned = { precondition: { streamVersion: 1 } };
+  const twin = (of: ReturnType<typeof request>) => handleOnSnapshot(log.anotherStore(), log.database.db, of, addOne);
+  const outcome = await handleOnSnapshot(log.store, log.database.db, request('twin-key-1', pinned), async (snapshot) => {
+    await twin(request('twin-key-1', pinned));
+    return addOne(snapshot); // pinned to version 1, which is not the head any more
+  });
+  expect(outcome).toMatchObject({ version: 2, replayed: true, details: { count: 1 } });
+  await expect(twin(request('another-key', pinned))).rejects.toMatchObject({ code: 'version_mismatch' });
+  const refusedByItsTwin = handleOnSnapshot(log.store, log.database.db, request('twin-key-2'), async () => {
+    await twin(request('twin-key-2'));
     throw new DomainError('conflict', 'refused_by_its_twin', 'What the twin did stands in the way.');
-  };
-  const again = { stream, context: { ...aContext(), idempotencyKey: 'twin-key-2', fingerprint: 'f' } };
-  expect(await handleOnSnapshot(log.store, log.database.db, again, late)).toMatchObject({ version: 3, replayed: true });
+  });
+  expect(await refusedByItsTwin).toMatchObject({ version: 3, replayed: true });
 });

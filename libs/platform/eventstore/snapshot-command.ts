@@ -13,6 +13,8 @@ export type { DecideOnSnapshot, Snapshot } from './held-append.js';
 const MOST_ROUNDS = 20;
 /** After so many the others are held back while it decides: 32 steady writers overtake 20 of 20 rounds, and wait some 10 ms for one that holds. */
 const ROUNDS_UNHELD = 3;
+/** A decision that takes longer holds nobody back: an import of a whole configuration waits for a quiet moment instead. In ms. */
+const LONGEST_HELD_MS = 200;
 
 /**
  * `EventStore.handle` for a command about a stream as a whole (an import, a rollback), which cannot name its subjects beforehand: it decides on a
@@ -40,16 +42,19 @@ export async function handleOnSnapshot(
 
 async function inRounds(store: EventStore, db: Db, request: Omit<HandleRequest, 'subjects'>, decide: DecideOnSnapshot): Promise<Outcome> {
   const { streamVersion, ...precondition } = request.precondition ?? {};
+  let decidedInMs = 0;
   for (let round = 0; round < MOST_ROUNDS; round++) {
-    if (round >= ROUNDS_UNHELD && streamVersion === undefined) {
+    if (round >= ROUNDS_UNHELD && streamVersion === undefined && decidedInMs <= LONGEST_HELD_MS) {
       const outcome = await store.handleHeld(request, decide);
       if (outcome !== undefined) return outcome;
       continue;
     }
+    const beganAt = performance.now();
     const { version, subjects: living } = await readSnapshot(db, request.stream);
     const subjects = new Map(living.map((record) => [record.subject, record]));
     checkPrecondition(streamVersion === undefined ? undefined : { streamVersion }, viewOf(version, subjects));
     const decided = await decide({ version, subjects });
+    decidedInMs = performance.now() - beganAt;
     const touched = [...new Set(decided.events.map(({ subject }) => subject))];
     try {
       const pinned = { ...request, subjects: touched, precondition: { ...precondition, streamVersion: version } };
