@@ -6,8 +6,12 @@ const pure = String.raw`^libs/features/([^/]+)/(\1|[^/]+\.envoy)\.ts$`;
 /** A feature's public face: its core file as types, its command and query classes (files named by the verb), and how their input is read. */
 const commandsAndQueries = String.raw`^libs/features/[^/]+/((create|update|delete|put|get|list|find|request|revoke|configure|read)-[^/]+|[^/]+-input)\.ts$`;
 
-/** What works on every kind of subject alike (rollback, revert) needs the kinds themselves, and the document that they make. */
-const everyKind = String.raw`^libs/features/history/(subject-kind|configuration-document)\.ts$`;
+/** What works on all of a gateway's configuration alike uses these two of the history: what kinds of subjects there are, and the document that they make. */
+const wholeConfiguration = String.raw`^libs/features/history/(subject-kind|configuration-document)\.ts$`;
+/** A feature's translations: pure functions from its states to Envoy's model, which the compiler puts together. */
+const translations = String.raw`^libs/features/[^/]+/[^/]+\.envoy\.ts$`;
+/** What works on every kind of subject alike (changesets, imports, rollback) needs the kinds themselves, and the count that bounds mappings. */
+const everyKind = String.raw`^libs/features/(history/subject-kind|mapping/mapping-budget\.table)\.ts$`;
 
 module.exports = {
   forbidden: [
@@ -42,12 +46,14 @@ module.exports = {
     },
     {
       name: 'features-by-their-face',
-      comment: "A feature may use another feature's types and its command and query classes, nothing else of it.",
+      comment:
+        "A feature may use another feature's types, its command and query classes and its translations, nothing else of it. " +
+        'Translations are its face because one compiler joins those of all features into what Envoy is started with; they are pure, so whoever calls them learns nothing but Envoy resources.',
       severity: 'error',
-      from: { path: '^libs/features/([^/]+)/', pathNot: String.raw`\.spec\.ts$` },
+      from: { path: '^libs/features/([^/]+)/', pathNot: String.raw`\.(spec|fixture)\.ts$` },
       to: {
         path: '^libs/features/([^/]+)/',
-        pathNot: ['^libs/features/$1/', commandsAndQueries, everyKind],
+        pathNot: ['^libs/features/$1/', commandsAndQueries, wholeConfiguration, everyKind, translations],
         dependencyTypesNot: ['type-only'],
       },
     },
@@ -75,7 +81,7 @@ module.exports = {
       severity: 'error',
       from: {
         path: '^libs/features/',
-        pathNot: [String.raw`\.(projection|table|follower)(\.int)?(\.spec)?\.ts$`, String.raw`\.spec\.ts$`],
+        pathNot: [String.raw`\.(projection|table|follower)(\.int)?(\.spec)?\.ts$`, String.raw`\.(spec|fixture)\.ts$`],
       },
       to: { path: ['(^|/)node_modules/(pg|kysely)(/|$)', '^(pg|kysely)$', '^libs/platform/database/'], dependencyTypesNot: ['type-only'] },
     },
@@ -92,6 +98,7 @@ module.exports = {
     exclude: { path: ['^dist/'] },
     tsPreCompilationDeps: true, // so that type-only imports are seen and can be judged
     tsConfig: { fileName: 'tsconfig.json' },
+    webpackConfig: { fileName: '.dependency-cruiser.resolve.cjs' }, // where #features and #platform are
     enhancedResolveOptions: {
       extensions: ['.ts', '.js'],
       conditionNames: ['import', 'types', 'node', 'default'],

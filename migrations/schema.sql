@@ -7,6 +7,61 @@ CREATE SCHEMA chancery;
 
 CREATE EXTENSION btree_gist WITH SCHEMA chancery;
 
+CREATE TABLE chancery.audit (
+  "position" bigint NOT NULL,
+  stream text COLLATE "C" NOT NULL,
+  version bigint NOT NULL,
+  at timestamp with time zone NOT NULL,
+  latest_at timestamp with time zone NOT NULL,
+  category text COLLATE "C" NOT NULL,
+  gateway text COLLATE "C",
+  action text COLLATE "C" NOT NULL,
+  actor text COLLATE "C" NOT NULL,
+  result text COLLATE "C" NOT NULL,
+  code text COLLATE "C",
+  status integer,
+  count integer NOT NULL,
+  command_id uuid NOT NULL,
+  subjects text[] COLLATE "C" NOT NULL,
+  subject_count integer NOT NULL,
+  words tsvector NOT NULL,
+  CONSTRAINT audit_pkey PRIMARY KEY ("position")
+);
+CREATE INDEX audit_action ON chancery.audit USING btree (action, ((- "position")));
+CREATE INDEX audit_actor ON chancery.audit USING btree (actor, ((- "position")));
+CREATE INDEX audit_category ON chancery.audit USING btree (category, ((- "position")));
+CREATE INDEX audit_code ON chancery.audit USING btree (code, ((- "position"))) WHERE (code IS NOT NULL);
+CREATE INDEX audit_gateway ON chancery.audit USING btree (gateway, ((- "position"))) WHERE (gateway IS NOT NULL);
+CREATE INDEX audit_latest ON chancery.audit USING btree (latest_at, "position");
+CREATE INDEX audit_result ON chancery.audit USING btree (result, ((- "position")));
+CREATE INDEX audit_words ON chancery.audit USING gin (words);
+
+CREATE TABLE chancery.audit_cursor (
+  stream text COLLATE "C" NOT NULL,
+  version bigint DEFAULT 0 NOT NULL,
+  parked_version bigint,
+  parked_reason text,
+  parked_at timestamp with time zone,
+  CONSTRAINT audit_cursor_pkey PRIMARY KEY (stream)
+);
+
+CREATE TABLE chancery.audit_projection (
+  only_row boolean DEFAULT true NOT NULL,
+  generation bigint DEFAULT 1 NOT NULL,
+  "position" bigint DEFAULT 0 NOT NULL,
+  latest_at timestamp with time zone DEFAULT '-infinity'::timestamp with time zone NOT NULL,
+  skew interval DEFAULT '00:00:00'::interval NOT NULL,
+  changed_at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
+  CONSTRAINT audit_projection_only_row_check CHECK (only_row),
+  CONSTRAINT audit_projection_pkey PRIMARY KEY (only_row)
+);
+
+CREATE TABLE chancery.audit_subject (
+  subject text COLLATE "C" NOT NULL,
+  "position" bigint NOT NULL,
+  CONSTRAINT audit_subject_pkey PRIMARY KEY (subject, "position")
+);
+
 CREATE TABLE chancery.claim (
   stream text COLLATE "C" NOT NULL,
   claim text COLLATE "C" NOT NULL,
@@ -559,6 +614,12 @@ BEGIN
 END
 $function$;
 
+CREATE OR REPLACE FUNCTION chancery.audit_words(text text)
+ RETURNS text[]
+ LANGUAGE sql
+ IMMUTABLE PARALLEL SAFE
+RETURN array_remove(regexp_split_to_array(lower((text COLLATE "C")), '[\x01-\x2f\x3a-\x40\x5b-\x60\x7b-\x7f]+'::text), ''::text);
+
 CREATE OR REPLACE FUNCTION chancery.begin_stream(p_stream text)
  RETURNS void
  LANGUAGE plpgsql
@@ -697,25 +758,9 @@ CREATE OR REPLACE FUNCTION chancery.verify(p_stream text, p_from bigint, p_from_
  RETURNS TABLE(version bigint, fault text)
  LANGUAGE sql
  STABLE
- SET work_mem TO '64MB'
 AS $function$
-  WITH v AS (
-    SELECT w.*, lag(w.version, 1, p_from) OVER o AS before, lag(w.hash, 1, p_from_hash) OVER o AS before_hash
-    FROM chancery.version w WHERE w.stream = p_stream AND w.version > p_from WINDOW o AS (ORDER BY w.version)
-  ), e AS (
-    SELECT e.version, sha256(string_agg(chancery.event_digest(e.type, e.schema_version, e.subject, e.subject_version, e.state::text), ''::bytea ORDER BY e.position)) AS root,
-           count(*) AS events, bool_and(e.digest = chancery.event_digest(e.type, e.schema_version, e.subject, e.subject_version, e.state::text)) AS whole
-    FROM chancery.event e WHERE e.stream = p_stream AND e.version > p_from GROUP BY e.version
-  ), faults AS (
-    SELECT coalesce(v.version, e.version) AS version, CASE
-      WHEN v.version IS NULL THEN 'events without a version'
-      WHEN v.version <> v.before + 1 THEN format('gap: version %s follows %s', v.version, v.before)
-      WHEN v.parent_hash IS DISTINCT FROM v.before_hash THEN 'chain: the parent hash is not the hash of the version before'
-      WHEN e.root IS DISTINCT FROM v.events_root OR e.events IS DISTINCT FROM v.event_count OR NOT e.whole THEN 'events: an event was altered, removed or added'
-      WHEN v.hash IS DISTINCT FROM chancery.version_hash(v.parent_hash, v.stream, v.version, v.events_root, v.event_count, v.command_id, v.action, v.actor,
-           v.request_id, v.idempotency_key, v.fingerprint, v.details::text, v.recorded_at, v.reason) THEN 'record: the version was altered'
-      END AS fault
-    FROM v FULL JOIN e ON e.version = v.version
+  SELECT f.version, f.fault FROM (
+    SELECT v.version, v.fault FROM chancery.verify_versions(p_stream, p_from, p_from_hash, NULL) v
     UNION ALL
     SELECT p_from, 'anchor: the version has another hash than the one pinned'
     WHERE p_from > 0 AND NOT EXISTS (SELECT FROM chancery.version w WHERE w.stream = p_stream AND w.version = p_from AND w.hash = p_from_hash)
@@ -723,8 +768,42 @@ AS $function$
     SELECT h.version, 'head: not the last version' FROM chancery.stream h
     LEFT JOIN (SELECT w.version, w.hash FROM chancery.version w WHERE w.stream = p_stream ORDER BY w.version DESC LIMIT 1) last ON true
     WHERE h.stream = p_stream AND (h.version <> coalesce(last.version, 0) OR h.hash <> coalesce(last.hash, chancery.genesis_hash(p_stream)))
+  ) f ORDER BY f.version LIMIT 1
+$function$;
+
+CREATE OR REPLACE FUNCTION chancery.verify_versions(p_stream text, p_from bigint, p_from_hash bytea, p_to bigint)
+ RETURNS TABLE(version bigint, fault text)
+ LANGUAGE sql
+ STABLE
+ SET work_mem TO '64MB'
+ SET jit TO 'off'
+AS $function$
+  WITH v AS (
+    SELECT w.*, lag(w.version, 1, p_from) OVER o AS before, lag(w.hash, 1, p_from_hash) OVER o AS before_hash
+    FROM chancery.version w WHERE w.stream = p_stream AND w.version > p_from AND (p_to IS NULL OR w.version <= p_to) WINDOW o AS (ORDER BY w.version)
+  ), d AS ( -- each digest is computed once: OFFSET keeps the planner from repeating the expression. (Here and below the expressions of event_digest and
+    -- version_hash and not calls of them: Postgres does not inline these, and a call costs four times what it computes.)
+    SELECT e.version, e.position, e.digest, sha256(convert_to(
+      e.type || E'\n' || e.schema_version::text || E'\n' || e.subject || E'\n' || e.subject_version::text || E'\n' || coalesce('=' || e.state::text, '-'), 'UTF8')) AS computed
+    FROM chancery.event e WHERE e.stream = p_stream AND e.version > p_from AND (p_to IS NULL OR e.version <= p_to) OFFSET 0
+  ), e AS (
+    SELECT d.version, sha256(string_agg(d.computed, ''::bytea ORDER BY d.position)) AS root, count(*) AS events,
+           bool_and(d.digest = d.computed) AND min(d.position) = 0 AND max(d.position) = count(*) - 1 AS whole
+    FROM d GROUP BY d.version
   )
-  SELECT f.version, f.fault FROM faults f WHERE f.fault IS NOT NULL ORDER BY f.version LIMIT 1
+  SELECT coalesce(v.version, e.version) AS version, f.fault
+  FROM v FULL JOIN e ON e.version = v.version CROSS JOIN LATERAL (SELECT CASE
+      WHEN v.version IS NULL THEN 'events without a version'
+      WHEN v.version <> v.before + 1 THEN format('gap: version %s follows %s', v.version, v.before)
+      WHEN v.parent_hash IS DISTINCT FROM v.before_hash THEN 'chain: the parent hash is not the hash of the version before'
+      WHEN e.root IS DISTINCT FROM v.events_root OR e.events IS DISTINCT FROM v.event_count OR NOT e.whole THEN 'events: an event was altered, removed or added'
+      WHEN v.hash IS DISTINCT FROM sha256(convert_to(
+        encode(v.parent_hash, 'hex') || E'\n' || v.stream || E'\n' || v.version::text || E'\n' || encode(v.events_root, 'hex') || E'\n' || v.event_count::text || E'\n' || v.command_id::text
+        || E'\n' || v.action || E'\n' || v.actor || E'\n' || coalesce('=' || v.request_id, '-') || E'\n' || coalesce('=' || v.idempotency_key, '-')
+        || E'\n' || coalesce('=' || v.fingerprint, '-') || E'\n' || coalesce('=' || v.details::text, '-') || E'\n' || (extract(epoch FROM v.recorded_at) * 1000000)::bigint::text
+        || E'\n' || coalesce('=' || v.reason, '-'), 'UTF8')) THEN 'record: the version was altered'
+      END AS fault) f
+  WHERE f.fault IS NOT NULL ORDER BY 1 LIMIT 1
 $function$;
 
 CREATE OR REPLACE FUNCTION chancery.version_hash(parent_hash bytea, stream text, version bigint, events_root bytea, event_count integer, command_id uuid, action text, actor text, request_id text, idempotency_key text, fingerprint text, details text, recorded_at timestamp with time zone, reason text)
@@ -746,8 +825,31 @@ RETURN sha256(convert_to(((((((((((((((((((((((((((encode(parent_hash, 'hex'::te
 '::text) || (((EXTRACT(epoch FROM (recorded_at - '1970-01-01 00:00:00+00'::timestamp with time zone)) * (1000000)::numeric))::bigint)::text) || '
 '::text) || COALESCE(('='::text || reason), '-'::text)), 'UTF8'::name));
 
+CREATE OR REPLACE FUNCTION chancery.version_since(p_stream text, p_time timestamp with time zone)
+ RETURNS bigint
+ LANGUAGE plpgsql
+ STABLE STRICT
+AS $function$
+DECLARE
+  low bigint := 1;
+  high bigint := (SELECT s.version + 1 FROM chancery.stream s WHERE s.stream = p_stream);
+  middle bigint;
+BEGIN
+  WHILE low < high LOOP
+    middle := (low + high) / 2;
+    IF (SELECT v.recorded_at < p_time FROM chancery.version v WHERE v.stream = p_stream AND v.version = middle) THEN
+      low := middle + 1;
+    ELSE
+      high := middle;
+    END IF;
+  END LOOP;
+  RETURN high;
+END
+$function$;
+
 GRANT EXECUTE ON FUNCTION chancery.append(p_stream text, p_retry boolean, c_id uuid[], c_action text[], c_actor text[], c_reason text[], c_request text[], c_key text[], c_fingerprint text[], c_expected bigint[], c_details text[], c_confirm_ms bigint[], k_command integer[], k_subject text[], k_version bigint[], k_written boolean[], e_command integer[], e_position integer[], e_subject text[], e_version bigint[], e_type text[], e_schema smallint[], e_state text[], e_last boolean[], e_claims text[], n_command integer[], n_subject text[], n_claim text[], r_command integer[], r_subject text[], r_target text[]) TO chancery_app;
 GRANT EXECUTE ON FUNCTION chancery.append_staged(p_stream text, p_id uuid, p_action text, p_actor text, p_reason text, p_request text, p_key text, p_fingerprint text, p_expected bigint, p_details text, p_confirm_ms bigint) TO chancery_app;
+GRANT EXECUTE ON FUNCTION chancery.audit_words(text text) TO PUBLIC;
 GRANT EXECUTE ON FUNCTION chancery.dependent_commands(k_command integer[], k_subject text[], k_written boolean[], n_command integer[], n_claim text[], c_actor text[], c_key text[], c_expected bigint[]) TO PUBLIC;
 GRANT EXECUTE ON FUNCTION chancery.event_digest(type text, schema_version smallint, subject text, subject_version bigint, state text) TO PUBLIC;
 GRANT EXECUTE ON FUNCTION chancery.genesis_hash(stream text) TO PUBLIC;
@@ -757,11 +859,17 @@ GRANT EXECUTE ON FUNCTION chancery.refuse_change() TO PUBLIC;
 GRANT EXECUTE ON FUNCTION chancery.stage() TO chancery_app;
 GRANT EXECUTE ON FUNCTION chancery.state_at(p_stream text, p_version bigint) TO PUBLIC;
 GRANT EXECUTE ON FUNCTION chancery.verify(p_stream text, p_from bigint, p_from_hash bytea) TO PUBLIC;
+GRANT EXECUTE ON FUNCTION chancery.verify_versions(p_stream text, p_from bigint, p_from_hash bytea, p_to bigint) TO PUBLIC;
 GRANT EXECUTE ON FUNCTION chancery.version_hash(parent_hash bytea, stream text, version bigint, events_root bytea, event_count integer, command_id uuid, action text, actor text, request_id text, idempotency_key text, fingerprint text, details text, recorded_at timestamp with time zone, reason text) TO PUBLIC;
+GRANT EXECUTE ON FUNCTION chancery.version_since(p_stream text, p_time timestamp with time zone) TO PUBLIC;
 GRANT CREATE, USAGE ON SCHEMA bullmq TO chancery_app;
 GRANT USAGE ON SCHEMA chancery TO chancery_app;
+GRANT DELETE, INSERT, SELECT, TRUNCATE, UPDATE ON TABLE chancery.audit TO chancery_app;
+GRANT DELETE, INSERT, SELECT, TRUNCATE, UPDATE ON TABLE chancery.audit_cursor TO chancery_app;
+GRANT SELECT, UPDATE ON TABLE chancery.audit_projection TO chancery_app;
+GRANT DELETE, INSERT, SELECT, TRUNCATE, UPDATE ON TABLE chancery.audit_subject TO chancery_app;
 GRANT SELECT ON TABLE chancery.claim TO chancery_app;
-GRANT SELECT, UPDATE ON TABLE chancery.confirmation TO chancery_app;
+GRANT SELECT, UPDATE (settled) ON TABLE chancery.confirmation TO chancery_app;
 GRANT DELETE, INSERT, SELECT, UPDATE ON TABLE chancery.deployment TO chancery_app;
 GRANT DELETE, INSERT, SELECT, UPDATE ON TABLE chancery.deployment_step TO chancery_app;
 GRANT DELETE, INSERT, SELECT, UPDATE ON TABLE chancery.discovered_service TO chancery_app;

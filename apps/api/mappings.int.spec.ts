@@ -1,6 +1,6 @@
 import { afterAll, beforeAll, describe, expect, it } from '@jest/globals';
 
-import { NOT_LOOKED_UP } from '#features/discovery/known-services.js';
+import { NOT_LOOKED_UP } from '#features/discovery/known-services.table.js';
 import { sqlQuery } from '#platform/database/database.js';
 
 import { startTestApi, type TestAnswer, type TestApi } from './test-api.js';

@@ -12,18 +12,30 @@ import { TokenVerifier } from '#features/access/token-verifier.js';
 import { AmbassadorController } from '#features/ambassador/ambassador.controller.js';
 import { AmbassadorPrincipalController } from '#features/ambassador/ambassador-principal.controller.js';
 import { Envelope } from '#features/ambassador/envelope.js';
+import { AuditController } from '#features/audit/audit.controller.js';
+import { ListAuditHandler, ReadAuditStandingHandler } from '#features/audit/list-audit.js';
+import { ApplyChangesetHandler } from '#features/changeset/apply-changeset.js';
+import { ChangesetController } from '#features/changeset/changeset.controller.js';
+import { ImportConfigurationHandler } from '#features/changeset/import-configuration.js';
 import { FindKnownServiceHandler } from '#features/discovery/find-known-service.js';
+import { FindKnownServicesHandler } from '#features/discovery/find-known-services.js';
 import { ConfigureGatewayHandler } from '#features/gateway/configure-gateway.js';
 import { CreateGatewayHandler } from '#features/gateway/create-gateway.js';
 import { GatewayController } from '#features/gateway/gateway.controller.js';
 import { gatewayKind } from '#features/gateway/gateway.kind.js';
 import { ListGatewaysHandler, ReadGatewayHandler } from '#features/gateway/list-gateways.js';
+import { DocumentController } from '#features/history/document.controller.js';
+import { ListSubjectHistoryHandler } from '#features/history/list-subject-history.js';
 import { ListVersionsHandler, ReadVersionHandler } from '#features/history/list-versions.js';
+import { ReadConfigurationHandler } from '#features/history/read-configuration.js';
+import { ReadDifferenceHandler } from '#features/history/read-difference.js';
+import { SubjectHistoryController } from '#features/history/subject-history.controller.js';
 import { SubjectKinds } from '#features/history/subject-kind.js';
 import { VersionController } from '#features/history/version.controller.js';
 import { CreateMappingHandler } from '#features/mapping/create-mapping.js';
 import { DeleteMappingHandler } from '#features/mapping/delete-mapping.js';
 import { FindMappingWarningsHandler } from '#features/mapping/find-mapping-warnings.js';
+import { FindSetWarningsHandler } from '#features/mapping/find-set-warnings.js';
 import { ListMappingsHandler, ReadMappingHandler } from '#features/mapping/list-mappings.js';
 import { ListRoutesHandler } from '#features/mapping/list-routes.js';
 import { MappingController } from '#features/mapping/mapping.controller.js';
@@ -56,10 +68,17 @@ import {
 } from '#features/rollout/list-deployments.js';
 import { ListMappingStatusHandler } from '#features/rollout/list-mapping-status.js';
 import { ListTargetsHandler, ReadTargetHandler } from '#features/rollout/list-targets.js';
+import { PropagationController } from '#features/rollout/propagation.controller.js';
+import { ReadPropagationHandler } from '#features/rollout/read-propagation.js';
+import { ReadRenderDifferenceHandler } from '#features/rollout/read-render-difference.js';
 import { ReadStatsHandler } from '#features/rollout/read-stats.js';
 import { RedeploymentController } from '#features/rollout/redeployment.controller.js';
 import { RequestRedeploymentHandler } from '#features/rollout/request-redeployment.js';
 import { TargetController } from '#features/rollout/target.controller.js';
+import type { AnchorArchive } from '#features/verification/anchor-archive.js';
+import { LogVerifier } from '#features/verification/log-verifier.js';
+import { ReadVerificationHandler } from '#features/verification/read-verification.js';
+import { VerificationController } from '#features/verification/verification.controller.js';
 import type { Database } from '#platform/database/database.js';
 import { EventStore } from '#platform/eventstore/event-store.js';
 import { CommandRunner } from '#platform/http/command-runner.js';
@@ -82,15 +101,21 @@ const controllers = [
   GatewayController,
   MappingController,
   RouteController,
+  ChangesetController,
   VersionController,
+  PropagationController,
   RestoreController,
   ConfirmationController,
   QuarantineController,
+  DocumentController,
+  SubjectHistoryController,
   TargetController,
   RedeploymentController,
   DeploymentController,
+  VerificationController,
   AmbassadorController,
   AmbassadorPrincipalController,
+  AuditController,
 ];
 
 const commandHandlers = [
@@ -101,6 +126,8 @@ const commandHandlers = [
   CreateMappingHandler,
   UpdateMappingHandler,
   DeleteMappingHandler,
+  ApplyChangesetHandler,
+  ImportConfigurationHandler,
   PutPrincipalHandler,
   DeletePrincipalHandler,
   RequestRedeploymentHandler,
@@ -120,13 +147,19 @@ const queryHandlers = [
   ReadMappingHandler,
   ListRoutesHandler,
   FindMappingWarningsHandler,
+  FindSetWarningsHandler,
   ListVersionsHandler,
   ReadVersionHandler,
+  ReadConfigurationHandler,
+  ReadDifferenceHandler,
+  ReadRenderDifferenceHandler,
+  ListSubjectHistoryHandler,
   ListPrincipalsHandler,
   ReadPrincipalHandler,
   ListTargetsHandler,
   ReadTargetHandler,
   ListMappingStatusHandler,
+  ReadPropagationHandler,
   ReadStatsHandler,
   ListDeploymentsHandler,
   ReadDeploymentHandler,
@@ -137,6 +170,10 @@ const queryHandlers = [
   ListConfirmationsHandler,
   ListQuarantinesHandler,
   ReadQuarantineHandler,
+  ListAuditHandler,
+  ReadAuditStandingHandler,
+  FindKnownServicesHandler,
+  ReadVerificationHandler,
 ];
 
 /** What the process brings along: made before Nest, ended after it. */
@@ -153,6 +190,8 @@ export interface ApiParts {
   readonly streams: EventStreams;
   /** Ports of the product itself, which no mapping may point at. */
   readonly ownPorts: readonly number[];
+  /** A connection with limits of its own, and the anchors where they are kept. */
+  readonly verification: { readonly database: Database; readonly anchors: AnchorArchive | undefined };
 }
 
 @Module({})
@@ -178,6 +217,11 @@ export function apiModule(parts: ApiParts): DynamicModule {
       { provide: MappingBudget, useValue: new MappingBudget(parts.database.db) },
       { provide: OwnPorts, useValue: new OwnPorts(parts.ownPorts) },
       { provide: SubjectKinds, useValue: new SubjectKinds([gatewayKind, mappingKind(new Set(parts.ownPorts)), principalKind]) },
+      {
+        provide: LogVerifier,
+        inject: [SubjectKinds],
+        useFactory: (kinds: SubjectKinds) => new LogVerifier({ ...parts.verification, kinds }),
+      },
       { provide: APP_GUARD, useClass: AccessGuard },
       CommandRunner,
       QueryRunner,

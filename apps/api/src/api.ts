@@ -7,8 +7,12 @@ import type { INestApplication } from '@nestjs/common';
 import { NestFactory } from '@nestjs/core';
 
 import { AttemptLimiter } from '#features/access/attempt-limiter.js';
+import { admitWriters } from '#features/access/body-admission.js';
 import { TokenVerifier } from '#features/access/token-verifier.js';
 import { ambassadorRefusals, Envelope } from '#features/ambassador/envelope.js';
+import { RefusalLog } from '#features/audit/refusal-log.js';
+import { AnchorArchive } from '#features/verification/anchor-archive.js';
+import { LogVerifier, VERIFICATION_STATEMENT_MS } from '#features/verification/log-verifier.js';
 import type { ApiConfig } from '#platform/config/api-config.js';
 import { type Database, openDatabase } from '#platform/database/database.js';
 import { EventStore } from '#platform/eventstore/event-store.js';
@@ -31,6 +35,8 @@ import { RouteDescriptions } from './route-descriptions.js';
 
 /** How long a write may wait for the database before its caller is told. */
 const WRITE_DEADLINE_MS = 5_000;
+/** And a refusal, whose recording its answer waits for. */
+const REFUSAL_DEADLINE_MS = 2_000;
 /** How long a scrape of the metrics waits for the database, of the ten seconds that a scraper gives it by default. */
 const SCRAPE_DEADLINE_MS = 2_000;
 
@@ -69,16 +75,18 @@ export async function startApi(options: ApiOptions): Promise<Api> {
   const database = openDatabase({ url: config.databaseUrl, applicationName: 'chancery-api', maxConnections: 20, log });
   const events = new EventStore({ database, log, deadlineMs: WRITE_DEADLINE_MS });
   const parts = await makeParts(options, database, events);
+  const refusalEvents = new EventStore({ database, log, deadlineMs: REFUSAL_DEADLINE_MS });
+  const attempts = new RefusalLog({ events: refusalEvents, log, now: options.now });
   const tls = config.tls === undefined ? undefined : { cert: readFileSync(config.tls.certFile), key: readFileSync(config.tls.keyFile) };
-  const adapter = new HttpAdapter({ log, metrics: parts.metrics, tls });
+  const adapter = new HttpAdapter({ log, metrics: parts.metrics, tls, admit: admitWriters(parts) });
   const app = await NestFactory.create(apiModule(parts), adapter, { bodyParser: false, abortOnError: false, logger: new NestLog(log) });
   const shapes = [ambassadorRefusals(parts.envelope, { status200: config.ambassadorStatus200 })];
-  app.useGlobalFilters(new HttpExceptionFilter({ log, routes: adapter.routes, shapes }));
+  app.useGlobalFilters(new HttpExceptionFilter({ log, routes: adapter.routes, shapes, attempts }));
   const ending = new AbortController();
   try {
     await app.listen(config.listen.port, config.listen.host);
   } catch (error) {
-    await end(app, events, database);
+    await end({ app, attempts, stores: [events, refusalEvents], databases: [parts.verification.database, database] });
     throw error;
   }
   const { allowLoopbackUpstreams } = config;
@@ -101,8 +109,9 @@ export async function startApi(options: ApiOptions): Promise<Api> {
       parts.readiness.ending();
       ending.abort();
       parts.streams.end();
+      app.get(LogVerifier).stop();
       await ready.catch(() => undefined);
-      await end(app, events, database);
+      await end({ app, attempts, stores: [events, refusalEvents], databases: [parts.verification.database, database] });
     },
   };
 }
@@ -118,10 +127,20 @@ async function makeParts(options: ApiOptions, database: Database, events: EventS
     build,
     envelope: await Envelope.forThisMachine(build.version),
     readiness: new Readiness(database, log),
-    verifier: new TokenVerifier({ db: database.db, ...(options.now === undefined ? {} : { now: options.now }) }),
+    verifier: new TokenVerifier({ db: database.db, events, ...(options.now === undefined ? {} : { now: options.now }) }),
     limiter: options.limiter ?? new AttemptLimiter(options.now),
     streams: new EventStreams(),
     ownPorts: config.ownPorts,
+    verification: {
+      database: openDatabase({
+        url: config.databaseUrl,
+        applicationName: 'chancery-verification',
+        maxConnections: 1,
+        statementTimeoutMs: VERIFICATION_STATEMENT_MS,
+        log,
+      }),
+      anchors: config.anchors === undefined ? undefined : new AnchorArchive(config.anchors),
+    },
   };
 }
 
@@ -130,10 +149,18 @@ async function readHeads({ db }: Database): Promise<{ gateway: string; version: 
   return streams.map(({ stream, version }) => ({ gateway: stream.slice('gateway/'.length), version }));
 }
 
-async function end(app: INestApplication, events: EventStore, database: Database): Promise<void> {
+/** In the order in which one needs the other: the last counts are recorded when nobody can be refused any more. */
+async function end(parts: {
+  app: INestApplication;
+  attempts: RefusalLog;
+  stores: readonly EventStore[];
+  databases: readonly Database[];
+}): Promise<void> {
+  const { app, attempts, stores, databases } = parts;
   await app.close();
-  await events.close();
-  await database.close();
+  await attempts.close();
+  for (const store of stores) await store.close();
+  for (const database of databases) await database.close();
 }
 
 function authority(app: INestApplication): string {

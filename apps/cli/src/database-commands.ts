@@ -1,6 +1,8 @@
 import { userInfo } from 'node:os';
 import { type Command, InvalidArgumentError } from 'commander';
 
+import { addGroup } from './session.js';
+import { UsageError } from './usage-error.js';
 import { databaseUrl, withDatabase } from './with-database.js';
 
 /** `migrate`, `recover` and `projector rebuild`: what is done to the database itself, by whoever runs it. */
@@ -19,12 +21,19 @@ export function addDatabaseCommands(program: Command): void {
     .option('--at-least <lineage>', 'a lineage that a target was seen in, when it is ahead of this database', lineageNumber)
     .addHelpText('after', '\nExamples:\n  chancery recover --reason "restored from the backup of 03:00"')
     .action(recover);
-  const projector = program.command('projector').description('the projected tables');
+  const projector = addGroup(program, {
+    name: 'projector',
+    description: 'the projected tables',
+    examples: ['chancery projector rebuild --gateway default'],
+  });
   projector
     .command('rebuild')
-    .description('forget the route table of a gateway; the projector folds it again from the first event, and the API says how far it is')
-    .option('--gateway <name>', 'which one; all of them without it')
-    .addHelpText('after', '\nExamples:\n  chancery projector rebuild --gateway default')
+    .description(
+      'forget the route table of a gateway, or the audit trail; the projector makes it again from the first event, and the API says how far it is',
+    )
+    .option('--gateway <name>', 'whose route table; those of all gateways without it')
+    .option('--audit', 'the audit trail, and no route table; positions and cursors that clients hold are void then', false)
+    .addHelpText('after', '\nExamples:\n  chancery projector rebuild --gateway default\n  chancery projector rebuild --audit')
     .action(rebuild);
 }
 
@@ -46,7 +55,15 @@ async function recover(flags: { reason: string; atLeast?: number }): Promise<voi
   process.stdout.write(`this database is right from now on: lineage ${lineage}\n`);
 }
 
-async function rebuild(flags: { gateway?: string }): Promise<void> {
+async function rebuild(flags: { gateway?: string; audit: boolean }): Promise<void> {
+  if (!flags.audit) return rebuildRoutes(flags);
+  if (flags.gateway !== undefined) throw new UsageError('The audit trail is one for all gateways: --audit goes without --gateway.');
+  const { resetAudit } = await import('#features/audit/audit.projection.js');
+  const { generation } = await withDatabase((database) => database.db.transaction().execute((tx) => resetAudit(tx)));
+  process.stdout.write(`reset: the audit trail, generation ${generation} from now on. The projector makes it again.\n`);
+}
+
+async function rebuildRoutes(flags: { gateway?: string }): Promise<void> {
   const { readRouteProjections, resetRoutes } = await import('#features/mapping/mapping.projection.js');
   await withDatabase(async (database) => {
     const gateways = (await readRouteProjections(database.db, flags.gateway)).map(({ gateway }) => gateway);

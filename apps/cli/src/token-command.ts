@@ -4,6 +4,7 @@ import { type Command, InvalidArgumentError } from 'commander';
 
 import { DEFAULT_TOKEN_DAYS } from '#features/access/access.js';
 
+import { addGroup } from './session.js';
 import { withDatabase } from './with-database.js';
 
 interface Flags {
@@ -14,22 +15,29 @@ interface Flags {
 }
 
 /** `token create`: the way to a first token, straight on the database, before any token could ask the API for one. */
-export function addTokenCommand(program: Command): void {
-  const token = program.command('token').description('tokens for the API and for agents');
+export function addTokenCommand(program: Command): Command {
+  const token = addGroup(program, {
+    name: 'token',
+    description: 'tokens for the API and for agents',
+    examples: ['chancery token create --scopes read,write --name "shop pipeline"', 'chancery token list'],
+  });
   token
     .command('create')
     .description('make a token and print it, once: only its SHA-256 is kept')
-    .requiredOption('--scopes <list>', 'of read, write, deploy, admin, agent:<target>, agent:*; separated by commas', (text: string) =>
-      text.split(',').map((scope) => scope.trim()),
+    .requiredOption(
+      '--scopes <list>',
+      'of read, write, deploy, admin, audit, agent:<target>, agent:*; separated by commas',
+      (text: string) => text.split(',').map((scope) => scope.trim()),
     )
     .option('--expires <time>', 'until it expires: 12h, 30d (90d at most)', days, DEFAULT_TOKEN_DAYS)
     .option('--name <text>', 'what it is for; shown in lists', 'unnamed')
     .option('--json', 'print {"token", "id", "scopes", "expiresAt"}', false)
     .addHelpText(
       'after',
-      '\nExamples:\n  chancery token create --scopes admin,deploy,read,write --name "first admin"\n  chancery token create --scopes agent:edge-1 --expires 90d --name "agent of edge-1"',
+      '\nExamples:\n  chancery token create --scopes admin,audit,deploy,read,write --name "first admin"\n  chancery token create --scopes agent:edge-1 --expires 90d --name "agent of edge-1"',
     )
     .action(createToken);
+  return token;
 }
 
 async function createToken(flags: Flags): Promise<void> {

@@ -6,7 +6,8 @@ import { openDatabase } from '#platform/database/database.js';
 import { createWake } from '#platform/eventstore/wake.js';
 import { useFailpoints } from '#platform/failpoint/failpoint.js';
 import { createLog, type Log } from '#platform/log/log.js';
-
+import { startAnchoring } from './anchoring.js';
+import { startAuditProjector } from './audit-projector.js';
 import { becomeOwner } from './ownership.js';
 import { type RouteProjector, startRouteProjector } from './route-projector.js';
 import { createMetrics, type ProjectorMetrics, type ProjectorStatus, serveStatus } from './status-server.js';
@@ -14,7 +15,7 @@ import { createMetrics, type ProjectorMetrics, type ProjectorStatus, serveStatus
 const STOP_DEADLINE_MS = 10_000;
 const RETRY_MS = 500;
 
-/** Follows the log and keeps the route tables, until SIGTERM: the batch under way is finished, then exit 0. */
+/** Follows the log and keeps the route tables and the trail, until SIGTERM: the batch under way is finished, then exit 0. */
 async function main(): Promise<void> {
   const config = readProjectorConfig();
   useFailpoints(config.failpointDir);
@@ -64,7 +65,10 @@ async function serveTerm({ config, database, wake, log, status, metrics, stop, a
   clearTimeout(standby);
   if (ownership === null) return;
   status.role = 'owner';
-  const projector = startRouteProjector({ database, wake, log, onApplied: (versions) => metrics.applied.inc(versions) });
+  const applied = (projection: string) => (versions: number) => metrics.applied.inc({ projection }, versions);
+  const projector = startRouteProjector({ database, wake, log, onApplied: applied('route_table') });
+  const trail = startAuditProjector({ database, wake, log, onApplied: applied('audit') }); // on its own: neither waits for the other, nor falls with it
+  const anchoring = startAnchoring({ database, anchors: config.anchors, log, onAnchored: () => metrics.anchored.setToCurrentTime() });
   const term = new AbortController();
   void untilCaughtUp(projector, log, term.signal).then((caughtUp) => {
     if (!caughtUp) return;
@@ -82,7 +86,8 @@ async function serveTerm({ config, database, wake, log, status, metrics, stop, a
   term.abort();
   status.role = 'starting';
   status.caughtUp = false;
-  await projector.close();
+  await anchoring.close({ last: stop.aborted });
+  await Promise.all([projector.close(), trail.close()]);
   await ownership.release();
 }
 

@@ -10,9 +10,9 @@ const ASK_EVERY_MS = 500;
 const PROBE_EVERY_MS = 5_000;
 
 /**
- * One projector owns the route tables at a time; the others stand by. The right is an advisory lock of a session: the server frees it when the owner's
+ * One projector owns the projected tables at a time; the others stand by. The right is an advisory lock of a session: the server frees it when the owner's
  * connection ends, however the owner ended. It spares the others the work and is not what correctness rests on: an owner that was stopped and wakes late
- * finds the cursor moved (projectRoutes compares it under a lock in the transaction that writes).
+ * finds the cursor moved (projectRoutes and projectAudit read it under a lock in the transaction that writes).
  */
 export interface Ownership {
   /** Resolves when the right is lost. */
@@ -29,7 +29,7 @@ export async function becomeOwner(url: string, log: Log, signal: AbortSignal): P
       return null;
     });
     if (ownership !== null) return ownership;
-    if (!waiting) log.info('another projector owns the route tables, or the database is away; standing by');
+    if (!waiting) log.info('another projector owns the projected tables, or the database is away; standing by');
     waiting = true;
     await sleep(ASK_EVERY_MS, undefined, { signal }).catch(() => undefined); // aborted: the loop ends
   }

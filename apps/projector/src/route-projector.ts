@@ -1,4 +1,5 @@
 import {
+  beginRoutes,
   CursorMovedError,
   type ProjectedVersion,
   parkRoutes,
@@ -8,6 +9,7 @@ import {
 import type { Database } from '#platform/database/database.js';
 import { classify } from '#platform/eventstore/database-errors.js';
 import { type Follower, follow, type LoggedVersion, type Wake } from '#platform/eventstore/follower.js';
+import { readSnapshot } from '#platform/eventstore/read-log.js';
 import { failpoint } from '#platform/failpoint/failpoint.js';
 import type { Log } from '#platform/log/log.js';
 
@@ -22,18 +24,20 @@ export interface RouteProjector {
   close(): Promise<void>;
 }
 
+export interface RouteProjectorOptions {
+  readonly database: Database;
+  readonly wake: Wake;
+  readonly log: Log;
+  onApplied(versions: number): void;
+}
+
 /**
  * Folds `gateway/%` into the route tables, each gateway from its own cursor, rows and cursor in one transaction.
  *
  * A version that cannot be folded, for a reason that lies in it and not in the moment, is parked with its reason: that gateway's table stays where it is,
  * the others go on, and nothing crashes or is tried for ever. A start tries a parked gateway again (the program may know better by now).
  */
-export function startRouteProjector(options: {
-  database: Database;
-  wake: Wake;
-  log: Log;
-  onApplied(versions: number): void;
-}): RouteProjector {
+export function startRouteProjector(options: RouteProjectorOptions): RouteProjector {
   const { database, log } = options;
   const parked = new Set<string>();
   let onMoved: () => void = () => undefined;
@@ -63,7 +67,7 @@ export function startRouteProjector(options: {
   const follower = follow({
     database,
     streams: STREAMS,
-    start: async (stream) => (await readRouteProjections(database.db, gatewayOf(stream)))[0]?.version ?? 0,
+    start: (stream) => begin(options, gatewayOf(stream)),
     apply,
     wake: options.wake,
     pollMs: POLL_MS,
@@ -87,6 +91,26 @@ export function startRouteProjector(options: {
 
 function gatewayOf(stream: string): string {
   return stream.slice('gateway/'.length);
+}
+
+/**
+ * Where to go on. A table that is empty (a new gateway, a reset) begins with what lives now; when that cannot be folded, with the first event, so that the
+ * table goes as far as it can and names the version at which it stops.
+ */
+async function begin({ database, log, onApplied }: RouteProjectorOptions, gateway: string): Promise<number> {
+  const cursor = async () => (await readRouteProjections(database.db, gateway))[0]?.version ?? 0;
+  const known = await cursor();
+  if (known > 0) return known;
+  const snapshot = await readSnapshot(database.db, `gateway/${gateway}`);
+  try {
+    await database.db.transaction().execute((tx) => beginRoutes(tx, gateway, snapshot));
+  } catch (err) {
+    if (!isPoison(err)) throw err;
+    log.warn({ err, gateway }, 'what lives now cannot be folded as it is: the route table is folded from the first event');
+    return 0;
+  }
+  onApplied(snapshot.version);
+  return cursor();
 }
 
 async function applyBatch(database: Database, gateway: string, versions: readonly ProjectedVersion[]): Promise<void> {

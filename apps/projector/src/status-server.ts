@@ -2,6 +2,7 @@ import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { Counter, Gauge, Registry } from 'prom-client';
 
+import { listParkedAudit, readAuditLag } from '#features/audit/audit.projection.js';
 import { readRouteProjections } from '#features/mapping/mapping.projection.js';
 import type { Listen } from '#platform/config/environment.js';
 import type { Database } from '#platform/database/database.js';
@@ -15,7 +16,9 @@ export interface ProjectorStatus {
 
 export interface ProjectorMetrics {
   readonly registry: Registry;
-  readonly applied: Counter;
+  readonly applied: Counter<'projection'>;
+  /** When the log was last found or made anchored. */
+  readonly anchored: Gauge;
 }
 
 /** Figures of the projection; the lag is asked of the database when somebody scrapes. */
@@ -23,23 +26,25 @@ export function createMetrics(database: Database, status: ProjectorStatus): Proj
   const registry = new Registry();
   new Gauge({
     name: 'chancery_projection_lag_events',
-    help: 'Versions of the log that the projected table does not show yet, by gateway',
+    help: 'Versions of the log that the projected table does not show yet: of the route table by gateway, of the audit trail all together',
     labelNames: ['projection', 'gateway'],
     registers: [registry],
     async collect() {
       this.reset();
       for (const { gateway, lag } of await readLag(database)) this.set({ projection: 'route_table', gateway }, lag);
+      this.set({ projection: 'audit', gateway: '' }, await readAuditLag(database.db));
     },
   });
   new Gauge({
     name: 'chancery_projection_parked',
-    help: '1 for a gateway whose next version cannot be folded',
+    help: '1 for a gateway whose next version cannot be folded; for the audit trail, how many streams it leaves out for such a version',
     labelNames: ['projection', 'gateway'],
     registers: [registry],
     async collect() {
       this.reset();
       for (const { gateway, parked } of await readRouteProjections(database.db))
         this.set({ projection: 'route_table', gateway }, parked === null ? 0 : 1);
+      this.set({ projection: 'audit', gateway: '' }, (await listParkedAudit(database.db)).length);
     },
   });
   new Gauge({
@@ -53,9 +58,15 @@ export function createMetrics(database: Database, status: ProjectorStatus): Proj
   const applied = new Counter({
     name: 'chancery_projection_versions_applied_total',
     help: 'Versions folded by this process',
+    labelNames: ['projection'],
     registers: [registry],
   });
-  return { registry, applied };
+  const anchored = new Gauge({
+    name: 'chancery_anchor_last_timestamp_seconds',
+    help: 'When the heads of the log were last anchored outside the database, or found anchored; 0 for never',
+    registers: [registry],
+  });
+  return { registry, applied, anchored };
 }
 
 /** Heads against cursors. */

@@ -28,8 +28,8 @@ async function main(): Promise<void> {
     servicesFile: config.servicesFile,
     allowLoopback: config.allowLoopbackUpstreams,
     ownPorts: ownPorts(config),
-    authenticate: async (token, db) => {
-      verifier ??= new TokenVerifier({ db });
+    authenticate: async (token, { db, events }) => {
+      verifier ??= new TokenVerifier({ db, events });
       return verifier.verify(token);
     },
   });

@@ -1,9 +1,9 @@
+import { bootstrapBytes, compile, type Endpoint, type Rendered } from '#features/rollout/compile.js';
 import { readStatusRows, replaceStatusRows, type StatusRow } from '#features/rollout/set-aside.table.js';
 import type { Db } from '#platform/database/database.js';
 import { contentHash } from '#platform/kernel/digest.js';
 import { type EncodedResource, encodeBootstrap, encodeEndpointFile } from '#platform/xds/resource.js';
 
-import { bootstrapBytes, compile, type Endpoint, type Rendered } from './compile.js';
 import type { GatewayFold } from './gateway-fold.js';
 import { type Gateways, serviceOf } from './gateways.js';
 import type { TargetRender } from './target-render.js';

@@ -1,10 +1,9 @@
+import { bootstrapBytes } from '#features/rollout/compile.js';
 import { findRefused, type Refused, type Verdict } from '#features/rollout/find-refused.js';
 import { fieldOfReason } from '#features/rollout/refused-field.js';
 import { readStatusRows, replaceStatusRows, type StatusRow } from '#features/rollout/set-aside.table.js';
 import type { Db } from '#platform/database/database.js';
 import type { Log } from '#platform/log/log.js';
-
-import { bootstrapBytes } from './compile.js';
 import type { GatewayFold } from './gateway-fold.js';
 import type { Gateways } from './gateways.js';
 import type { Renderer, SetAsideMap } from './renderer.js';

@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import { afterEach, describe, expect, jest, test } from '@jest/globals';
 import { Redis } from 'ioredis';
 
-import { isServiceKnown } from '#features/discovery/known-services.js';
+import { isServiceKnown } from '#features/discovery/known-services.table.js';
 import { readTarget } from '#features/rollout/target.table.js';
 
 import { startRedis } from '../../../test/support/redis.js';

@@ -1,6 +1,5 @@
+import type { Rendered } from '#features/rollout/compile.js';
 import type { NewestRender } from '#features/rollout/rollout.js';
-
-import type { Rendered } from './compile.js';
 
 /** The newest configuration of one target. */
 export interface TargetRender extends NewestRender {

@@ -1,4 +1,5 @@
 import type { Db } from '#platform/database/database.js';
+import type { EventStore } from '#platform/eventstore/event-store.js';
 import type { Log } from '#platform/log/log.js';
 import type { AgentIdentity } from '#platform/xds/delivery-server.js';
 
@@ -14,7 +15,7 @@ export interface WorkerOptions {
   readonly allowLoopback: boolean;
   readonly ownPorts: ReadonlySet<number>;
   /** Who presents this token; undefined or a DomainError for a bad one. */
-  authenticate(token: string, db: Db): Promise<AgentIdentity | undefined>;
+  authenticate(token: string, log: { readonly db: Db; readonly events: EventStore }): Promise<AgentIdentity | undefined>;
   readonly queueName?: string;
   readonly tuning?: Partial<Tuning>;
   lookup?(name: string): Promise<string[]>;

@@ -89,7 +89,7 @@ class Worker {
       worker: name,
       log,
       statsIntervalMs: tuning.statsIntervalMs,
-      authenticate: (token) => options.authenticate(token, db),
+      authenticate: (token) => options.authenticate(token, { db, events: this.#events }),
       look: (target) => this.#runner.request(target),
       lookNow: (target) => this.#runner.runNow(target),
       onPushEnded: () => this.#recorder.kick(),

@@ -3,18 +3,20 @@ import { Reflector } from '@nestjs/core';
 import type { FastifyRequest } from 'fastify';
 
 import { PUBLIC, SCOPES, type Scope } from '#platform/http/access.decorators.js';
+import { addressKey } from '#platform/http/address-key.js';
 import { HttpMetrics } from '#platform/http/http-metrics.js';
 import { HttpProblem } from '#platform/http/http-problem.js';
 import { withDeadline } from '#platform/http/query-runner.js';
 import { rememberCaller } from '#platform/http/request-context.js';
 import { DomainError } from '#platform/kernel/errors.js';
 
-import { AttemptLimiter, addressKey } from './attempt-limiter.js';
+import { tokenSubject } from './access.js';
+import { AttemptLimiter } from './attempt-limiter.js';
 import { parseToken } from './token-format.js';
 import { TokenVerifier, type VerifiedToken } from './token-verifier.js';
 
 /** A database that does not answer is a 503 and not a hanging client. */
-const VERIFY_DEADLINE_MS = 5_000;
+export const VERIFY_DEADLINE_MS = 5_000;
 
 /**
  * Both ways in: most clients send Bearer; Basic with the token as the password makes `http://x:TOKEN@host` and a browser work. A browser
@@ -58,9 +60,11 @@ export class AccessGuard implements CanActivate {
     const suspicious = this.limiter.limited(address) && (id === undefined || !this.verifier.knows(id));
     if (suspicious && (id === undefined || !this.limiter.mayLook())) throw this.tooMany(2);
     try {
-      return await withDeadline(this.verifier.verify(presented), VERIFY_DEADLINE_MS);
+      return await withDeadline(this.verifier.verify(presented, request.id), VERIFY_DEADLINE_MS);
     } catch (error) {
       if (!(error instanceof DomainError) || error.kind !== 'unauthenticated') throw error;
+      const { tokenId } = error.extra;
+      if (typeof tokenId === 'string') rememberCaller(request, { actor: tokenSubject(tokenId), tokenId, scopes: [] }); // whose refusal it is
       const retryAfterS = this.limiter.failed(id === undefined ? [address] : [address, `token/${id}`]);
       throw retryAfterS === undefined ? this.refuse(error.code, error.message) : this.tooMany(retryAfterS);
     }

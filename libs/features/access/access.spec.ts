@@ -1,9 +1,11 @@
 import { describe, expect, it } from '@jest/globals';
 
 import type { View } from '#platform/eventstore/event-store.js';
+import { addressKey } from '#platform/http/address-key.js';
+
 import { presentedToken } from './access.guard.js';
 import { createToken, revokeToken, type TokenState } from './access.js';
-import { AttemptLimiter, addressKey } from './attempt-limiter.js';
+import { AttemptLimiter } from './attempt-limiter.js';
 import { newToken, parseToken } from './token-format.js';
 
 const state: TokenState = {

@@ -35,6 +35,7 @@ export async function issueToken(events: EventStore, input: TokenInput, request:
     expiresAt: new Date(now + days * DAY_MS).toISOString(),
     createdBy: request.context.actor,
     revokedAt: null,
+    firstUsedAt: null,
   };
   const subject = tokenSubject(token.id);
   const outcome = await events.handle(

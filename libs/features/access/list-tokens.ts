@@ -17,6 +17,7 @@ export interface TokenView {
   readonly createdBy: string;
   readonly expiresAt: string;
   readonly revokedAt: string | null;
+  readonly firstUsedAt: string | null;
 }
 
 /** An allow-list of members, so that a member added to the state is not shown by accident. */
@@ -31,6 +32,7 @@ export function tokenView(state: TokenState, now: number): TokenView {
     createdBy: state.createdBy,
     expiresAt: state.expiresAt,
     revokedAt: state.revokedAt,
+    firstUsedAt: state.firstUsedAt ?? null,
   };
 }
 

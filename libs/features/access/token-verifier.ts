@@ -1,10 +1,11 @@
-import { timingSafeEqual } from 'node:crypto';
+import { randomUUID, timingSafeEqual } from 'node:crypto';
 
 import type { Db } from '#platform/database/database.js';
+import type { EventStore } from '#platform/eventstore/event-store.js';
 import { readSubject } from '#platform/eventstore/read-log.js';
 import { DomainError } from '#platform/kernel/errors.js';
 
-import { ACCESS_STREAM, type TokenState, tokenSubject } from './access.js';
+import { ACCESS_STREAM, type TokenState, tokenSubject, useToken } from './access.js';
 import { parseToken, secretHash } from './token-format.js';
 
 /** A token that was presented with its secret and is good now. */
@@ -25,7 +26,7 @@ const MOST_REMEMBERED = 10_000;
 const nothing = secretHash('');
 
 interface Remembered {
-  readonly state: TokenState | null;
+  state: TokenState | null;
   readonly at: number;
 }
 
@@ -35,20 +36,24 @@ interface Remembered {
  */
 export class TokenVerifier {
   readonly #db: Db;
+  readonly #events: EventStore;
   readonly #now: () => number;
   readonly #remembered = new Map<string, Remembered>();
   readonly #underWay = new Map<string, Promise<TokenState | null>>();
+  readonly #firstUses = new Map<string, Promise<void>>();
 
-  constructor(options: { readonly db: Db; readonly now?: () => number }) {
+  constructor(options: { readonly db: Db; readonly events: EventStore; readonly now?: () => number }) {
     this.#db = options.db;
+    this.#events = options.events;
     this.#now = options.now ?? Date.now;
   }
 
   /**
+   * Lets a token in. Its first use is recorded before: what cannot be recorded does not happen.
    * @throws DomainError unauthenticated: `token_malformed`, `token_invalid` (no such token, or another secret: the two look alike),
-   * `token_revoked`, `token_expired`. Database errors come out as they are.
+   * `token_revoked`, `token_expired` (`extra.tokenId` says whose: its secret was right). Database errors come out as they are.
    */
-  async verify(presented: string): Promise<VerifiedToken> {
+  async verify(presented: string, requestId: string | null = null): Promise<VerifiedToken> {
     const token = parseToken(presented);
     if (token === undefined)
       throw new DomainError('unauthenticated', 'token_malformed', 'This is not a token of ours: they look like chy_<id>_<secret>.');
@@ -57,13 +62,32 @@ export class TokenVerifier {
     if (state !== null && state.revokedAt !== null) throw new DomainError('unauthenticated', 'token_revoked', 'This token was revoked.');
     if (state === null || !right) throw new DomainError('unauthenticated', 'token_invalid', 'There is no such token.');
     if (Date.parse(state.expiresAt) <= this.#now())
-      throw new DomainError('unauthenticated', 'token_expired', 'This token has expired. Make another.');
+      throw new DomainError('unauthenticated', 'token_expired', 'This token has expired. Make another.', { extra: { tokenId: state.id } });
+    if ((state.firstUsedAt ?? null) === null) await this.#recordFirstUse(state, requestId);
     return { id: state.id, actor: tokenSubject(state.id), name: state.name, scopes: state.scopes, expiresAt: state.expiresAt };
   }
 
   /** True when a token of this id was seen to exist; costs no look. */
   knows(id: string): boolean {
     return this.#remembered.get(id)?.state != null;
+  }
+
+  /** Once for many requests of this process at a time; the decision sees to it that many processes record one. */
+  #recordFirstUse(state: TokenState, requestId: string | null): Promise<void> {
+    const underWay = this.#firstUses.get(state.id);
+    if (underWay !== undefined) return underWay;
+    const actor = tokenSubject(state.id);
+    const firstUsedAt = new Date(this.#now()).toISOString();
+    const context = { commandId: randomUUID(), action: 'UseToken', actor, requestId };
+    const work = this.#events
+      .handle({ stream: ACCESS_STREAM, subjects: [actor], context }, useToken(state.id, firstUsedAt))
+      .then(() => {
+        const known = this.#remembered.get(state.id);
+        if (known?.state != null) known.state = { ...known.state, firstUsedAt };
+      })
+      .finally(() => this.#firstUses.delete(state.id));
+    this.#firstUses.set(state.id, work);
+    return work;
   }
 
   async #lookUp(id: string): Promise<TokenState | null> {

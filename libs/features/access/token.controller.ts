@@ -33,6 +33,7 @@ const fields = {
   createdBy: z.string(),
   expiresAt: isoTime,
   revokedAt: isoTime.nullable(),
+  firstUsedAt: isoTime.nullable().describe('When it was first let in; null while it has not been.'),
 };
 const tokenSchema = z.object(fields);
 const issuedSchema = z.object({ ...fields, token: z.string().describe('The secret. Shown this once.') });

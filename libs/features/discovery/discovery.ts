@@ -1,6 +1,6 @@
 import type { ServiceReference } from '../mapping/service-reference.js';
 
-import { NOT_LOOKED_UP } from './known-services.js';
+import { NOT_LOOKED_UP } from './known-services.table.js';
 
 /** Where one instance of a service listens. `address` is an IP literal. */
 export interface Endpoint {

@@ -4,7 +4,7 @@ import { type IQueryHandler, Query, QueryHandler } from '@nestjs/cqrs';
 import type { Db } from '#platform/database/database.js';
 import { DB } from '#platform/http/tokens.js';
 
-import { isServiceKnown } from './known-services.js';
+import { isServiceKnown } from './known-services.table.js';
 
 /** Whether an instance of the service is known right now (undefined: nobody has looked): the warning of a mapping that would answer 503 until one is. */
 export class FindKnownService extends Query<boolean | undefined> {

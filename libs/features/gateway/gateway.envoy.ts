@@ -3,13 +3,19 @@ import type { Cluster, PathConfigSource } from '#platform/envoy/model/cluster.js
 import { duration, literal } from '#platform/envoy/model/envoy-text.js';
 import { ADMIN_SOCKET, MARKER_PATH, PROOF_HEADER, RELEASE_HEADER, RESERVED_PREFIX } from '#platform/envoy/model/reserved.js';
 import type { Route, VirtualHost } from '#platform/envoy/model/route.js';
+import type { JsonObject } from '#platform/kernel/json.js';
 
-import type { GatewaySettings, ListenAddress } from './gateway.js';
+import { type GatewaySettings, type ListenAddress, settingsOf } from './gateway.js';
 
 /** What the marker route answers: the release that this configuration is. */
 export interface Marker {
   readonly releaseId: string;
   readonly body: string;
+}
+
+/** The settings out of the log, as they are translated: what an older version did not know has its default. */
+export function gatewaySettingsOf(state: JsonObject): GatewaySettings {
+  return settingsOf(state);
 }
 
 const markerRouteName = 'chancery-marker';

@@ -8,6 +8,8 @@ import { listVersions, readVersion, type VersionRecord } from '#platform/eventst
 import { DB } from '#platform/http/tokens.js';
 import type { JsonObject } from '#platform/kernel/json.js';
 
+import { SubjectKinds } from './subject-kind.js';
+
 export interface VersionFilter {
   readonly gateway: string;
   /** Only versions below this one. */
@@ -16,6 +18,10 @@ export interface VersionFilter {
   readonly actor?: string | undefined;
   readonly action?: string | undefined;
   readonly subject?: string | undefined;
+  /** From this moment on. */
+  readonly since?: Date | undefined;
+  /** Before this moment. */
+  readonly until?: Date | undefined;
 }
 
 /** The versions of a gateway, newest first. */
@@ -33,14 +39,17 @@ export class ListVersionsHandler implements IQueryHandler<ListVersions> {
   ) {}
 
   async execute({ filter }: ListVersions): Promise<VersionRecord[]> {
-    const { gateway, before, limit, actor, action, subject } = filter;
+    const { gateway, limit, ...rest } = filter;
     await this.queries.execute(new ReadGateway(gateway));
-    const given = Object.fromEntries(Object.entries({ before, actor, action, subject }).filter(([, value]) => value !== undefined));
+    const given = Object.fromEntries(Object.entries(rest).filter(([, value]) => value !== undefined));
     return listVersions(this.db, { stream: `gateway/${gateway}`, limit, ...given });
   }
 }
 
-/** One version with its events, each with the state before it. */
+/**
+ * One version with its events, each with the state before it. States are in today's shape, so that before and after can be compared; `schemaVersion`
+ * says in which they were recorded.
+ */
 export type VersionView = VersionRecord & { readonly events: readonly (RecordedEvent & { readonly before: JsonObject | null })[] };
 
 /** One version; undefined when the gateway has none of this number. */
@@ -55,9 +64,19 @@ export class ReadVersion extends Query<VersionView | undefined> {
 
 @QueryHandler(ReadVersion)
 export class ReadVersionHandler implements IQueryHandler<ReadVersion> {
-  constructor(@Inject(DB) private readonly db: Db) {}
+  constructor(
+    private readonly kinds: SubjectKinds,
+    @Inject(DB) private readonly db: Db,
+  ) {}
 
-  execute({ gateway, version }: ReadVersion): Promise<VersionView | undefined> {
-    return readVersion(this.db, `gateway/${gateway}`, version);
+  async execute({ gateway, version }: ReadVersion): Promise<VersionView | undefined> {
+    const found = await readVersion(this.db, `gateway/${gateway}`, version);
+    if (found === undefined) return undefined;
+    const events = found.events.map(({ before, beforeSchemaVersion, ...event }) => ({
+      ...event,
+      before: this.kinds.upcast(event.subject, before, beforeSchemaVersion ?? 0),
+      state: this.kinds.upcast(event.subject, event.state, event.schemaVersion),
+    }));
+    return { ...found, events };
   }
 }

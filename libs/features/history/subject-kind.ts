@@ -1,4 +1,5 @@
 import type { NewEvent } from '#platform/eventstore/event-store.js';
+import type { FieldError } from '#platform/kernel/errors.js';
 import type { Json, JsonObject } from '#platform/kernel/json.js';
 
 /** What a state is judged by, beside itself. */
@@ -29,6 +30,8 @@ export interface SubjectKind {
   patch(name: string, before: JsonObject, value: Json, context: KindContext): JsonObject;
   /** A state as a whole value: `read` of it gives the same state. */
   write(state: JsonObject): JsonObject;
+  /** Why a claim of this kind was refused that `owner` (a subject) holds, in the words of the one who wrote the value; the pointer is relative to it. */
+  explainClaim?(claim: string, owner: string): FieldError;
 }
 
 /** `mapping/user` is of kind `mapping` and called `user`; `gateway` is of kind `gateway` and has no name. */
@@ -50,5 +53,10 @@ export class SubjectKinds {
     const { kind, name } = splitSubject(subject);
     const found = this.#byName.get(kind);
     return found !== undefined && found.isNamed === (name !== '') ? found : undefined;
+  }
+
+  /** A recorded state in today's shape; null stays null, and the state of a subject of no kind stays as it is. */
+  upcast(subject: string, state: JsonObject | null, schemaVersion: number): JsonObject | null {
+    return state === null ? null : (this.of(subject)?.upcast(state, schemaVersion) ?? state);
   }
 }

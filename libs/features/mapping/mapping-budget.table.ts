@@ -7,17 +7,23 @@ const CHUNK = 100;
 /** How long a count is believed: other processes create mappings too. In ms. */
 const BELIEVED_MS = 60_000;
 
-/** A place for one more mapping, while a command is under way; or the news that there is none. */
+/** Places for more mappings, while a command is under way; or the news that there are fewer. */
 export interface MappingPlace {
+  /** True when there is no place at all. */
   readonly isFull: boolean;
+  /** How many mappings the command may make: as many as were asked for, or all that there is. */
+  readonly room: number;
   /** The command has ended, whichever way. */
   release(): void;
 }
 
 interface Ledger {
-  readonly underWay: Set<Promise<void>>;
+  /** The commands under way, each with its places. */
+  readonly underWay: Map<Promise<void>, number>;
   left: number;
   countedAtMs: number;
+  /** The most places that the count would have found. */
+  countedFor: number;
   counting: Promise<void> | undefined;
 }
 
@@ -31,35 +37,43 @@ interface Ledger {
  */
 export class MappingBudget {
   readonly #db: Db;
-  readonly #limit: number;
+  /** How many mappings a gateway may have. */
+  readonly limit: number;
   readonly #ledgers = new Map<string, Ledger>();
 
   constructor(db: Db, limit: number = limits.mappingsPerGateway) {
     this.#db = db;
-    this.#limit = limit;
+    this.limit = limit;
   }
 
-  /** To be asked once before each command that may create a mapping, and released after it. */
-  async take(gateway: string): Promise<MappingPlace> {
+  /** To be asked once before each command that may create mappings, for as many as it may create at most, and released after it. */
+  async take(gateway: string, places = 1): Promise<MappingPlace> {
     const ledger = this.#ledgerOf(gateway);
-    while (ledger.left === 0 || performance.now() - ledger.countedAtMs > BELIEVED_MS) {
-      ledger.counting ??= this.#count(gateway, ledger).finally(() => {
+    let room = places;
+    while (ledger.left < places || performance.now() - ledger.countedAtMs > BELIEVED_MS) {
+      ledger.counting ??= this.#count(gateway, ledger, places).finally(() => {
         ledger.counting = undefined;
       });
       await ledger.counting;
-      if (ledger.left > 0) break;
-      // Those under way may have been counted already, or may yet fail: only without them is it certain that there is no place.
-      if (ledger.underWay.size === 0) return { isFull: true, release: () => undefined };
-      await Promise.race(ledger.underWay);
+      if (ledger.left >= places) break;
+      if (ledger.countedFor < places) continue; // another's count, which did not look further than it needed
+      // Those under way may have been counted already, or may yet fail: only without them is it certain that there are no more.
+      if (ledger.underWay.size === 0) {
+        room = ledger.left;
+        break;
+      }
+      await Promise.race(ledger.underWay.keys());
     }
-    ledger.left -= 1;
+    if (room === 0) return { isFull: true, room, release: () => undefined };
+    ledger.left -= room;
     let ended: () => void = () => undefined;
     const command = new Promise<void>((resolve) => {
       ended = resolve;
     });
-    ledger.underWay.add(command);
+    ledger.underWay.set(command, room);
     return {
       isFull: false,
+      room,
       release: () => {
         ledger.underWay.delete(command);
         ended();
@@ -67,11 +81,17 @@ export class MappingBudget {
     };
   }
 
-  async #count(gateway: string, ledger: Ledger): Promise<void> {
-    const before = ledger.underWay.size;
-    const [row] = await sqlQuery<{ count: string }>(this.#db, countMappings, [`gateway/${gateway}`, this.#limit]);
+  /** Something made mappings that asked for no places (it had counted for itself): whoever comes next counts anew. */
+  forget(gateway: string): void {
+    this.#ledgerOf(gateway).countedAtMs = Number.NEGATIVE_INFINITY;
+  }
+
+  async #count(gateway: string, ledger: Ledger, places: number): Promise<void> {
+    const before = [...ledger.underWay.values()].reduce((sum, taken) => sum + taken, 0);
+    const [row] = await sqlQuery<{ count: string }>(this.#db, countMappings, [`gateway/${gateway}`, this.limit]);
     // No place is given out during the count, so those under way are at most those from before it.
-    ledger.left = Math.max(0, Math.min(CHUNK, this.#limit - Number(row?.count ?? 0) - before));
+    ledger.countedFor = Math.max(CHUNK, places);
+    ledger.left = Math.max(0, Math.min(ledger.countedFor, this.limit - Number(row?.count ?? 0) - before));
     ledger.countedAtMs = performance.now();
   }
 
@@ -83,7 +103,7 @@ export class MappingBudget {
       for (const [name, { underWay, counting }] of this.#ledgers)
         if (underWay.size === 0 && counting === undefined) this.#ledgers.delete(name);
     }
-    const ledger: Ledger = { underWay: new Set(), left: 0, countedAtMs: Number.NEGATIVE_INFINITY, counting: undefined };
+    const ledger: Ledger = { underWay: new Map(), left: 0, countedAtMs: Number.NEGATIVE_INFINITY, countedFor: 0, counting: undefined };
     this.#ledgers.set(gateway, ledger);
     return ledger;
   }

@@ -47,3 +47,22 @@ describe('a mapping that no request can reach', () => {
     expect(codes(own, { others: [aMapping('other', other)] })).toEqual(isShadowed ? ['shadowed /prefix'] : []);
   });
 });
+
+describe('a mapping that makes another unreachable', () => {
+  const warnings = (own: Parameters<typeof aMapping>[1], others: Parameters<typeof aMapping>[1][]) =>
+    mappingWarnings(aMapping('m', own), { others: others.map((fields, i) => aMapping(`o${i}`, fields)) }).map(
+      ({ code, message, pointer }) => `${code} ${pointer} ${/mapping (o\d)/.exec(message)?.[1]}`,
+    );
+
+  test('is told which', () => {
+    expect(warnings({ prefix: '/a/', precedence: 1 }, [{ prefix: '/a/b/' }, { prefix: '/c/' }, { path: '/a/x' }])).toEqual([
+      'makes_unreachable /prefix o0',
+      'makes_unreachable /prefix o2',
+    ]);
+    expect(warnings({ path: '/a/x', precedence: 1 }, [{ path: '/a/x', methods: ['GET'] }])).toEqual(['makes_unreachable /path o0']);
+  });
+
+  test('hears nothing of one that could not be reached before either', () => {
+    expect(warnings({ prefix: '/a/', precedence: 2 }, [{ prefix: '/a/b/' }, { prefix: '/a', precedence: 1 }])).toEqual([]);
+  });
+});

@@ -1,6 +1,5 @@
-import { hostCovers } from './host.js';
 import type { MappingState } from './mapping-state.js';
-import { buildRouteTable, type RouteTableRow } from './route-table.js';
+import { Reachability } from './reachability.js';
 import { readService, type ServiceReference } from './service-reference.js';
 import { isFault } from './text.js';
 
@@ -59,26 +58,29 @@ function* timeoutWarnings({ timeoutMs }: MappingState, { windowMs }: WarningCont
 
 function* shadowWarnings(state: MappingState, { others }: WarningContext): Iterable<Warning> {
   if (others === undefined) return;
-  const table = buildRouteTable([state, ...[...others].filter(({ name }) => name !== state.name)]);
-  const own = table.find(({ mapping }) => mapping === state.name);
-  const above = own === undefined ? undefined : table.slice(0, own.order).find((row) => coversAll(row, own));
-  if (above === undefined) return;
-  const message = `Every request that this could match goes to ${above.mapping}, which is asked first. Raise the precedence, or narrow the other.`;
-  yield { code: 'shadowed', message, pointer: state.path === null ? '/prefix' : '/path' };
+  const apart = [...others].filter(({ name }) => name !== state.name);
+  const table = new Reachability([state, ...apart]);
+  yield* shadowed(state, table);
+  const without = new Reachability(apart);
+  for (const { name } of apart) {
+    if (table.coveredBy(name) === state.name && without.coveredBy(name) === undefined) yield makesUnreachable(state, name);
+  }
 }
 
-/** Does `row` take every request that `other` could match? */
-function coversAll(row: RouteTableRow, other: RouteTableRow): boolean {
-  const path =
-    row.match.kind === 'path'
-      ? other.match.kind === 'path' && row.match.value === other.match.value
-      : other.match.value.startsWith(row.match.value);
-  const methods = row.methods.length === 0 || (other.methods.length > 0 && other.methods.every((method) => row.methods.includes(method)));
-  const headers = Object.entries(row.headers).every(([name, value]) => other.headers[name] === value);
-  return (
-    path &&
-    methods &&
-    headers &&
-    (row.host === other.host || row.host === '*' || (row.hostKind === 'suffix' && hostCovers(row.host, other.host)))
-  );
+/** Said of a mapping that no request can reach in this table. */
+export function* shadowed(state: MappingState, table: Reachability): Iterable<Warning> {
+  const above = table.coveredBy(state.name);
+  if (above === undefined) return;
+  const message = `Every request that this could match goes to ${above}, which is asked first. Raise the precedence, or narrow the other.`;
+  yield { code: 'shadowed', message, pointer: matchPointer(state) };
+}
+
+/** Said of a mapping because of which no request reaches another any more. */
+export function makesUnreachable(state: MappingState, other: string): Warning {
+  const message = `No request reaches the mapping ${other} any more: this takes every request that it could match. Narrow this, or raise the precedence of ${other}.`;
+  return { code: 'makes_unreachable', message, pointer: matchPointer(state) };
+}
+
+function matchPointer({ path }: MappingState): string {
+  return path === null ? '/prefix' : '/path';
 }

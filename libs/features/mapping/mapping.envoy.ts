@@ -1,13 +1,15 @@
 import { duration, literal, statToken } from '#platform/envoy/model/envoy-text.js';
 import { SET_ASIDE_HEADER } from '#platform/envoy/model/reserved.js';
 import type { Route, VirtualHost } from '#platform/envoy/model/route.js';
+import type { JsonObject } from '#platform/kernel/json.js';
 
-import { clusterName } from './mapping-cluster.js';
-import type { RouteTableRow } from './route-table.js';
+import { clusterName } from './mapping-cluster.envoy.js';
+import { fromJson, type MappingState } from './mapping-state.js';
+import { buildRouteTable, type RouteTableRow } from './route-table.js';
 import { type Refusal, rowFault } from './row-fault.js';
 import { readService, type ServiceReference } from './service-reference.js';
 import { isFault } from './text.js';
-import { toVirtualHosts } from './virtual-hosts.js';
+import { mostCopiedBytes, toVirtualHosts } from './virtual-hosts.js';
 
 /** What the translation needs to know beside the table. */
 export interface EnvoyContext {
@@ -16,8 +18,8 @@ export interface EnvoyContext {
   readonly allowLoopback: boolean;
   /** Statistics per mapping: measured to cost memory, so a setting. */
   readonly perRouteStats: boolean;
-  /** How much JSON of broader hosts' routes may be copied into narrower hosts, all together. */
-  readonly maxCopiedBytes: number;
+  /** How much JSON of broader hosts' routes may be copied into narrower hosts, all together; the budget of virtual-hosts.ts by default. */
+  readonly maxCopiedBytes?: number | undefined;
 }
 
 /** A table in Envoy's terms. */
@@ -32,10 +34,16 @@ export interface EnvoyMappings {
   readonly statPrefixOf: ReadonlyMap<string, string>;
 }
 
+/** A mapping out of the log, as it is translated: whatever is there, no state stops the translation (see `fromJson`). */
+export function mappingOf(name: string, state: JsonObject): MappingState {
+  return fromJson(name, state);
+}
+
 /**
- * Translates the table. `first` stands before every mapping's routes in every virtual host.
+ * Translates the mappings, in any order. `first` stands before every mapping's routes in every virtual host.
  */
-export function toEnvoy(table: readonly RouteTableRow[], context: EnvoyContext, first: readonly Route[]): EnvoyMappings {
+export function toEnvoy(mappings: readonly MappingState[], context: EnvoyContext, first: readonly Route[]): EnvoyMappings {
+  const table = buildRouteTable(mappings);
   const refused = new Map<string, Refusal>();
   const clusterOf = new Map<string, string>();
   const statPrefixOf = new Map<string, string>();
@@ -59,7 +67,7 @@ export function toEnvoy(table: readonly RouteTableRow[], context: EnvoyContext, 
     clusterOf.set(row.mapping, cluster);
     rendered.set(row, forwarding(row, cluster, statPrefix));
   }
-  const virtualHosts = toVirtualHosts(table, rendered, context.maxCopiedBytes, first);
+  const virtualHosts = toVirtualHosts(table, rendered, context.maxCopiedBytes ?? mostCopiedBytes, first);
   return { virtualHosts, upstreams: new Map([...upstreams].sort(([a], [b]) => (a < b ? -1 : 1))), refused, clusterOf, statPrefixOf };
 }
 

@@ -3,6 +3,7 @@ import type { SubjectKind } from '#features/history/subject-kind.js';
 import { mappingTransition, patchedMapping, wholeMapping } from './mapping.js';
 import { parseMappingPatch, parseMappingReplace } from './mapping-input.js';
 import { fromJson, toJson } from './mapping-state.js';
+import { takenMatch } from './match-claims.js';
 
 /** Mappings, for what works on every kind of subject. `ownPorts`: see MappingContext. */
 export function mappingKind(ownPorts: ReadonlySet<number>): SubjectKind {
@@ -17,5 +18,6 @@ export function mappingKind(ownPorts: ReadonlySet<number>): SubjectKind {
     patch: (name, before, value, { settings }) =>
       toJson(patchedMapping(fromJson(name, before), parseMappingPatch(name, value), settings, context)),
     write: (state) => state,
+    explainClaim: takenMatch,
   };
 }

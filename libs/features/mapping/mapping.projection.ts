@@ -1,5 +1,5 @@
 import { type Db, sqlQuery, type Tx } from '#platform/database/database.js';
-import type { RecordedEvent } from '#platform/eventstore/event-store.js';
+import type { RecordedEvent, SubjectRecord } from '#platform/eventstore/event-store.js';
 
 import { fromJson } from './mapping-state.js';
 import { routeOrderKey } from './route-order.js';
@@ -44,11 +44,39 @@ export async function projectRoutes(tx: Tx, gateway: string, versions: readonly 
     [...ended, ...rows.map(({ mapping }) => mapping)],
   ]);
   if (rows.length > 0) await sqlQuery(tx, INSERT, [gateway, JSON.stringify(rows)]);
+  await moveCursor(tx, gateway, last.version);
+}
+
+/** So many rows a statement: none of them comes near the time that a session may take for one. */
+const ROWS_AT_ONCE = 2_000;
+
+/**
+ * Begins a table with what lives at a version, in the caller's transaction: the same rows as the fold of every event up to there, at the cost of the
+ * living mappings and not of all that ever happened. A table that has begun is left as it is.
+ * @throws Anything that cannot be folded, and changes nothing.
+ */
+export async function beginRoutes(
+  tx: Tx,
+  gateway: string,
+  { version, subjects }: { readonly version: number; readonly subjects: readonly SubjectRecord[] },
+): Promise<void> {
+  if ((await lockCursor(tx, gateway)) > 0) return;
+  const living = subjects.filter(({ subject }) => subject.startsWith(KIND));
+  for (let at = 0; at < living.length; at += ROWS_AT_ONCE) {
+    const rows = living
+      .slice(at, at + ROWS_AT_ONCE)
+      .map((one) => toRecord(one.subject.slice(KIND.length), { state: one.state, subjectVersion: one.version }, one.streamVersion));
+    await sqlQuery(tx, INSERT, [gateway, JSON.stringify(rows)]);
+  }
+  await moveCursor(tx, gateway, version);
+}
+
+async function moveCursor(tx: Tx, gateway: string, version: number): Promise<void> {
   await sqlQuery(
     tx,
     `UPDATE chancery.route_projection SET version = $2, changed_at = clock_timestamp(), parked_version = NULL, parked_reason = NULL, parked_at = NULL
      WHERE gateway = $1`,
-    [gateway, last.version],
+    [gateway, version],
   );
 }
 
@@ -88,7 +116,7 @@ interface RouteRecord {
   readonly gateway_version: number;
 }
 
-function toRecord(mapping: string, event: RecordedEvent, gatewayVersion: number): RouteRecord {
+function toRecord(mapping: string, event: Pick<RecordedEvent, 'state' | 'subjectVersion'>, gatewayVersion: number): RouteRecord {
   const state = fromJson(mapping, event.state ?? {});
   const [row] = buildRouteTable([state]);
   if (row === undefined) throw new Error(`the mapping ${mapping} makes no row`);
@@ -155,7 +183,7 @@ export async function parkRoutes(tx: Tx, gateway: string, parked: { version: num
   );
 }
 
-/** Forgets the table of a gateway: the projector folds it again from the first event. While it does, `version` says how far it has got. */
+/** Forgets the table of a gateway: the projector begins it again. Until it has, `version` is 0. */
 export async function resetRoutes(tx: Tx, gateway: string): Promise<void> {
   await lockCursor(tx, gateway);
   await sqlQuery(tx, 'DELETE FROM chancery.route WHERE gateway = $1', [gateway]);

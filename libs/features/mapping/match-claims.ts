@@ -1,5 +1,5 @@
 import { sha256Hex } from '#platform/kernel/digest.js';
-import { DomainError } from '#platform/kernel/errors.js';
+import { DomainError, type FieldError } from '#platform/kernel/errors.js';
 import { canonicalJson } from '#platform/kernel/json.js';
 
 import type { MappingMatch } from './mapping-state.js';
@@ -22,14 +22,18 @@ export function matchClaims(match: MappingMatch): string[] {
   return methods.map((method) => shortened(`${head}${method}${headers}`));
 }
 
+/** Why a claim of a mapping was refused that `owner` (its subject) holds. */
+export function takenMatch(claim: string, owner: string): FieldError {
+  const name = owner.slice('mapping/'.length);
+  const message = `The mapping "${name}" matches these requests already. Change or delete it, or tell the two apart by host, methods or headers.`;
+  return { pointer: claim.includes(':path:') ? '/path' : '/prefix', code: 'claim_taken', message };
+}
+
 /** A refused claim in the words of the one who wrote the mapping; any other error as it is. */
 export function explainTaken(error: unknown): unknown {
   if (!(error instanceof DomainError) || error.code !== 'claim_taken') return error;
-  const owner = String(error.extra.owner).slice('mapping/'.length);
-  const message = `The mapping "${owner}" matches these requests already. Change or delete it, or tell the two apart by host, methods or headers.`;
-  const pointer = String(error.extra.claim).includes(':path:') ? '/path' : '/prefix';
-  const errors = [{ pointer, code: error.code, message }];
-  return new DomainError(error.kind, error.code, message, { errors, extra: error.extra, cause: error });
+  const fault = takenMatch(String(error.extra.claim), String(error.extra.owner));
+  return new DomainError(error.kind, error.code, fault.message, { errors: [fault], extra: error.extra, cause: error });
 }
 
 function shortened(claim: string): string {

@@ -5,7 +5,7 @@ import { hostKind } from './host.js';
 import type { RouteTableRow } from './route-table.js';
 
 /** 100,000 ordinary routes are 18 MB of bootstrap, 4 s to validate; copies may double that. */
-export const maxCopiedBytes = 16_000_000;
+export const mostCopiedBytes = 16_000_000;
 
 /** The hosts that are broader than this one, narrowest first: `a.b.c` -> `*.b.c`, `*.c`, `*`. */
 function broaderHosts(host: string): string[] {

@@ -14,6 +14,11 @@ export const principalKind: SubjectKind = {
   read: (name, value) => parsePrincipal(name, withoutName(value)),
   patch: (name, _before, value) => parsePrincipal(name, withoutName(value)),
   write: (state) => state,
+  explainClaim: (_claim, owner) => ({
+    pointer: '/fingerprint',
+    code: 'claim_taken',
+    message: `The principal "${owner.slice('principal/'.length)}" has this certificate already. Delete it, or give another fingerprint.`,
+  }),
 };
 
 /** In a document a principal carries its name, as every entry of a list does. */

@@ -38,6 +38,28 @@ export const deploymentSchema = z.object({
   steps: z.array(z.object({ step: z.string(), at: isoTime, durationMs: z.number(), detail: z.string(), code: z.string() })),
 });
 
+const reasonMembers = { code: z.string(), message: z.string() };
+
+export const propagationSchema = z.object({
+  version: z.int(),
+  state: z.enum(['live', 'pending', 'refused', 'no_targets']),
+  satisfied: z.boolean().describe('There is nothing left to wait for.'),
+  targets: z.array(
+    z.object({
+      name: z.string(),
+      state: z.enum(['live', 'superseded', 'pending', 'refused', 'away']),
+      desiredVersion: z.int(),
+      appliedVersion: z.int(),
+      provenVersion: z.int(),
+      supersededBy: z.int().nullable().describe('The newer version that it has proven instead.'),
+      reason: z.object(reasonMembers).nullable().describe('Why it is refused, or what went wrong so far.'),
+      mappings: z
+        .array(z.object({ name: z.string(), ...reasonMembers }))
+        .describe('Mappings of this version or an older one that are set aside: they answer 503, the rest is live.'),
+    }),
+  ),
+});
+
 export const redeploymentSchema = z.object({
   id: z.string(),
   targets: z.array(z.string()).nullable().describe('null: every target of the gateway.'),

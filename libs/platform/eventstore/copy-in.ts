@@ -18,7 +18,9 @@ interface Wire {
 export function copyIn(client: pg.PoolClient, statement: string, rows: Iterable<readonly unknown[]>): Promise<void> {
   return new Promise((resolve, reject) => {
     let failed: unknown;
-    client.query({
+    const query = {
+      /** Put here by pg when queries have a time limit: called, it forgets the limit, whose timer would otherwise hold up the end of the process. */
+      callback: undefined as (() => void) | undefined,
       submit: (wire: Wire) => wire.query(statement),
       handleCopyInResponse(wire: Wire) {
         sendRows(wire, rows, () => failed !== undefined).catch((error) => {
@@ -29,15 +31,20 @@ export function copyIn(client: pg.PoolClient, statement: string, rows: Iterable<
       // pg forgets a query at its first error, and takes the next one only when the server is ready again: this is the last that we hear.
       handleError(error: unknown) {
         failed ??= error;
+        query.callback?.();
         reject(failed);
       },
       handleCommandComplete: () => undefined,
-      handleReadyForQuery: () => resolve(),
+      handleReadyForQuery() {
+        query.callback?.();
+        resolve();
+      },
       handleRowDescription: () => undefined,
       handleDataRow: () => undefined,
       handleEmptyQuery: () => undefined,
       handlePortalSuspended: () => undefined,
-    } as unknown as pg.Submittable);
+    };
+    client.query(query as unknown as pg.Submittable);
   });
 }
 

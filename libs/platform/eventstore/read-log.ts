@@ -19,6 +19,8 @@ export interface VersionRecord {
   readonly eventCount: number;
   /** What the action alone does not say: which version a rollback restored, and the like. */
   readonly details: JsonObject | null;
+  /** Null for a version that nobody has to confirm. `open` until it is settled, which may be a moment after the deadline. */
+  readonly confirmation: { readonly deadline: string; readonly state: 'open' | 'confirmed' | 'reverted' | 'conflicted' } | null;
 }
 
 interface SubjectRow {
@@ -134,10 +136,13 @@ interface VersionRow {
   parent_hash: string;
   event_count: number;
   details: JsonObject | null;
+  deadline: Date | null;
+  settled: 'confirmed' | 'reverted' | 'conflicted' | null;
 }
 
 const VERSION_COLUMNS = `v.version, v.action, v.actor, v.reason, v.request_id, v.command_id, v.idempotency_key, v.recorded_at,
-  encode(v.hash, 'hex') AS hash, encode(v.parent_hash, 'hex') AS parent_hash, v.event_count, v.details`;
+  encode(v.hash, 'hex') AS hash, encode(v.parent_hash, 'hex') AS parent_hash, v.event_count, v.details, c.deadline, c.settled`;
+const VERSION_TABLES = 'chancery.version v LEFT JOIN chancery.confirmation c ON c.stream = v.stream AND c.version = v.version';
 
 const toVersion = (row: VersionRow): VersionRecord => ({
   version: row.version,
@@ -152,9 +157,10 @@ const toVersion = (row: VersionRow): VersionRecord => ({
   parentHash: row.parent_hash,
   eventCount: row.event_count,
   details: row.details,
+  confirmation: row.deadline === null ? null : { deadline: row.deadline.toISOString(), state: row.settled ?? 'open' },
 });
 
-/** The history of a stream, newest first; `before` is the last version of the page before. */
+/** The history of a stream, newest first; `before` is the last version of the page before. Of the times, `since` belongs to the range and `until` does not. */
 export async function listVersions(
   db: Db,
   options: {
@@ -164,15 +170,22 @@ export async function listVersions(
     readonly actor?: string;
     readonly action?: string;
     readonly subject?: string;
+    readonly since?: Date;
+    readonly until?: Date;
   },
 ): Promise<VersionRecord[]> {
+  const { stream, before, limit, actor, action, subject, since, until } = options;
   const rows = await sqlQuery<VersionRow>(
     db,
-    `SELECT ${VERSION_COLUMNS} FROM chancery.version v
-     WHERE v.stream = $1 AND ($2::bigint IS NULL OR v.version < $2) AND ($4::text IS NULL OR v.actor = $4) AND ($5::text IS NULL OR v.action = $5)
-       AND ($6::text IS NULL OR v.version IN (SELECT e.version FROM chancery.event e WHERE e.stream = $1 AND e.subject = $6))
+    // The bounds are subqueries, so that each is searched once and the primary key is read between them; a subject's versions are an array, so that
+    // they are looked up and not found among all the others.
+    `SELECT ${VERSION_COLUMNS} FROM ${VERSION_TABLES}
+     WHERE v.stream = $1 AND v.version < coalesce($2::bigint, 9223372036854775807) AND ($4::text IS NULL OR v.actor = $4) AND ($5::text IS NULL OR v.action = $5)
+       AND v.version >= coalesce((SELECT chancery.version_since($1, $7::timestamptz)), 0)
+       AND v.version < coalesce((SELECT chancery.version_since($1, $8::timestamptz)), 9223372036854775807)
+       AND ($6::text IS NULL OR v.version = ANY (ARRAY(SELECT e.version FROM chancery.event e WHERE e.stream = $1 AND e.subject = $6)))
      ORDER BY v.version DESC LIMIT $3`,
-    [options.stream, options.before ?? null, options.limit, options.actor ?? null, options.action ?? null, options.subject ?? null],
+    [stream, before ?? null, limit, actor ?? null, action ?? null, subject ?? null, since ?? null, until ?? null],
   );
   return rows.map(toVersion);
 }
@@ -180,6 +193,8 @@ export async function listVersions(
 export interface EventWithBefore extends RecordedEvent {
   /** The subject's state before this event; null when it did not exist. */
   readonly before: JsonObject | null;
+  /** Of `before`; null with it. */
+  readonly beforeSchemaVersion: number | null;
 }
 
 /** One version with its events, each with the state before it; undefined when the stream has no such version. */
@@ -190,14 +205,15 @@ export async function readVersion(
 ): Promise<(VersionRecord & { events: EventWithBefore[] }) | undefined> {
   const versions = await sqlQuery<VersionRow>(
     db,
-    `SELECT ${VERSION_COLUMNS} FROM chancery.version v WHERE v.stream = $1 AND v.version = $2`,
+    `SELECT ${VERSION_COLUMNS} FROM ${VERSION_TABLES} WHERE v.stream = $1 AND v.version = $2`,
     [stream, version],
   );
   const record = versions[0];
   if (!record) return undefined;
   const events = await sqlQuery<EventWithBefore>(
     db,
-    `SELECT e.subject, e.subject_version AS "subjectVersion", e.type, e.schema_version AS "schemaVersion", e.state, e.position AS index, b.state AS before
+    `SELECT e.subject, e.subject_version AS "subjectVersion", e.type, e.schema_version AS "schemaVersion", e.state, e.position AS index,
+            b.state AS before, b.schema_version AS "beforeSchemaVersion"
      FROM chancery.event e LEFT JOIN chancery.event b ON b.stream = e.stream AND b.subject = e.subject AND b.subject_version = e.subject_version - 1
      WHERE e.stream = $1 AND e.version = $2 ORDER BY e.position`,
     [stream, version],

@@ -13,6 +13,7 @@ export function pageSchema(item: z.ZodType) {
 
 const json = z.unknown();
 
+/** What one version, or a plan of one, does to one subject. */
 export const changeSchema = z.object({
   subject: z.string(),
   event: z.string(),

@@ -1,11 +1,13 @@
 import { type ArgumentsHost, Catch, type ExceptionFilter, NotFoundException } from '@nestjs/common';
 import type { FastifyReply, FastifyRequest } from 'fastify';
 
+import { DomainError } from '#platform/kernel/errors.js';
 import type { Log } from '#platform/log/log.js';
 
 import { transportProblem } from './http-adapter.js';
 import { HttpProblem } from './http-problem.js';
 import { problemDocument, type Refusal, refusalOf } from './problem.js';
+import { type AttemptRecorder, refusedAttempt } from './refused-attempt.js';
 import { pathOf, rememberCode } from './request-context.js';
 import type { RouteList } from './route-list.js';
 
@@ -15,15 +17,26 @@ export interface RefusalShape {
   shape(refused: Refusal, request: FastifyRequest): { readonly status: number; readonly body: Record<string, unknown> };
 }
 
-/** The one place where an error becomes an answer. Everything that is thrown on the way of a request ends here, once. */
+export interface FilterOptions {
+  readonly log: Log;
+  readonly routes: RouteList;
+  readonly shapes: readonly RefusalShape[];
+  readonly attempts: AttemptRecorder;
+}
+
+/**
+ * The one place where an error becomes an answer. Everything that is thrown on the way of a request ends here, once. A refusal that belongs into the
+ * trail is recorded first; it is answered as `audit_unavailable` when it cannot be.
+ */
 @Catch()
 export class HttpExceptionFilter implements ExceptionFilter {
-  constructor(private readonly options: { readonly log: Log; readonly routes: RouteList; readonly shapes: readonly RefusalShape[] }) {}
+  constructor(private readonly options: FilterOptions) {}
 
-  catch(error: unknown, host: ArgumentsHost): void {
+  /** Never rejects: nobody waits for what it returns. */
+  async catch(error: unknown, host: ArgumentsHost): Promise<void> {
     const request: FastifyRequest = host.switchToHttp().getRequest();
     const reply: FastifyReply = host.switchToHttp().getResponse();
-    const refused = refusalOf(this.routed(transportProblem(error) ?? error, request));
+    const refused = await this.recorded(refusalOf(this.routed(transportProblem(error) ?? error, request)), request);
     rememberCode(request, refused.code);
     if (refused.unexpected) this.options.log.error({ err: error, requestId: request.id }, 'a request failed by a defect of ours');
     if (reply.sent || reply.raw.headersSent) {
@@ -39,6 +52,20 @@ export class HttpExceptionFilter implements ExceptionFilter {
       .headers({ ...refused.headers })
       .type(type)
       .send(JSON.stringify(answer.body));
+  }
+
+  /** The refusal itself once it is recorded, or that it cannot be. */
+  private async recorded(refused: Refusal, request: FastifyRequest): Promise<Refusal> {
+    const attempt = refusedAttempt(request, refused);
+    if (attempt === undefined) return refused;
+    try {
+      await this.options.attempts.record(attempt);
+      return refused;
+    } catch (err) {
+      this.options.log.warn({ err, requestId: request.id, code: refused.code }, 'a refusal could not be recorded');
+      const message = 'The request was refused, and the refusal could not be recorded. Nothing was changed; try again in a moment.';
+      return refusalOf(new DomainError('unavailable', 'audit_unavailable', message, { cause: err }));
+    }
   }
 
   /** Nothing at this address, or something that takes other methods? */

@@ -1,4 +1,5 @@
 import { randomUUID } from 'node:crypto';
+import type { IncomingMessage } from 'node:http';
 import type { Socket } from 'node:net';
 
 import { FastifyAdapter } from '@nestjs/platform-fastify';
@@ -8,9 +9,9 @@ import type { Log } from '#platform/log/log.js';
 
 import type { HttpMetrics } from './http-metrics.js';
 import { HttpProblem, unsupported } from './http-problem.js';
-import { MAX_BODY_BYTES } from './json-body.js';
+import { type Admit, BodyReader, MAX_BODY_BYTES } from './large-body.js';
 import { problemDocument, refusalOf } from './problem.js';
-import { callerOf, codeOf, pathOf } from './request-context.js';
+import { callerOf, codeOf, pathOf, withoutTokens } from './request-context.js';
 import { RouteList } from './route-list.js';
 
 /** Limits of time, in ms (Node looks for those who exceed them only every `checkMs`), and of connections. A client that sends slowly is cut off; nobody else waits for it. */
@@ -27,6 +28,8 @@ export interface HttpAdapterOptions {
   readonly log: Log;
   readonly metrics: HttpMetrics;
   readonly tls?: { readonly cert: Buffer; readonly key: Buffer } | undefined;
+  /** Lets a caller send a large body to a route that takes one. */
+  readonly admit: Admit;
 }
 
 /** Fastify as this product wants it: raw bodies (read after the guard), request ids, time limits, one log line per request, problems for every refusal. */
@@ -38,11 +41,14 @@ export class HttpAdapter extends FastifyAdapter {
     const fastify = this.getInstance() as unknown as FastifyInstance;
     fastify.server.maxConnections = HTTP_LIMITS.connections;
     fastify.removeAllContentTypeParsers();
-    fastify.addContentTypeParser('*', { parseAs: 'buffer', bodyLimit: MAX_BODY_BYTES }, (_request, body, done) => done(null, body));
+    const bodies = new BodyReader(options.admit);
+    fastify.addContentTypeParser('*', (request: FastifyRequest, payload: IncomingMessage) => bodies.read(request, payload));
     fastify.addHook('onRoute', (route) => this.routes.add(route.method, route.url));
     fastify.addHook('onRequest', (request, reply, done) => {
       reply.headers({ ...safeHeaders, 'X-Request-Id': request.id });
-      done();
+      bodies.watch(request, reply.raw);
+      if (namesByUrl.has(request.method) && request.raw.url?.includes('%00') === true) sendFrameworkError(nulInUrl, request, reply);
+      else done();
     });
     fastify.addHook('onResponse', (request, reply, done) => {
       observe(options, request, reply);
@@ -82,25 +88,18 @@ const safeHeaders = {
   'Referrer-Policy': 'no-referrer',
 };
 
-/** The client's id if it is one that a log can bear, else a new one. */
+/** The client's id if it is one that a log can bear (a token is not), else a new one. */
 function requestId(given: string | string[] | undefined): string {
-  return typeof given === 'string' && /^[A-Za-z0-9._:/+=-]{1,128}$/.test(given) ? given : randomUUID();
+  return typeof given === 'string' && /^[A-Za-z0-9._:/+=-]{1,128}$/.test(given) && withoutTokens(given) === given ? given : randomUUID();
 }
 
 /** What Fastify refuses by itself, in our terms. Undefined: not one of those. */
 export function transportProblem(error: unknown): HttpProblem | undefined {
   const { code, statusCode } = error as Partial<FastifyError>;
-  if (code === 'FST_ERR_CTP_BODY_TOO_LARGE') {
-    return new HttpProblem(413, 'body_too_large', `The body may be at most ${MAX_BODY_BYTES} bytes.`, {
-      errors: [{ pointer: '', code: 'body_too_large', message: `The body may be at most ${MAX_BODY_BYTES} bytes.` }],
-    });
-  }
   if (code === 'FST_ERR_CTP_INVALID_MEDIA_TYPE')
     return unsupported('media_type_unsupported', 'The body must be sent with "Content-Type: application/json".', {
       Accept: 'application/json',
     });
-  if (code === 'FST_ERR_CTP_INVALID_CONTENT_LENGTH')
-    return new HttpProblem(400, 'content_length_wrong', 'The body is not as long as Content-Length says.');
   if (code === 'FST_ERR_BAD_URL')
     return new HttpProblem(400, 'url_malformed', 'The address has a percent sign that does not start an escape.');
   if (code === 'FST_ERR_MAX_PARAM_LENGTH' || code === 'FST_ERR_PARAM_TOO_LONG')
@@ -111,7 +110,12 @@ export function transportProblem(error: unknown): HttpProblem | undefined {
   return undefined;
 }
 
-function sendFrameworkError(error: FastifyError, request: FastifyRequest, reply: FastifyReply): void {
+/** The methods whose address is all that they say of what they are about; the others check their names together with the body. */
+const namesByUrl: ReadonlySet<string> = new Set(['GET', 'HEAD', 'DELETE']);
+/** No name and no text of ours has a NUL in it, and the database cannot even be asked for one. */
+const nulInUrl = new HttpProblem(400, 'url_malformed', 'The address has a NUL character (%00) in it.');
+
+function sendFrameworkError(error: FastifyError | HttpProblem, request: FastifyRequest, reply: FastifyReply): void {
   const refused = refusalOf(transportProblem(error) ?? error);
   reply
     .status(refused.status)
@@ -158,11 +162,6 @@ function observe(options: HttpAdapterOptions, request: FastifyRequest, reply: Fa
     },
     'request',
   );
-}
-
-/** Someone will put a token into a path one day; the log must not keep it. */
-function withoutTokens(path: string): string {
-  return path.replaceAll(/chy_[A-Za-z0-9]+_[A-Za-z0-9_-]+/g, 'chy_[redacted]');
 }
 
 function traceparent(given: string | string[] | undefined): string | undefined {

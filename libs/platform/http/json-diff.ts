@@ -1,4 +1,4 @@
-import type { Json } from '#platform/kernel/json.js';
+import { canonicalJson, type Json } from '#platform/kernel/json.js';
 import { pointerTo } from '#platform/kernel/pointer.js';
 
 /** One member that differs. A member that one side lacks is null there, and `op` says so. */
@@ -12,7 +12,7 @@ export interface Difference {
 /** What differs between two JSON values: objects member by member, everything else (lists too) as a whole. Ordered by pointer. */
 export function jsonDiff(before: Json, after: Json, path: readonly string[] = []): Difference[] {
   if (!isObject(before) || !isObject(after)) {
-    return JSON.stringify(before) === JSON.stringify(after)
+    return canonicalJson(before) === canonicalJson(after)
       ? []
       : [{ op: operation(before, after, path), pointer: pointerTo(...path), before, after }];
   }

@@ -108,20 +108,25 @@ function headerParameter(name: string, description: string): Schema {
 
 function requestBody(method: string, description: RouteDescription): Schema {
   const schema = description.body === undefined ? {} : jsonSchema(description.body, 'input');
-  const types = method === 'PATCH' ? ['application/merge-patch+json', 'application/json'] : ['application/json'];
-  return { required: description.bodyOptional !== true, content: Object.fromEntries(types.map((type) => [type, { schema }])) };
+  const types = description.bodyTypes ?? (method === 'PATCH' ? ['application/merge-patch+json', 'application/json'] : ['application/json']);
+  return { required: description.bodyOptional !== true, content: contentOf(types, schema) };
 }
 
 function answers(description: RouteDescription | undefined): Schema {
   const given = Object.entries(description?.answers ?? {});
+  const types = ['application/json', ...(description?.answersAs ?? [])];
   return Object.fromEntries(
     given.map(([status, answer]) => [
       status,
       typeof answer === 'string'
         ? { description: answer }
-        : { description: status === '200' ? 'OK' : 'Done', content: { 'application/json': { schema: jsonSchema(answer, 'output') } } },
+        : { description: status === '200' ? 'OK' : 'Done', content: contentOf(types, jsonSchema(answer, 'output')) },
     ]),
   );
+}
+
+function contentOf(types: readonly string[], schema: Schema): Schema {
+  return Object.fromEntries(types.map((type) => [type, { schema }]));
 }
 
 /** A refusal of the original's routes has the original's shape. */

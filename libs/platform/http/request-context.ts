@@ -13,6 +13,7 @@ export interface Caller {
 
 const callers = new WeakMap<FastifyRequest, Caller>();
 const codes = new WeakMap<FastifyRequest, string>();
+const commandIds = new WeakMap<FastifyRequest, string>();
 
 /** Called by the guard, once. */
 export function rememberCaller(request: FastifyRequest, caller: Caller): void {
@@ -40,11 +41,25 @@ export function codeOf(request: FastifyRequest): string | undefined {
   return codes.get(request);
 }
 
+/** Called where a write is read: a refusal of it is recorded with the id that its log line and its retry have. */
+export function rememberCommand(request: FastifyRequest, commandId: string): void {
+  commandIds.set(request, commandId);
+}
+
+export function commandIdOf(request: FastifyRequest): string | undefined {
+  return commandIds.get(request);
+}
+
 /** The path of the request, as sent and without its query. */
 export function pathOf(request: FastifyRequest): string {
   const url = request.raw.url ?? '/';
   const query = url.indexOf('?');
   return query < 0 ? url : url.slice(0, query);
+}
+
+/** Someone will put a token where it does not belong, into a path for instance; what is kept of a request must not hold it. */
+export function withoutTokens(text: string): string {
+  return text.replaceAll(/chy_[A-Za-z0-9]+_[A-Za-z0-9_-]+/g, 'chy_[redacted]');
 }
 
 /**

@@ -3,7 +3,7 @@ import fc from 'fast-check';
 
 import { DomainError } from '#platform/kernel/errors.js';
 
-import { parseStrictJson } from './strict-json.js';
+import { parseLongJson, parseStrictJson } from './strict-json.js';
 
 function refusal(text: string): readonly [string, string | undefined] {
   try {
@@ -76,5 +76,36 @@ describe('strict JSON', () => {
     expect(refusal(`"${'\\u0041'.repeat(40_000)}`)[0]).toBe('json_invalid');
     expect(refusal(`"${'a'.repeat(250_000)}`)[0]).toBe('json_invalid');
     expect(performance.now() - start).toBeLessThan(500);
+  });
+
+  it('reads strings of megabytes, plain or all escapes', () => {
+    const plain = JSON.stringify({ a: 'x'.repeat(20_000_000) });
+    expect((parseStrictJson(plain) as { a: string }).a).toHaveLength(20_000_000);
+    const escapes = JSON.stringify({ a: '\n'.repeat(5_000_000) });
+    expect((parseStrictJson(escapes) as { a: string }).a).toHaveLength(5_000_000);
+    expect(refusal(`"${'a'.repeat(20_000_000)}`)[0]).toBe('json_invalid');
+  });
+
+  it('reads a long text the same, and lets others have their turn meanwhile', async () => {
+    const mappings = Array.from({ length: 25_000 }, (_, i) => ({
+      name: `m${i}`,
+      prefix: `/m${i}/`,
+      methods: ['GET'],
+      labels: { a: '\u0000' },
+    }));
+    const text = JSON.stringify({ mappings });
+    let turns = 0;
+    let over = false;
+    const count = () => {
+      turns += 1;
+      if (!over) setImmediate(count);
+    };
+    setImmediate(count);
+    expect(await parseLongJson(text)).toEqual({ mappings });
+    expect(turns).toBeGreaterThan(text.length / 1_000_000 - 1);
+    const twice = text.replace('"name":"m24999"', '"name":"x","name":"y"');
+    await expect(parseLongJson(twice)).rejects.toMatchObject({ code: 'json_duplicate_key', errors: [{ pointer: '/mappings/24999/name' }] });
+    await expect(parseLongJson(text.slice(0, -2))).rejects.toMatchObject({ code: 'json_invalid' });
+    over = true;
   });
 });

@@ -10,7 +10,7 @@ import { DomainError } from '#platform/kernel/errors.js';
 import { type IfMatch, parseIfMatch } from './entity-tag.js';
 import { rawBody } from './json-body.js';
 import { flagParameter, parseQuery } from './query-parameters.js';
-import { requireCaller } from './request-context.js';
+import { rememberCommand, requireCaller } from './request-context.js';
 
 const MAX_REASON = 1000;
 
@@ -67,11 +67,13 @@ function readWrite(request: FastifyRequest, parameters: z.ZodType): WriteRequest
   const query = parseQuery(parameters, request) as z.infer<typeof configurationWriteParameters>;
   const key = idempotencyKey(request);
   const ifMatch = single(request, 'if-match');
+  const commandId = randomUUID();
+  rememberCommand(request, commandId);
   return {
     context: {
-      commandId: randomUUID(),
+      commandId,
       actor: requireCaller(request).actor,
-      reason: reason(query.reason ?? single(request, 'chancery-reason')),
+      reason: readReason(query.reason ?? single(request, 'chancery-reason')),
       requestId: request.id,
       idempotencyKey: key ?? null,
       fingerprint: key === undefined ? null : fingerprint(request),
@@ -103,7 +105,8 @@ function createOnly(header: string | undefined): boolean {
   throw new DomainError('malformed', 'if_none_match_malformed', 'If-None-Match of a write can only be *: create, never replace.');
 }
 
-function reason(text: string | undefined): string | null {
+/** Why something is done, as the record can keep it; null for none. @throws DomainError malformed `reason_malformed`. */
+export function readReason(text: string | undefined): string | null {
   if (text === undefined || text === '') return null;
   if (text.length <= MAX_REASON && !/[\p{Cc}\p{Cs}]/u.test(text.replaceAll(/[\t\n]/g, ' '))) return text;
   throw new DomainError(

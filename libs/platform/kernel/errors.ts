@@ -1,6 +1,6 @@
 /**
  * What went wrong, in the terms of the one who must act on it. Each kind has one HTTP status (libs/platform/http):
- * malformed 400, unauthenticated 401, forbidden 403, not_found 404, conflict 409, stale 412, too_large 413,
+ * malformed 400, unauthenticated 401, forbidden 403, not_found 404, conflict 409, gone 410, stale 412, too_large 413,
  * invalid 422, precondition_required 428, too_many 429, unavailable 503.
  */
 export type ErrorKind =
@@ -9,6 +9,7 @@ export type ErrorKind =
   | 'forbidden'
   | 'not_found'
   | 'conflict'
+  | 'gone'
   | 'stale'
   | 'too_large'
   | 'invalid'

@@ -1,0 +1,41 @@
+import type { FastifyReply } from 'fastify';
+import { z } from 'zod';
+
+import { type MappingInSet } from '#features/mapping/find-set-warnings.js';
+import type { Outcome } from '#platform/eventstore/event-store.js';
+import { changeSchema, warningSchema } from '#platform/http/answer-schemas.js';
+import { streamTag } from '#platform/http/entity-tag.js';
+import { changesOf, dryRunAnswer, type Warning } from '#platform/http/write-answer.js';
+
+/** So many changes are listed in an answer; `changeCount` says how many there are, and the version has them all. */
+const MOST_LISTED = 10_000;
+
+export const setSchema = z.object({
+  version: z.int().describe("The gateway's version: the one that this made, or the present one when nothing changed."),
+  unchanged: z.boolean(),
+  changes: z.array(changeSchema).describe(`At most ${MOST_LISTED}.`),
+  changeCount: z.int(),
+  warnings: z.array(warningSchema).describe('At most 50, the gravest first.'),
+});
+
+/** Answers a set of changes, or the plan of one. */
+export function setAnswer(reply: FastifyReply, outcome: Outcome, warnings: readonly Warning[]): object {
+  const listed = { ...outcome, events: outcome.events.slice(0, MOST_LISTED) };
+  const changeCount = outcome.events.length;
+  if (outcome.dryRun) return { ...dryRunAnswer(reply, listed, warnings), changeCount };
+  reply.header('ETag', streamTag(outcome.version)).header('Chancery-Version', String(outcome.version));
+  if (outcome.replayed) reply.header('Idempotency-Replayed', 'true');
+  return { version: outcome.version, unchanged: outcome.unchanged, changes: changesOf(listed), changeCount, warnings };
+}
+
+/** The mappings that a set changed, for their warnings; `pointerOf` says where in the request each stands. */
+export function mappingsIn(outcome: Outcome, pointerOf: ReadonlyMap<string, string>): MappingInSet[] {
+  return outcome.events
+    .filter(({ subject }) => subject.startsWith('mapping/'))
+    .map(({ subject, state }) => ({
+      name: subject.slice('mapping/'.length),
+      before: outcome.before.get(subject)?.state ?? null,
+      after: state,
+      pointer: pointerOf.get(subject) ?? '',
+    }));
+}

@@ -1,0 +1,46 @@
+import { type Db, sqlQuery } from '#platform/database/database.js';
+
+/** What the discovery says of a name that it has not asked for yet; see `resolve`. */
+export const NOT_LOOKED_UP = 'not looked up yet';
+
+/**
+ * Whether discovery has endpoints for a service of this gateway: for the warning of a mapping whose service is not there (yet).
+ * true: a static list names it, whatever the port, or some mapping named it and a worker found it. false: a worker has looked, and found none.
+ * undefined: nobody has looked yet, so it cannot be said; a name that only DNS knows is looked up when a mapping asks for it.
+ */
+export async function isServiceKnown(
+  db: Db,
+  gateway: string,
+  service: { readonly host: string; readonly port: number },
+): Promise<boolean | undefined> {
+  const [known] = await areServicesKnown(db, gateway, [service]);
+  return known;
+}
+
+/** The same of many services, in their order. */
+export async function areServicesKnown(
+  db: Db,
+  gateway: string,
+  services: readonly { readonly host: string; readonly port: number }[],
+): Promise<(boolean | undefined)[]> {
+  const names = services.map(({ host, port }) => [host, `${host}:${port}`]);
+  const rows = await sqlQuery<{ service: string; found: boolean; looked: boolean }>(db, SERVICES_KNOWN, [
+    gateway,
+    names.flat(),
+    NOT_LOOKED_UP,
+  ]);
+  const byName = new Map<string, { found: boolean; looked: boolean }>();
+  for (const { service, found, looked } of rows) {
+    const sofar = byName.get(service);
+    byName.set(service, { found: found || sofar?.found === true, looked: looked || sofar?.looked === true });
+  }
+  return names.map((both) => {
+    const said = both.flatMap((name) => byName.get(name) ?? []);
+    if (said.some(({ found }) => found)) return true;
+    return said.some(({ looked }) => looked) ? false : undefined;
+  });
+}
+
+const SERVICES_KNOWN = `
+  SELECT service, jsonb_array_length(endpoints) > 0 AS found, strpos(error, $3) = 0 AS looked
+    FROM chancery.discovered_service WHERE gateway = $1 AND service = ANY ($2)`;

@@ -1,0 +1,174 @@
+import { rootCertificates } from 'node:tls';
+import { type Marker, reservedRoutes, toBootstrap, withMarker } from '#features/gateway/gateway.envoy.js';
+import type { GatewaySettings, ListenAddress } from '#features/gateway/gateway.js';
+import { streamIdleTimeoutMs, toEnvoy } from '#features/mapping/mapping.envoy.js';
+import { inlineCluster, mostWatchedClusters, upstreamTrust, watched, watchedCluster } from '#features/mapping/mapping-cluster.envoy.js';
+import type { MappingState } from '#features/mapping/mapping-state.js';
+import type { ServiceReference } from '#features/mapping/service-reference.js';
+import type { Bootstrap } from '#platform/envoy/model/bootstrap.js';
+import type { Cluster, ClusterLoadAssignment, DiscoveryResponse, PathConfigSource } from '#platform/envoy/model/cluster.js';
+import { addressFault } from '#platform/envoy/model/upstream-address.js';
+import { contentHash, sha256Hex } from '#platform/kernel/digest.js';
+import { canonicalJson } from '#platform/kernel/json.js';
+
+/** What is true of one node and not of its gateway. */
+interface NodeFacts {
+  /** Where this node listens, if not where the gateway's settings say. */
+  readonly http: ListenAddress | null;
+  readonly https: ListenAddress | null;
+  /** Opens the marker path on this node only. */
+  readonly proofSecret: string;
+}
+
+/** One instance of a service: an IP literal and a port. */
+export interface Endpoint {
+  readonly address: string;
+  readonly port: number;
+}
+
+/** Everything that a configuration is made of; equal inputs give equal bytes. */
+export interface CompileInput {
+  readonly gateway: string;
+  readonly version: number;
+  readonly settings: GatewaySettings;
+  /** In any order, and with any content: what makes no sense is refused by itself. */
+  readonly mappings: readonly MappingState[];
+  /** By the key of the service reference; a service without an entry has no endpoints. */
+  readonly endpoints: ReadonlyMap<string, readonly Endpoint[]>;
+  readonly setAside: ReadonlyMap<string, { readonly code: string; readonly drop: boolean }>;
+  readonly node: NodeFacts;
+  /** Where a test wants another budget than that of virtual-hosts.ts. */
+  readonly maxCopiedBytes?: number;
+}
+
+/** A configuration, ready to be released. */
+export interface Rendered {
+  /** Without the marker's content: that is the release's, and this is what the release is made of. */
+  readonly bootstrap: Bootstrap;
+  /** Of the bootstrap's canonical JSON; marker and endpoint files are not in it, so endpoints change without a restart. */
+  readonly renderSha256: string;
+  /** By name: `endpoints/<name>.json` in the node's folder. One per cluster, or one for all where there are many; and what https upstreams are trusted by. */
+  readonly endpointFiles: ReadonlyMap<string, { readonly json: Buffer; readonly sha256: string }>;
+  /** Every cluster, whether it stands in the bootstrap or in a watched file. */
+  readonly clusters: readonly Cluster[];
+  /** Mappings that could not be compiled, and why; the rest is not touched by them. */
+  readonly refused: ReadonlyMap<string, { readonly code: string; readonly detail: string }>;
+  readonly clusterOf: ReadonlyMap<string, string>;
+  /** Empty when statistics per mapping are off. */
+  readonly statPrefixOf: ReadonlyMap<string, string>;
+}
+
+/** `auto` keeps statistics per mapping up to here: each costs Envoy about a dozen counters. */
+const autoStatsLimit = 10_000;
+
+/**
+ * Compiles a gateway's state for one node. Pure: no clock, no environment, no order of its input.
+ *
+ * Two processes call it. The worker compiles what Envoys are given: with the node's facts, the endpoints that were found, what is set aside. The api
+ * compiles to compare two versions and for nothing else (read-render-difference.ts): without any of those, and with an empty proof secret.
+ */
+export function compile(input: CompileInput): Rendered {
+  const { settings, node } = input;
+  const translated = toEnvoy(
+    input.mappings,
+    {
+      setAside: input.setAside,
+      allowLoopback: settings.allowLoopbackUpstreams,
+      perRouteStats: settings.perRouteStats === 'on' || (settings.perRouteStats === 'auto' && input.mappings.length <= autoStatsLimit),
+      maxCopiedBytes: input.maxCopiedBytes,
+    },
+    reservedRoutes(node.proofSecret),
+  );
+  const upstreams = toUpstreams(translated.upstreams, (key) => reachable(input.endpoints.get(key) ?? [], settings));
+  const bootstrap = toBootstrap({
+    gateway: input.gateway,
+    http: node.http ?? settings.http,
+    settings,
+    streamIdleTimeoutMs,
+    virtualHosts: translated.virtualHosts,
+    clusters: upstreams.clusters,
+    clusterFile: upstreams.clusterFile,
+  });
+  return {
+    bootstrap,
+    renderSha256: contentHash(bootstrap),
+    endpointFiles: new Map([...upstreams.files].map(([name, json]) => [name, { json, sha256: sha256Hex(json) }])),
+    clusters: upstreams.all,
+    refused: new Map([...translated.refused].map(([name, { code, detail }]) => [name, { code, detail }])),
+    clusterOf: translated.clusterOf,
+    statPrefixOf: translated.statPrefixOf,
+  };
+}
+
+interface Upstreams {
+  /** Those of the bootstrap. */
+  readonly clusters: readonly Cluster[];
+  readonly all: readonly Cluster[];
+  readonly clusterFile: PathConfigSource | null;
+  readonly files: ReadonlyMap<string, Buffer>;
+}
+
+/** The clusters of these upstreams, and the files that hold what changes without a restart. */
+function toUpstreams(services: ReadonlyMap<string, ServiceReference>, find: (key: string) => readonly Endpoint[]): Upstreams {
+  const isHttps = [...services.values()].some(({ scheme }) => scheme === 'https');
+  const trust: [string, Buffer][] = isHttps ? [[upstreamTrust, trustFile()]] : [];
+  const entries = [...services].map(([name, service]) => ({ name, service, assignment: assignment(name, find(service.key)) }));
+  if (entries.length <= mostWatchedClusters) {
+    const clusters = entries.map(({ name, service }) => watchedCluster(name, service));
+    return {
+      clusters,
+      all: clusters,
+      clusterFile: null,
+      files: new Map([
+        ...entries.map(({ name, assignment }): [string, Buffer] => [name, watchedFile([{ ...typeOfAssignment, ...assignment }])]),
+        ...trust,
+      ]),
+    };
+  }
+  // The file's name is of the clusters without their endpoints: an Envoy that still runs the release before keeps watching its own.
+  const definitions = entries.map(({ name, service }) => inlineCluster(name, service, assignment(name, [])));
+  const file = `clusters-${contentHash(definitions).slice(0, 24)}`;
+  const clusters = entries.map(({ name, service, assignment }) => inlineCluster(name, service, assignment));
+  return { clusters: [], all: clusters, clusterFile: watched(file), files: new Map([[file, watchedFile(clusters)], ...trust]) };
+}
+
+/** The bytes that Envoy is started with: canonical JSON of the bootstrap, with the marker of this release filled in. */
+export function bootstrapBytes(rendered: Rendered, marker: Marker): Buffer {
+  return Buffer.from(canonicalJson(withMarker(rendered.bootstrap, marker)));
+}
+
+/**
+ * What discovery found, less what no service may be: a name can be made to resolve to the metadata service after the
+ * mapping was accepted. Sorted, so that the order of discovery does not show.
+ */
+function reachable(endpoints: readonly Endpoint[], settings: GatewaySettings): Endpoint[] {
+  const allowed = endpoints.filter(({ address, port }) => {
+    const isPort = Number.isInteger(port) && port >= 1 && port <= 65_535;
+    return isPort && addressFault(address, { allowLoopback: settings.allowLoopbackUpstreams }) === undefined;
+  });
+  const byText = new Map(allowed.map(({ address, port }) => [`${address} ${port}`, { address, port }]));
+  return [...byText].sort(([a], [b]) => (a < b ? -1 : 1)).map(([, endpoint]) => endpoint);
+}
+
+const typeOfAssignment = { '@type': 'type.googleapis.com/envoy.config.endpoint.v3.ClusterLoadAssignment' } as const;
+
+function assignment(cluster: string, endpoints: readonly Endpoint[]): ClusterLoadAssignment {
+  const instances = endpoints.map(({ address, port }) => ({ endpoint: { address: { socket_address: { address, port_value: port } } } }));
+  return { cluster_name: cluster, endpoints: instances.length === 0 ? [] : [{ lb_endpoints: instances }] };
+}
+
+/** The public authorities that this build of Node carries: the same on every machine that runs the same release. */
+function trustFile(): Buffer {
+  return watchedFile([
+    {
+      '@type': 'type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.Secret',
+      name: upstreamTrust,
+      validation_context: { trusted_ca: { inline_string: `${rootCertificates.join('\n')}\n` } },
+    },
+  ]);
+}
+
+function watchedFile(resources: DiscoveryResponse['resources']): Buffer {
+  const response: DiscoveryResponse = { version_info: contentHash(resources), resources };
+  return Buffer.from(canonicalJson(response));
+}
