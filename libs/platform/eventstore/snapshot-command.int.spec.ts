@@ -1,7 +1,5 @@
 import { afterAll, beforeAll, expect, test } from '@jest/globals';
 
-import { DomainError } from '#platform/kernel/errors.js';
-
 import { aContext, anEvent, type LogFixture, openLog } from '../../../test/support/log-fixture.js';
 import { listVersions, readSubject, readVersion, verifyStream } from './read-log.js';
 import { handleOnSnapshot, type Snapshot } from './snapshot-command.js';
@@ -110,27 +108,4 @@ test('details are hashed: an altered one is found', async () => {
     version: 2,
     fault: expect.stringContaining('record'),
   });
-});
-
-test('a request sent twice is answered once, although its twin was recorded after the first look for it and refuses it now', async () => {
-  const stream = 'gateway/twins';
-  await put(stream, 'thing/a', 1);
-  const request = (idempotencyKey: string, more: object = {}) => ({
-    stream,
-    context: aContext({ action: 'AddOne', idempotencyKey, fingerprint: 'f' }),
-    ...more,
-  });
-  const pinned = { precondition: { streamVersion: 1 } };
-  const twin = (of: ReturnType<typeof request>) => handleOnSnapshot(log.anotherStore(), log.database.db, of, addOne);
-  const outcome = await handleOnSnapshot(log.store, log.database.db, request('twin-key-1', pinned), async (snapshot) => {
-    await twin(request('twin-key-1', pinned));
-    return addOne(snapshot); // pinned to version 1, which is not the head any more
-  });
-  expect(outcome).toMatchObject({ version: 2, replayed: true, details: { count: 1 } });
-  await expect(twin(request('another-key', pinned))).rejects.toMatchObject({ code: 'version_mismatch' });
-  const refusedByItsTwin = handleOnSnapshot(log.store, log.database.db, request('twin-key-2'), async () => {
-    await twin(request('twin-key-2'));
-    throw new DomainError('conflict', 'refused_by_its_twin', 'What the twin did stands in the way.');
-  });
-  expect(await refusedByItsTwin).toMatchObject({ version: 3, replayed: true });
 });
