@@ -172,6 +172,9 @@ describe('a flood of refusals', () => {
       }),
     );
     for (let i = 0; i < 40; i++) await ask(url, 'GET', '/v1/gateways', { token: null });
+    const writer = await makeToken(api, ['write']);
+    const veiled = await ask(url, 'PUT', '/ambassador/mapping/x', { token: writer.token, body: { prefix: 'x/', service: 'b' } });
+    expect([veiled.status, veiled.json.code]).toEqual([200, 'path_not_absolute']); // the original's 200, and yet a refusal
     await api.close(); // at once: what is counted and not recorded yet is recorded now
     expect([...statuses]).toEqual([[403, 300]]);
     const reader = openDatabase({ url: database.url, applicationName: 'spec' });
@@ -179,6 +182,7 @@ describe('a flood of refusals', () => {
     const all = await recorded(test);
     expect(all.filter(({ type, actor }) => type === 'AttemptRefused' && actor === `token/${id}`)).toHaveLength(60);
     expect(await counted(test)).toEqual({ scope_missing: 240, token_missing: 40 });
+    expect(all.filter(({ actor }) => actor === `token/${writer.id}`).map(({ state }) => state.status)).toEqual([422]);
     expect(all.filter(({ type }) => type === 'AttemptsCounted').length).toBeLessThan(20);
     await project(test);
     const [sums] = await sqlQuery<{ of_token: number; of_nobody: number }>(
