@@ -519,6 +519,38 @@ describe('GET /v1/audit', () => {
   }, 20_000);
 });
 
+describe('an export and a follower that nobody reads', () => {
+  it('do not keep the process from ending, and do not look whole', async () => {
+    const test = await startTestApi();
+    await project(test);
+    await sqlQuery(
+      test.api.database.db,
+      `INSERT INTO chancery.audit SELECT 100000 + i, 'other', i, now(), now(), 'other', NULL, 'Filler', 'system', 'accepted', NULL, NULL, 1, gen_random_uuid(), '{}', 0, '' FROM generate_series(1, 60000) i`,
+      [],
+    );
+    await sqlQuery(test.api.database.db, 'UPDATE chancery.audit_projection SET position = 160000', []);
+    const open = (accept: string) =>
+      new Promise<{ over: Promise<string> }>((resolve, reject) => {
+        const headers = { authorization: `Bearer ${test.token}`, accept };
+        const outgoing = httpRequest(new URL('/v1/audit', test.api.url), { headers }, (incoming) => {
+          const over = new Promise<string>((end) => {
+            incoming.on('error', () => end('cut off'));
+            incoming.on('end', () => end('ended'));
+          });
+          setTimeout(() => incoming.resume(), 1_000); // nobody reads before the process is ending
+          resolve({ over });
+        });
+        outgoing.on('error', reject);
+        outgoing.end();
+      });
+    const [whole, followed] = [await open('application/x-ndjson'), await open('text/event-stream')];
+    const start = performance.now();
+    await test.close();
+    expect(performance.now() - start).toBeLessThan(5_000);
+    expect([await whole.over, await followed.over]).toEqual(['cut off', 'ended']);
+  }, 20_000);
+});
+
 describe('what must stay secret', () => {
   it('is in no table of the trail, no refusal, no log line and no export', async () => {
     const test = await startTestApi();
