@@ -4,7 +4,7 @@ import type { View } from '#platform/eventstore/event-store.js';
 import { addressKey } from '#platform/http/address-key.js';
 
 import { presentedToken } from './access.guard.js';
-import { createToken, revokeToken, type TokenState } from './access.js';
+import { createToken, revokeToken, type TokenState, useToken } from './access.js';
 import { AttemptLimiter } from './attempt-limiter.js';
 import { newToken, parseToken } from './token-format.js';
 
@@ -28,6 +28,17 @@ describe('the decisions of access', () => {
   it('create a token once', () => {
     expect(createToken(state)(viewOf(null))).toMatchObject([{ type: 'TokenCreated', subject: 'token/0123456789abcdef', state }]);
     expect(() => createToken(state)(viewOf(state))).toThrow('A token of this id exists');
+  });
+
+  it('record the first use of a token once, also of one that was made before first uses were recorded', () => {
+    for (const unused of [state, { ...state, firstUsedAt: null }]) {
+      expect(useToken(state.id, 'now')(viewOf(unused))).toMatchObject([
+        { type: 'TokenFirstUsed', state: { ...state, firstUsedAt: 'now' } },
+      ]);
+    }
+    expect(useToken(state.id, 'later')(viewOf({ ...state, firstUsedAt: 'now' }))).toEqual([]);
+    expect(useToken(state.id, 'now')(viewOf({ ...state, revokedAt: 'before' }))).toEqual([]);
+    expect(useToken(state.id, 'now')(viewOf(null))).toEqual([]);
   });
 
   it('revoke a token once, and forget its hash', () => {
