@@ -633,6 +633,39 @@ describe('when it goes wrong', () => {
     });
   });
 
+  it('goes on with an export that breaks off, from the last whole record', async () => {
+    await projector.caughtUp();
+    const whole = (await done('audit --export ndjson')).trimEnd().split('\n');
+    const meddle: Meddle = async (count, answer, handOn) => {
+      if (count === 1) return answer.socket?.destroy(); // and once more before it begins
+      const { status, body, headers } = await handOn();
+      answer.writeHead(status, headers);
+      if (count > 1) answer.end(body);
+      else answer.write(body.subarray(0, body.length / 2), () => answer.socket?.destroy());
+    };
+    await through(meddle, async (between) => {
+      const ran = await chancery(words('audit --export ndjson'), { env: { CHANCERY_API: between.url } });
+      expect(ran).toMatchObject({ status: 0 });
+      expect(ran.stdout.trimEnd().split('\n').slice(0, whole.length)).toEqual(whole);
+      expect(between.seen.map(({ line }) => line)).toEqual([
+        'GET /v1/audit',
+        expect.stringMatching(/after=\d+$/),
+        expect.stringMatching(/after=\d+$/),
+      ]);
+    });
+  });
+
+  it('says how to go on with a CSV that breaks off', async () => {
+    const meddle: Meddle = async (_count, answer, handOn) => {
+      const { status, body, headers } = await handOn();
+      answer.writeHead(status, headers).write(body.subarray(0, body.length / 2), () => answer.socket?.destroy());
+    };
+    await through(meddle, async (between) => {
+      const ran = await chancery(words('audit --export csv'), { env: { CHANCERY_API: between.url } });
+      expect(ran).toMatchObject({ status: 1, stderr: expect.stringMatching(/broke off[\s\S]*--after/) });
+    });
+  });
+
   it('gives up after its time, with 3', async () => {
     await through(
       () => undefined,
