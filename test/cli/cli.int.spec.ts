@@ -373,6 +373,24 @@ describe('wait, status, redeploy', () => {
     expect(await waiting).toMatchObject({ status: 0, stdout: expect.stringContaining('live') });
   });
 
+  it('waits out an API that is away for a while', async () => {
+    const now = await head();
+    await enrol('edge-1', now - 1);
+    const between = await standBetween(test.api.url, async (count, answer, handOn) => {
+      if (count >= 1 && count <= 4) return answer.socket?.destroy();
+      if (count > 4) await sql('UPDATE chancery.target SET proven_version = $1, applied_version = $1', [now]);
+      const { status, body, headers } = await handOn();
+      answer.writeHead(status, headers).end(body);
+    });
+    try {
+      const ran = await chancery(words(`wait --version ${now} --timeout 30s`), { env: { CHANCERY_API: between.url } });
+      expect(ran).toMatchObject({ status: 0, stdout: expect.stringContaining('live') });
+      expect(between.seen.length).toBeGreaterThan(5);
+    } finally {
+      await between.close();
+    }
+  });
+
   it('ends with 3 when the time is over, without any target too', async () => {
     const now = await head();
     expect(await chancery(words('wait --timeout 1s'))).toMatchObject({ status: 3, stderr: expect.stringContaining('no target') });
