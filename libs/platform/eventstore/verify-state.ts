@@ -3,8 +3,8 @@ import type { JsonObject } from '#platform/kernel/json.js';
 
 import { type LogFault, type LogFaultKind, type LogTable, logFault } from './log-fault.js';
 
-/** Subjects per statement. */
-const SUBJECTS = 1_000;
+/** Subjects per statement: half a second's work where each has a hundred events. */
+const SUBJECTS = 500;
 
 /** Some subjects of a stream: those named, or all whose names lie between two (the first exclusive; null: to the end). */
 export type SubjectBatch = { readonly only: readonly string[] } | { readonly after: string; readonly upTo: string | null };
