@@ -37,7 +37,10 @@ export type Command =
   | { readonly kind: 'rollback'; readonly to: Backwards }
   | { readonly kind: 'revert'; readonly of: Backwards };
 
-/** One command, or several that run at once. Each may say which version it is based on. */
+/**
+ * One command, or several that run at once. Each may say which version it is based on, and may be sent twice at once under one Idempotency-Key, to
+ * different products where there are several.
+ */
 export interface Step {
-  readonly commands: readonly (Command & { readonly basedOn?: 'head' | 'older' })[];
+  readonly commands: readonly (Command & { readonly basedOn?: 'head' | 'older'; readonly isTwice?: boolean })[];
 }

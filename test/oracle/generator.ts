@@ -52,13 +52,17 @@ export class Generator {
 
   #step(concurrent: boolean): Step {
     const count = concurrent && this.#chance(0.5) ? 2 + this.#below(3) : 1;
-    return { commands: Array.from({ length: count }, () => this.#based(this.#command())) };
+    return { commands: Array.from({ length: count }, () => this.#sent(this.#command())) };
   }
 
   /** A history begins with something to change. */
   #beginning(): Command {
     const changes = names.slice(0, 3).map((name): Change => ({ op: 'put', subject: `mapping/${name}`, value: this.#body() }));
     return this.#chance(0.8) ? { kind: 'changeset', changes } : { kind: 'upsert', name: this.#one(names), body: this.#body() };
+  }
+
+  #sent(command: Command): Step['commands'][number] {
+    return this.#chance(0.92) ? this.#based(command) : { ...this.#based(command), isTwice: true };
   }
 
   #based(command: Command): Step['commands'][number] {

@@ -39,6 +39,16 @@ export type Result =
   | { readonly kind: 'unchanged' }
   | { readonly kind: 'refused'; readonly code: string; readonly message: string };
 
+/** What a request says beside its command. */
+export interface Given {
+  /** The version that the command names. */
+  readonly reference?: number;
+  /** The version that it must find. */
+  readonly basedOn?: number | undefined;
+  /** Its Idempotency-Key. */
+  readonly key?: string | undefined;
+}
+
 const mayDoAll = { mayConfigure: true, overrideQuarantine: false };
 
 /** The real handlers on a real store. */
@@ -65,14 +75,9 @@ export class Product {
     await new CreateGatewayHandler(this.events).execute(new CreateGateway(gateway, {}, request(undefined)));
   }
 
-  /** `reference`: the version that the command names. `basedOn`: the version that it must find. */
-  async run(
-    gateway: string,
-    command: Command,
-    given: { readonly reference?: number; readonly basedOn?: number | undefined },
-  ): Promise<Result> {
+  async run(gateway: string, command: Command, given: Given): Promise<Result> {
     try {
-      const outcome = await this.#execute(gateway, command, request(given.basedOn), given.reference ?? 0);
+      const outcome = await this.#execute(gateway, command, request(given.basedOn, given.key), given.reference ?? 0);
       return outcome.unchanged ? { kind: 'unchanged' } : { kind: 'accepted', version: outcome.version, outcome };
     } catch (error) {
       if (error instanceof DomainError) return { kind: 'refused', code: error.code, message: error.message };
@@ -148,7 +153,9 @@ export class Product {
   }
 }
 
-function request(basedOn: number | undefined): CommandRequest {
+function request(basedOn: number | undefined, key?: string): CommandRequest {
   const precondition = basedOn === undefined ? {} : { precondition: { streamVersion: basedOn } };
-  return { context: { commandId: randomUUID(), actor: 'token/oracle', reason: 'a history' }, dryRun: false, ...precondition };
+  const idempotency = key === undefined ? {} : { idempotencyKey: key, fingerprint: 'f1'.repeat(32) };
+  const context = { commandId: randomUUID(), actor: 'token/oracle', reason: 'a history', ...idempotency };
+  return { context, dryRun: false, ...precondition };
 }

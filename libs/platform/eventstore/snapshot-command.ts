@@ -28,6 +28,17 @@ export async function handleOnSnapshot(
 ): Promise<Outcome> {
   const replayed = await store.findReplay(request);
   if (replayed) return replayed;
+  try {
+    return await inRounds(store, db, request, decide);
+  } catch (error) {
+    // The same request, sent twice, may have been recorded between that look and the snapshot on which this one was refused.
+    const late = error instanceof DomainError && error.kind !== 'unavailable' ? await store.findReplay(request) : undefined;
+    if (late) return late;
+    throw error;
+  }
+}
+
+async function inRounds(store: EventStore, db: Db, request: Omit<HandleRequest, 'subjects'>, decide: DecideOnSnapshot): Promise<Outcome> {
   const { streamVersion, ...precondition } = request.precondition ?? {};
   for (let round = 0; round < MOST_ROUNDS; round++) {
     if (round >= ROUNDS_UNHELD && streamVersion === undefined) {
