@@ -1,5 +1,7 @@
 import { afterAll, beforeAll, expect, test } from '@jest/globals';
 
+import { DomainError } from '#platform/kernel/errors.js';
+
 import { aContext, anEvent, type LogFixture, openLog } from '../../../test/support/log-fixture.js';
 import type { EventStore, NewEvent } from './event-store.js';
 import { readSnapshot, verifyStream } from './read-log.js';
@@ -87,4 +89,34 @@ test('what is thrown while it holds lets the others go on', async () => {
   };
   await expect(log.store.handleHeld({ stream, context: aContext() }, fail)).rejects.toThrow();
   expect((await put(log.store, stream, 'thing/a', { n: 1 })).version).toBe(2);
+});
+
+test('a request sent twice is answered once, although its twin was recorded after the first look for it and refuses it now', async () => {
+  const stream = 'gateway/twins';
+  await put(log.store, stream, 'thing/a', {});
+  const request = () => ({
+    stream,
+    context: { ...aContext(), idempotencyKey: 'twin-key-1', fingerprint: 'f' },
+    precondition: { streamVersion: 1 },
+  });
+  const twin = () => handleOnSnapshot(log.anotherStore(), log.database.db, request(), sweep);
+  const looksEarly: DecideOnSnapshot = async (snapshot) => {
+    await twin();
+    return sweep(snapshot); // pinned to version 1, which is not the head any more
+  };
+  const outcome = await handleOnSnapshot(log.store, log.database.db, request(), looksEarly);
+  expect(outcome).toMatchObject({ version: 2, replayed: true, details: { sweptAt: 1 } });
+  const other = { ...request(), context: aContext() };
+  await expect(handleOnSnapshot(log.store, log.database.db, other, sweep)).rejects.toMatchObject({ code: 'version_mismatch' });
+  const late: DecideOnSnapshot = async () => {
+    await handleOnSnapshot(
+      log.anotherStore(),
+      log.database.db,
+      { ...again, context: { ...again.context, commandId: aContext().commandId } },
+      sweep,
+    );
+    throw new DomainError('conflict', 'refused_by_its_twin', 'What the twin did stands in the way.');
+  };
+  const again = { stream, context: { ...aContext(), idempotencyKey: 'twin-key-2', fingerprint: 'f' } };
+  expect(await handleOnSnapshot(log.store, log.database.db, again, late)).toMatchObject({ version: 3, replayed: true });
 });
