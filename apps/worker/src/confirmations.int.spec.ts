@@ -11,7 +11,7 @@ import { ConfirmVersion, ConfirmVersionHandler } from '#features/restore/confirm
 import { listConfirmations, listOverdue } from '#features/restore/confirmation.table.js';
 import { quarantineId, quarantineState } from '#features/restore/quarantine.js';
 import { settleConfirmation } from '#features/restore/settle-confirmation.js';
-import { openDatabase } from '#platform/database/database.js';
+import { openDatabase, sqlQuery } from '#platform/database/database.js';
 import { EventStore, type NewEvent } from '#platform/eventstore/event-store.js';
 import { listVersions, readSubject, readVersion, verifyStream } from '#platform/eventstore/read-log.js';
 import { useFailpoints } from '#platform/failpoint/failpoint.js';
@@ -119,7 +119,9 @@ describe('a version that nobody confirms', () => {
   test('stays when it is confirmed, before the worker and with a note that was lost', async () => {
     const version = await write({ user: mapping('user') }, 60_000);
     await confirm(version);
-    await fixture.query('UPDATE chancery.confirmation SET settled = NULL, deadline = clock_timestamp()');
+    const owner = openDatabase({ url: fixture.test.ownerUrl, applicationName: 'spec' }); // the application cannot move a deadline
+    await sqlQuery(owner.db, 'UPDATE chancery.confirmation SET settled = NULL, deadline = clock_timestamp()', []);
+    await owner.close();
     await fixture.startWorker('w1');
     await eventually('it is noted', async () => (await unsettled()) === 0);
     expect(await rows()).toMatchObject([{ version, state: 'confirmed', confirmedBy: 'token/spec' }]);
