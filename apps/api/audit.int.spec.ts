@@ -172,6 +172,9 @@ describe('a flood of refusals', () => {
       }),
     );
     for (let i = 0; i < 40; i++) await ask(url, 'GET', '/v1/gateways', { token: null });
+    const writer = await makeToken(api, ['write']);
+    const veiled = await ask(url, 'PUT', '/ambassador/mapping/x', { token: writer.token, body: { prefix: 'x/', service: 'b' } });
+    expect([veiled.status, veiled.json.code]).toEqual([200, 'path_not_absolute']); // the original's 200, and yet a refusal
     await api.close(); // at once: what is counted and not recorded yet is recorded now
     expect([...statuses]).toEqual([[403, 300]]);
     const reader = openDatabase({ url: database.url, applicationName: 'spec' });
@@ -179,6 +182,7 @@ describe('a flood of refusals', () => {
     const all = await recorded(test);
     expect(all.filter(({ type, actor }) => type === 'AttemptRefused' && actor === `token/${id}`)).toHaveLength(60);
     expect(await counted(test)).toEqual({ scope_missing: 240, token_missing: 40 });
+    expect(all.filter(({ actor }) => actor === `token/${writer.id}`).map(({ state }) => state.status)).toEqual([422]);
     expect(all.filter(({ type }) => type === 'AttemptsCounted').length).toBeLessThan(20);
     await project(test);
     const [sums] = await sqlQuery<{ of_token: number; of_nobody: number }>(
@@ -512,6 +516,38 @@ describe('GET /v1/audit', () => {
     const missed = await follow('?category=configuration', { 'last-event-id': String(seen[0]?.id) }, (events) => events.length === 1).done;
     expect(missed[0]).toEqual(seen[1]);
     expect((await test.ask('GET', '/v1/audit', { headers: { accept: 'text/event-stream', 'last-event-id': 'x' } })).status).toBe(400);
+  }, 20_000);
+});
+
+describe('an export and a follower that nobody reads', () => {
+  it('do not keep the process from ending, and do not look whole', async () => {
+    const test = await startTestApi();
+    await project(test);
+    await sqlQuery(
+      test.api.database.db,
+      `INSERT INTO chancery.audit SELECT 100000 + i, 'other', i, now(), now(), 'other', NULL, 'Filler', 'system', 'accepted', NULL, NULL, 1, gen_random_uuid(), '{}', 0, '' FROM generate_series(1, 60000) i`,
+      [],
+    );
+    await sqlQuery(test.api.database.db, 'UPDATE chancery.audit_projection SET position = 160000', []);
+    const open = (accept: string) =>
+      new Promise<{ over: Promise<string> }>((resolve, reject) => {
+        const headers = { authorization: `Bearer ${test.token}`, accept };
+        const outgoing = httpRequest(new URL('/v1/audit', test.api.url), { headers }, (incoming) => {
+          const over = new Promise<string>((end) => {
+            incoming.on('error', () => end('cut off'));
+            incoming.on('end', () => end('ended'));
+          });
+          setTimeout(() => incoming.resume(), 1_000); // nobody reads before the process is ending
+          resolve({ over });
+        });
+        outgoing.on('error', reject);
+        outgoing.end();
+      });
+    const [whole, followed] = [await open('application/x-ndjson'), await open('text/event-stream')];
+    const start = performance.now();
+    await test.close();
+    expect(performance.now() - start).toBeLessThan(5_000);
+    expect([await whole.over, await followed.over]).toEqual(['cut off', 'ended']);
   }, 20_000);
 });
 

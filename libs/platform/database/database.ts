@@ -66,7 +66,11 @@ export function openDatabase(options: {
   // The same for a connection in use: the query that it carried is rejected, which is the report.
   pool.on('connect', (client) => client.on('error', () => undefined));
   const db: Db = new Kysely<NoTables>({ dialect: new PostgresDialect({ pool }) });
-  return { db, pool, url: options.url, close: () => db.destroy() };
+  const close = async () => {
+    await db.destroy();
+    if (!pool.ending) await pool.end(); // Kysely ends only a pool that went through its own hands; one that was asked directly would keep the process alive
+  };
+  return { db, pool, url: options.url, close };
 }
 
 /** Runs one statement of SQL text with `$1`-style values, on a database or inside a transaction. */

@@ -105,6 +105,13 @@ test('an idle connection that is cut does not end the process; the pool replaces
   await database.close();
 });
 
+test('closing ends every connection, also when only the pool was asked', async () => {
+  const database = openDatabase({ url: testDatabase.url, applicationName: 'spec-closed' });
+  await database.pool.query('SELECT 1');
+  await database.close();
+  expect([database.pool.ended, database.pool.totalCount]).toEqual([true, 0]);
+});
+
 test('sessions have their limits', async () => {
   const database = openDatabase({ url: testDatabase.url, applicationName: 'spec' });
   const rows = await sqlQuery<{ name: string; setting: string }>(
