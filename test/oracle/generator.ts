@@ -51,6 +51,10 @@ export class Generator {
   }
 
   #step(concurrent: boolean): Step {
+    if (!concurrent && this.#chance(0.05)) {
+      const quarantining = { subject: `mapping/${this.#one(names)}`, at: { back: this.#below(4) } };
+      return { commands: [], quarantining };
+    }
     const count = concurrent && this.#chance(0.5) ? 2 + this.#below(3) : 1;
     return { commands: Array.from({ length: count }, () => this.#sent(this.#command())) };
   }
@@ -66,6 +70,7 @@ export class Generator {
   }
 
   #based(command: Command): Step['commands'][number] {
+    if (this.#chance(0.1)) return { ...command, isOverriding: true };
     if (this.#chance(0.85)) return command;
     return { ...command, basedOn: this.#chance(0.7) ? 'head' : 'older' };
   }
