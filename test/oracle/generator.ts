@@ -31,7 +31,28 @@ export class Generator {
 
   history(concurrent: boolean): Step[] {
     const length = 5 + this.#below(11);
-    return Array.from({ length }, (_, i) => (i < 2 ? { commands: [this.#beginning()] } : this.#step(concurrent)));
+    const steps: Step[] = [{ commands: [this.#beginning()] }, { commands: [this.#beginning()] }];
+    while (steps.length < length) {
+      if (!concurrent && this.#chance(0.04)) steps.push(...this.#quarantining());
+      else steps.push(this.#step(concurrent));
+    }
+    return steps;
+  }
+
+  /** A state is put under quarantine, goes, and is brought back. */
+  #quarantining(): Step[] {
+    const name = this.#one(names);
+    const back = { back: 1 };
+    const returning = this.#one<Command>([
+      { kind: 'reimport', of: back },
+      { kind: 'rollback', to: back },
+      { kind: 'revert', of: { back: 0 } },
+    ]);
+    return [
+      { commands: [], quarantining: { subject: `mapping/${name}`, at: { back: 0 } } },
+      { commands: [{ kind: 'delete', name }] },
+      { commands: [this.#based(returning)] },
+    ];
   }
 
   below(limit: number): number {
@@ -51,10 +72,6 @@ export class Generator {
   }
 
   #step(concurrent: boolean): Step {
-    if (!concurrent && this.#chance(0.05)) {
-      const quarantining = { subject: `mapping/${this.#one(names)}`, at: { back: this.#below(4) } };
-      return { commands: [], quarantining };
-    }
     const count = concurrent && this.#chance(0.5) ? 2 + this.#below(3) : 1;
     return { commands: Array.from({ length: count }, () => this.#sent(this.#command())) };
   }
