@@ -113,7 +113,7 @@ export function ask(base: URL, method: string, path: string, request: TestReques
       incoming.on('error', reject);
       incoming.on('end', () => {
         const text = Buffer.concat(chunks).toString('utf8');
-        const isJson = /json/.test(incoming.headers['content-type'] ?? '') && text !== '';
+        const isJson = /[/+]json/.test(incoming.headers['content-type'] ?? '') && text !== '';
         resolve({
           status: incoming.statusCode ?? 0,
           headers: incoming.headers as Record<string, string>,

@@ -210,6 +210,26 @@ describe('the projected trail', () => {
     expect(await listParkedAudit(fixture.database.db)).toHaveLength(1);
     await expectWhole();
   });
+
+  test('a failure of the moment is told, kept inside, and over when it is over', async () => {
+    const told: string[] = [];
+    const projector = startAuditProjector({
+      database: fixture.database,
+      wake,
+      log: pino({ level: 'error' }, { write: (line: string) => told.push(line) }),
+      onApplied: () => undefined,
+    });
+    running.add(projector);
+    await projector.caughtUp();
+    await fixture.asAdmin('ALTER TABLE chancery.audit_subject RENAME TO audit_subject_away');
+    await record('gateway/moment', [anEvent('mapping/a', {})]);
+    await until(async () => told.some((line) => line.includes('the trail could not be projected')));
+    await fixture.asAdmin('ALTER TABLE chancery.audit_subject_away RENAME TO audit_subject');
+    await projector.caughtUp();
+    expect(await find({ subject: 'mapping/a', gateway: 'moment' })).toHaveLength(1);
+    expect((await listParkedAudit(fixture.database.db)).map(({ stream }) => stream)).toEqual(['refusals']); // the one that the test before left
+    await expectWhole();
+  });
 });
 
 describe('the trail, searched', () => {

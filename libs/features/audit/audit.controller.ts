@@ -53,8 +53,9 @@ export class AuditController {
     if (accepts(asked, 'application/x-ndjson'))
       return this.export(query, standing, 'application/x-ndjson', { heading: '', line: ndjsonLine });
     if (accepts(asked, 'text/csv')) {
-      const heading = query.after === undefined ? csvHeading : ''; // the rest of a file that has one
-      return this.export(query, standing, 'text/csv; charset=utf-8; header=present', { heading, line: csvLine });
+      const isWhole = query.after === undefined; // else it is the rest of a file that has its heading
+      const type = `text/csv; charset=utf-8; header=${isWhole ? 'present' : 'absent'}`;
+      return this.export(query, standing, type, { heading: isWhole ? csvHeading : '', line: csvLine });
     }
     return this.page(query, standing, asked, reply);
   }

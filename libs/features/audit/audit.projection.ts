@@ -42,65 +42,66 @@ async function lockProjection(tx: Tx): Promise<void> {
 
 /**
  * `lagging` the streams with news; `candidate` the next of each, its share; `due` of a version is the latest time of its stream so far, so that a clock that was
- * set back does not tear a stream's order; `horizon` how far all shares reach: beyond it, a stream whose share was too small may have earlier ones;
- * `subject` what a version touches: of a refusal what its address named, of a push also its target.
+ * set back does not tear a stream's order; `horizon` how far all shares reach: beyond it, a stream whose share was too small may have earlier ones. `subjects`
+ * are what a version touches: of a refusal what its address named, of a push also its target. Most versions have one event, and are spared the sums of `many`.
  */
 const PROJECT = `WITH base AS (
     SELECT position, latest_at, skew FROM chancery.audit_projection
-  ), lagging AS (
-    SELECT s.stream, coalesce(c.version, 0) AS cursor, s.version AS head
+  ), lagging AS MATERIALIZED (
+    SELECT s.stream, coalesce(c.version, 0) AS cursor, s.version AS head, s.stream = 'refusals' AS of_refusals, s.stream LIKE 'deployments/%' AS of_pushes,
+      CASE WHEN s.stream LIKE 'gateway/%' THEN 'configuration' WHEN s.stream LIKE 'rollout/%' THEN 'rollout' WHEN s.stream LIKE 'deployments/%' THEN 'deployment'
+           WHEN s.stream = 'access' THEN 'access' WHEN s.stream = 'refusals' THEN 'refusal' ELSE 'other' END AS category,
+      CASE WHEN s.stream ~ '^(gateway|rollout|deployments)/' THEN substr(s.stream, strpos(s.stream, '/') + 1) END AS gateway
     FROM chancery.stream s LEFT JOIN chancery.audit_cursor c ON c.stream = s.stream
     WHERE s.version > coalesce(c.version, 0) AND s.stream <> ALL ($2::text[]) AND ($3::text IS NULL OR s.stream = $3)
   ), share AS (
     SELECT greatest(ceil($1::integer / greatest(count(*), 1)::numeric), least(50, $1))::integer AS versions FROM lagging
   ), candidate AS MATERIALIZED (
-    SELECT v.*, l.cursor, l.head, max(v.recorded_at) OVER (PARTITION BY v.stream ORDER BY v.version) AS due
+    SELECT v.*, l.cursor, l.head, l.of_refusals, l.of_pushes, l.category, l.gateway, max(v.recorded_at) OVER (PARTITION BY v.stream ORDER BY v.version) AS due
     FROM lagging l CROSS JOIN share CROSS JOIN LATERAL (
-      SELECT v.stream, v.version, v.recorded_at, v.action, v.actor, v.reason, v.request_id, v.command_id, v.details FROM chancery.version v
+      SELECT v.stream, v.version, v.event_count, v.recorded_at, v.action, v.actor, v.reason, v.request_id, v.command_id, v.details FROM chancery.version v
       WHERE v.stream = l.stream AND v.version > l.cursor ORDER BY v.version LIMIT share.versions
     ) v
   ), horizon AS (
     SELECT min(reach) AS at FROM (SELECT max(due) AS reach FROM candidate GROUP BY stream HAVING max(version) < max(head)) shares
   ), taken AS MATERIALIZED (
-    SELECT c.*, b.position + row_number() OVER (ORDER BY c.due, c.stream, c.version) AS position,
-           greatest(b.latest_at, max(c.recorded_at) OVER (ORDER BY c.due, c.stream, c.version)) AS latest_at
-    FROM candidate c CROSS JOIN base b WHERE (SELECT at FROM horizon) IS NULL OR c.due <= (SELECT at FROM horizon)
-  ), event AS MATERIALIZED (
-    SELECT t.position, e.position AS place, e.subject, e.type, left(t.stream, 12) = 'deployments/' AS of_push, t.stream = 'refusals' AND e.type = 'AttemptRefused' AS of_attempt,
-           CASE WHEN t.stream = 'refusals' OR left(t.stream, 12) = 'deployments/' THEN e.state END AS state
-    FROM taken t CROSS JOIN LATERAL (
-      SELECT e.position, e.subject, e.type, e.state FROM chancery.event e WHERE e.stream = t.stream AND e.version = t.version OFFSET 0
-    ) e
-  ), subject AS MATERIALIZED (
-    SELECT position, subject, min(place) AS place FROM (
-      SELECT position, CASE WHEN of_attempt THEN state->>'subject' ELSE subject END AS subject, place FROM event
-      UNION ALL
-      SELECT position, 'target/' || (state->>'target'), 1000000 FROM event WHERE of_push AND state->>'target' IS NOT NULL
-    ) s WHERE subject IS NOT NULL GROUP BY position, subject
+    SELECT c.*, f.subject, f.type, f.state, f.type = 'AttemptRefused' AND c.of_refusals AS of_attempt,
+      b.position + row_number() OVER (ORDER BY c.due, c.stream, c.version) AS position,
+      greatest(b.latest_at, max(c.recorded_at) OVER (ORDER BY c.due, c.stream, c.version)) AS latest_at
+    FROM candidate c CROSS JOIN base b LEFT JOIN LATERAL (
+      SELECT e.subject, e.type, CASE WHEN c.of_refusals OR c.of_pushes THEN e.state END AS state FROM chancery.event e
+      WHERE e.stream = c.stream AND e.version = c.version AND e.position = 0 LIMIT 1
+    ) f ON true WHERE (SELECT at FROM horizon) IS NULL OR c.due <= (SELECT at FROM horizon)
+  ), many AS MATERIALIZED (
+    SELECT t.position, e.subject, min(e.position) AS place FROM taken t CROSS JOIN LATERAL (
+      SELECT e.position, e.subject FROM chancery.event e WHERE e.stream = t.stream AND e.version = t.version OFFSET 0
+    ) e WHERE t.event_count > 1 GROUP BY t.position, e.subject
   ), touched AS (
-    SELECT position, (array_agg(subject ORDER BY place))[1:20] AS subjects, count(*) AS subject_count FROM subject GROUP BY position
+    SELECT position, (array_agg(subject ORDER BY place))[1:20] AS subjects, count(*) AS subject_count FROM many GROUP BY position
   ), verb AS (
     SELECT action, concat_ws(' ', action, regexp_replace(action, '([a-z])([A-Z])', '\\1 \\2', 'g')) AS verbs FROM (SELECT DISTINCT action FROM taken) t
-  ), described AS (
-    SELECT t.*, f.type, f.state, coalesce(s.subjects, '{}') AS subjects, coalesce(s.subject_count, 0) AS subject_count,
-      CASE WHEN t.stream LIKE 'gateway/%' THEN 'configuration' WHEN t.stream LIKE 'rollout/%' THEN 'rollout' WHEN t.stream LIKE 'deployments/%' THEN 'deployment'
-           WHEN t.stream = 'access' THEN 'access' WHEN t.stream = 'refusals' THEN 'refusal' ELSE 'other' END AS category,
-      CASE WHEN t.stream ~ '^(gateway|rollout|deployments)/' THEN substr(t.stream, strpos(t.stream, '/') + 1) WHEN f.of_attempt THEN f.state->>'gateway' END AS gateway,
-      CASE WHEN t.stream = 'refusals' THEN 'refused' WHEN f.of_push AND f.type IN ('DeploymentProven', 'DeploymentFailed', 'DeploymentSuperseded', 'DeploymentRefused')
-           THEN lower(substr(f.type, 11)) ELSE 'accepted' END AS result,
-      CASE WHEN f.of_attempt OR f.of_push THEN nullif(left(f.state->>'code', 100), '') WHEN t.stream = 'refusals' THEN t.details->>'code' END AS code,
-      CASE WHEN f.of_attempt THEN f.state->>'status' WHEN t.stream = 'refusals' THEN t.details->>'status' END::integer AS status,
-      coalesce(CASE WHEN t.stream = 'refusals' THEN (t.details->>'attempts')::integer END, 1) AS count,
-      coalesce(CASE WHEN f.of_attempt THEN (f.state->>'commandId')::uuid END, t.command_id) AS command
-    FROM taken t LEFT JOIN event f ON f.position = t.position AND f.place = 0 LEFT JOIN touched s ON s.position = t.position
+  ), described AS MATERIALIZED (
+    SELECT t.position, t.stream, t.version, t.recorded_at, t.latest_at, t.category, coalesce(t.gateway, CASE WHEN t.of_attempt THEN t.state->>'gateway' END) AS gateway,
+      t.action, t.actor, t.reason, t.request_id, t.event_count,
+      CASE WHEN t.of_refusals THEN 'refused' WHEN t.of_pushes AND t.type IN ('DeploymentProven', 'DeploymentFailed', 'DeploymentSuperseded', 'DeploymentRefused')
+           THEN lower(substr(t.type, 11)) ELSE 'accepted' END AS result,
+      CASE WHEN t.of_attempt OR t.of_pushes THEN nullif(left(t.state->>'code', 100), '') WHEN t.of_refusals THEN t.details->>'code' END AS code,
+      CASE WHEN t.of_attempt THEN t.state->>'status' WHEN t.of_refusals THEN t.details->>'status' END::integer AS status,
+      coalesce(CASE WHEN t.of_refusals THEN (t.details->>'attempts')::integer END, 1) AS count,
+      coalesce(CASE WHEN t.of_attempt THEN (t.state->>'commandId')::uuid END, t.command_id) AS command,
+      CASE WHEN t.event_count > 1 THEN s.subjects WHEN t.of_attempt THEN array_remove(ARRAY[t.state->>'subject'], NULL)
+           WHEN t.of_pushes THEN array_remove(ARRAY[t.subject, 'target/' || (t.state->>'target')], NULL) ELSE ARRAY[t.subject::text] END AS subjects, s.subject_count
+    FROM taken t LEFT JOIN touched s ON s.position = t.position
   ), written AS (
     INSERT INTO chancery.audit (position, stream, version, at, latest_at, category, gateway, action, actor, result, code, status, count, command_id, subjects, subject_count, words)
-    SELECT position, stream, version, recorded_at, latest_at, category, gateway, action, actor, result, code, status, count, command, subjects, subject_count,
+    SELECT position, stream, version, recorded_at, latest_at, category, gateway, action, actor, result, code, status, count, command, subjects,
+      coalesce(subject_count, cardinality(subjects)),
       array_to_tsvector(chancery.audit_words(concat_ws(' ', verbs, actor, CASE WHEN octet_length(reason) > 2000 THEN left(reason, 500) ELSE reason END, code, gateway,
         array_to_string(subjects, ' '))) || coalesce(lower(nullif(request_id, '')), '-'))
     FROM described JOIN verb USING (action) ORDER BY position
   ), written_subjects AS (
-    INSERT INTO chancery.audit_subject (subject, position) SELECT subject, position FROM subject ORDER BY subject, position
+    INSERT INTO chancery.audit_subject (subject, position)
+    SELECT subject, position FROM many UNION ALL SELECT unnest(subjects), position FROM described WHERE event_count = 1 ORDER BY 1, 2
   ), moved AS (
     INSERT INTO chancery.audit_cursor AS c (stream, version) SELECT stream, max(version) FROM taken GROUP BY stream
     ON CONFLICT (stream) DO UPDATE SET version = excluded.version, parked_version = NULL, parked_reason = NULL, parked_at = NULL

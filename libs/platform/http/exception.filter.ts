@@ -36,6 +36,15 @@ export class HttpExceptionFilter implements ExceptionFilter {
   async catch(error: unknown, host: ArgumentsHost): Promise<void> {
     const request: FastifyRequest = host.switchToHttp().getRequest();
     const reply: FastifyReply = host.switchToHttp().getResponse();
+    try {
+      await this.answer(error, request, reply);
+    } catch (err) {
+      this.options.log.error({ err, requestId: request.id }, 'a request could not even be refused');
+      reply.raw.destroy();
+    }
+  }
+
+  private async answer(error: unknown, request: FastifyRequest, reply: FastifyReply): Promise<void> {
     const refused = await this.recorded(refusalOf(this.routed(transportProblem(error) ?? error, request)), request);
     rememberCode(request, refused.code);
     if (refused.unexpected) this.options.log.error({ err: error, requestId: request.id }, 'a request failed by a defect of ours');
