@@ -168,6 +168,16 @@ describe('PUT config over HTTP', () => {
       const refused = await put(gateway, document as Json);
       expect([refused.status, pointers(refused)[0]]).toEqual([400, expected]);
     }
+    const wide = Object.fromEntries(Array.from({ length: 1_000 }, (_, i) => [`-${i}`, 'x']));
+    expect(pointers(await put(gateway, { mappings: [aMapping('a', { labels: wide })] }))).toEqual(['/mappings/0 value_too_large']);
+    const long = await test.ask('PUT', `/v1/gateways/${gateway}/config`, {
+      raw: `{"mappings":[${'1,'.repeat(100_000)}1]}`,
+      headers: { 'if-match': '*' },
+    });
+    expect([long.status, pointers(long)]).toEqual([422, ['/mappings section_too_long']]);
+    const many = await put(gateway, { mappings: Array(12_000).fill(1) });
+    expect([many.status, many.json.errors.length]).toEqual([400, 10_000]);
+    expect(many.json.detail).toBe('A mapping is an object. (and 11999 more under "errors"); the first 10000 are listed');
     expect(await names(gateway)).toEqual([]);
     await put(gateway, { mappings: [aMapping('living')] });
     const taken = await put(gateway, { mappings: [aMapping('a'), aMapping('b', { prefix: '/living/' })] });

@@ -116,6 +116,36 @@ describe('mappings over HTTP', () => {
     if (status === 412) expect(answer.json).toMatchObject({ code: 'version_mismatch', currentVersion: 1 });
   });
 
+  it('carries out exactly the plan of a dry run, and 412 when anything of the gateway has changed since', async () => {
+    await create('planned');
+    const plan = () => test.ask('PUT', `${mappings}/planned?dryRun=true`, { body: { prefix: '/planned/', service: 'plansvc' } });
+    const first = await plan();
+    expect([first.status, first.headers['dry-run'], first.json.basedOn]).toEqual([200, 'true', Number(first.headers['chancery-version'])]);
+    expect(first.headers.etag).toBe(`"g${first.json.basedOn}"`);
+    await create('in-between');
+    const late = await put('planned', { prefix: '/planned/', service: 'plansvc' }, { 'if-match': first.headers.etag ?? '' });
+    expect([late.status, late.json.code, late.json.currentVersion]).toEqual([412, 'version_mismatch', first.json.basedOn + 1]);
+    const { headers } = await plan();
+    const done = await put('planned', { prefix: '/planned/', service: 'plansvc' }, { 'if-match': headers.etag ?? '' });
+    expect([done.status, done.json.service]).toEqual([200, 'plansvc']);
+  });
+
+  it.each([
+    ['soon', 400],
+    ['0s', 400],
+    ['25h', 400],
+    ['-5m', 400],
+    ['5m', 201],
+    ['90s', 201],
+  ])('takes confirmWithin=%s with %i', async (time, status) => {
+    const name = `confirm-${time.replace('-', 'minus')}`;
+    const answer = await test.ask('PUT', `${mappings}/${name}?confirmWithin=${time}`, {
+      body: { prefix: `/${name}/`, service: 'usersvc' },
+    });
+    expect(answer.status).toBe(status);
+    if (status === 400) expect(answer.json).toMatchObject({ code: 'query_invalid', errors: [{ pointer: '/confirmWithin' }] });
+  });
+
   it('creates only, when told If-None-Match: *, and replaces only, when told If-Match: *', async () => {
     const body = { prefix: '/only/', service: 'usersvc' };
     expect((await put('only', body, { 'if-match': '*' })).status).toBe(412);

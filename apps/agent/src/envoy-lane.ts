@@ -3,7 +3,7 @@ import type { LiveEpoch } from '#platform/envoy/epoch-start.js';
 import type { EnvoySupervisor, RestartOutcome } from '#platform/envoy/hot-restart.js';
 import type { NodeFolder } from '#platform/envoy/node-folder.js';
 import { prove } from '#platform/envoy/proof.js';
-import { type Crash, planRecovery } from '#platform/envoy/recovery-plan.js';
+import { type Crash, type EpochConfig, planRecovery } from '#platform/envoy/recovery-plan.js';
 import type { ReleaseStore } from '#platform/envoy/release-store.js';
 import type { Log } from '#platform/log/log.js';
 import type { NodeState } from './node-state.js';
@@ -84,9 +84,8 @@ export class EnvoyLane {
   /** At the agent's start: goes on with the Envoy that runs, or starts one from disk. Without either there is nothing to run yet. */
   async begin(): Promise<void> {
     const { supervisor, store, report } = this.#options;
-    const fallbacks = this.#good();
-    for (const fallback of fallbacks) this.#write(fallback);
-    const adoption = await supervisor.adopt(fallbacks.map(toEpochConfig));
+    const fallbacks = [...this.#fallbacks()];
+    const adoption = await supervisor.adopt(fallbacks);
     if (adoption.kind === 'none') {
       if (fallbacks.length > 0) await this.recover();
       return;
@@ -232,18 +231,22 @@ export class EnvoyLane {
 
   async #start(next: KeyedRelease): Promise<RestartOutcome> {
     const { supervisor } = this.#options;
-    const config = toEpochConfig(next);
-    if (supervisor.live !== null) {
-      const fallbacks = this.#good();
-      for (const fallback of fallbacks) this.#write(fallback, next);
-      return supervisor.restart(config, { fallbacks: fallbacks.map(toEpochConfig), force: next.release.manifest.force });
-    }
+    const [config, { force }] = [toEpochConfig(next), next.release.manifest];
+    if (supervisor.live !== null) return supervisor.restart(config, { fallbacks: this.#fallbacks(next), force });
     const startedAt = performance.now();
     try {
       const live = await supervisor.start([config]);
       return { kind: 'live', live, cut: false, durationMs: performance.now() - startedAt };
     } catch (error) {
       return { kind: 'refused', code: 'child_died', message: (error as Error).message, healed: null, adminLost: false };
+    }
+  }
+
+  /** What to go back to, read from the disk and put where Envoy reads it only when it is needed: most restarts succeed, and wait for nobody. */
+  *#fallbacks(newest?: KeyedRelease): Iterable<EpochConfig> {
+    for (const fallback of this.#good()) {
+      this.#write(fallback, newest);
+      yield toEpochConfig(fallback);
     }
   }
 

@@ -2,7 +2,7 @@ import { z } from 'zod';
 
 import { readBody } from '#platform/http/body-shape.js';
 import { DomainError } from '#platform/kernel/errors.js';
-import type { Json } from '#platform/kernel/json.js';
+import type { Json, JsonObject } from '#platform/kernel/json.js';
 
 import { MOST_CHANGES, type WrittenChange } from './changeset.js';
 
@@ -40,12 +40,16 @@ const outline = z.strictObject({ ...fields, changes: z.array(z.unknown()) });
  * @throws DomainError malformed for the body around them; invalid `changes_too_many`.
  */
 export function parseChangeset(body: Json): Changeset {
+  checkLength(body); // before anything looks at each of them
   const { reason, overrideQuarantine = false, changes } = readBody(outline, body);
-  if (changes.length > MOST_CHANGES) {
-    const message = `A changeset has at most ${MOST_CHANGES} changes, and this has ${changes.length}; send several, or the whole with PUT config.`;
-    throw new DomainError('invalid', 'changes_too_many', message, { errors: [{ pointer: '/changes', code: 'changes_too_many', message }] });
-  }
   return { reason, overrideQuarantine, changes: changes.map(readChange) };
+}
+
+function checkLength(body: Json): void {
+  const changes = typeof body === 'object' && body !== null && !Array.isArray(body) ? (body as JsonObject).changes : undefined;
+  if (!Array.isArray(changes) || changes.length <= MOST_CHANGES) return;
+  const message = `A changeset has at most ${MOST_CHANGES} changes, and this has ${changes.length}; send several, or the whole with PUT config.`;
+  throw new DomainError('invalid', 'changes_too_many', message, { errors: [{ pointer: '/changes', code: 'changes_too_many', message }] });
 }
 
 function readChange(change: unknown): WrittenChange {

@@ -1,4 +1,5 @@
 import { describe, expect, test } from '@jest/globals';
+import fc from 'fast-check';
 
 import { defaultSettings } from '#features/gateway/gateway.js';
 import { gatewayKind } from '#features/gateway/gateway.kind.js';
@@ -159,6 +160,13 @@ describe('a changeset', () => {
     ['a stale version', [{ ...put('a'), ifVersion: 2 }], 'stale', 'version_mismatch', ['/changes/0/ifVersion']],
     ['the end of a gateway', [{ op: 'delete', subject: 'gateway' }], 'conflict', 'gateway_stays', ['/changes/0/subject']],
     ['an unknown kind', [{ op: 'delete', subject: 'target/x' }], 'invalid', 'subject_unknown', ['/changes/0/subject']],
+    [
+      'a value that is no mapping any more',
+      [put('a', { methods: Array(1_001).fill('GET') })],
+      'invalid',
+      'value_too_large',
+      ['/changes/0/value'],
+    ],
     ['a value to a delete', [{ ...end('living'), value: {} }], 'malformed', 'unknown_field', ['/changes/0/value']],
     [
       'what is not a change',
@@ -250,5 +258,60 @@ describe('a changeset', () => {
       subject: (subject) => ({ subject, version: 0, streamVersion: 0, schemaVersion: 0, state: null, recordedAt: null }),
     };
     expect(() => applyChangeset([put('a')], rules)(view)).toThrow(expect.objectContaining({ code: 'gateway_not_found' }));
+  });
+});
+
+describe('any set', () => {
+  const name = fc.constantFrom('a', 'b', 'c');
+  const timeoutMs = fc.constantFrom(1, 2, 0); // 0 is refused
+  const change: fc.Arbitrary<Change> = fc.oneof(
+    fc.tuple(name, timeoutMs).map(([one, ms]) => put(one, { timeoutMs: ms })),
+    fc.tuple(name, timeoutMs).map(([one, ms]) => patch(one, { timeoutMs: ms })),
+    name.map(end),
+    fc.constantFrom(3000, 4000).map((ms): Change => ({ op: 'patch', subject: 'gateway', value: { defaultTimeoutMs: ms } })),
+    name.map((one) => put(one)),
+  );
+
+  /** What is there after the changes, one by one as sets of one; undefined when any of them is refused. */
+  const oneByOne = (states: Readonly<Record<string, object>>, changes: readonly Change[]) => {
+    const present = new Map(Object.entries(states));
+    for (const each of changes) {
+      const step = given(Object.fromEntries(present)).when([each]);
+      if (step.refusal() !== undefined) return undefined;
+      const [state] = step.states();
+      if (state === null) present.delete(each.subject);
+      else if (state !== undefined) present.set(each.subject, state);
+    }
+    return present;
+  };
+
+  test('leaves what its changes leave one after the other, and is refused when any of them would be', () => {
+    let refused = 0;
+    let done = 0;
+    fc.assert(
+      fc.property(fc.uniqueArray(name), fc.array(change, { maxLength: 8 }), (there, changes) => {
+        const before = Object.assign({ gateway: defaultSettings }, ...there.map((one) => living(one, { timeoutMs: 2 })));
+        const expected = oneByOne(before, changes);
+        const set = given(before).when(changes);
+        expect(set.refusal() === undefined).toBe(expected !== undefined);
+        if (expected === undefined) {
+          refused += 1;
+          return;
+        }
+        done += 1;
+        const after = new Map(Object.entries(before));
+        const subjects = set.events().map((event) => event.split(' ')[0] ?? '');
+        expect(new Set(subjects).size).toBe(subjects.length);
+        for (const [i, state] of set.states().entries()) {
+          if (state === null) after.delete(subjects[i] ?? '');
+          else after.set(subjects[i] ?? '', state);
+        }
+        const plain = (states: ReadonlyMap<string, unknown>) =>
+          JSON.parse(JSON.stringify(Object.fromEntries([...states].sort(([a], [b]) => (a < b ? -1 : 1)))));
+        expect(plain(after)).toEqual(plain(expected));
+      }),
+      { numRuns: 1_000, seed: 20_261_125, verbose: 1 },
+    );
+    expect([refused > 100, done > 100]).toEqual([true, true]);
   });
 });

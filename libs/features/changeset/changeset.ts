@@ -4,6 +4,7 @@ import { DomainError } from '#platform/kernel/errors.js';
 import type { Json, JsonObject } from '#platform/kernel/json.js';
 
 import { type Place, SetFaults } from './set-faults.js';
+import { checkSize } from './value-size.js';
 import { type ConcludedSet, PACE, runToEnd, type SetRules, WorkingSet } from './working-set.js';
 
 /** One change of a set. */
@@ -113,6 +114,7 @@ function after(
     return null;
   }
   if (value === undefined) throw misplaced('missing_field', `A ${op} needs a value.`);
+  checkSize(kind, value);
   checkName(kind, name, value);
   const settings = settingsOf(working, kinds);
   if (op === 'patch' && before !== null) return kind.patch(name, before, value, { settings });

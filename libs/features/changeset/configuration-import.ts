@@ -4,6 +4,7 @@ import { DomainError } from '#platform/kernel/errors.js';
 import type { Json, JsonObject } from '#platform/kernel/json.js';
 
 import { type Place, SetFaults } from './set-faults.js';
+import { checkSize } from './value-size.js';
 import { type ConcludedSet, PACE, type SetRules, WorkingSet } from './working-set.js';
 
 /** A document as it was sent: for each kind of which it has the section, its values in their order, each with where it stands. */
@@ -81,6 +82,7 @@ function* putSection(
     }
     seen.set(name, place.name);
     try {
+      checkSize(kind, value);
       const wanted =
         options.owner !== undefined && kind.name === 'mapping' ? owned(value, options.owner, subject, place, working, kind) : value;
       const settingsKind = rules.kinds.of(SETTINGS);

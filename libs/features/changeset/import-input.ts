@@ -31,7 +31,10 @@ export const ConfigurationInput = z
   })
   .partial();
 
-/** Reads the outline of a document; its entries are judged with the command. @throws DomainError malformed, every fault with its pointer. */
+/** More than a gateway may have of anything; what is longer is no document but a flood. */
+const MOST_ENTRIES = 100_000;
+
+/** Reads the outline of a document; its entries are judged with the command. @throws DomainError malformed, every fault with its pointer; invalid `section_too_long`. */
 export function parseDocument(body: Json, kinds: SubjectKinds): WrittenDocument {
   if (typeof body !== 'object' || body === null || Array.isArray(body))
     throw malformed([
@@ -57,7 +60,16 @@ export function parseDocument(body: Json, kinds: SubjectKinds): WrittenDocument 
     return [];
   });
   if (faults.length > 0) throw malformed(faults);
+  for (const { kind, values } of sections) checkLength(kind.section, values.length);
   return { sections };
+}
+
+function checkLength(section: string, length: number): void {
+  if (length <= MOST_ENTRIES) return;
+  const message = `The section ${section} has ${length} entries, and a gateway has at most ${MOST_ENTRIES}.`;
+  throw new DomainError('invalid', 'section_too_long', message, {
+    errors: [{ pointer: `/${section}`, code: 'section_too_long', message }],
+  });
 }
 
 function malformed(errors: readonly FieldError[]): DomainError {

@@ -3,6 +3,7 @@ import { DomainError } from '#platform/kernel/errors.js';
 import { canonicalJson, type JsonObject } from '#platform/kernel/json.js';
 
 import type { WrittenChange } from './changeset.js';
+import { checkSize } from './value-size.js';
 import { PACE } from './working-set.js';
 
 /**
@@ -25,6 +26,7 @@ export class PreparedValues {
       const kind = change instanceof DomainError || change.op !== 'put' ? undefined : kinds.of(change.subject);
       if (change instanceof DomainError || kind === undefined || change.value === undefined) continue;
       try {
+        checkSize(kind, change.value);
         this.#states.set(change, kind.read(splitSubject(change.subject).name, change.value, { settings }));
       } catch (error) {
         if (!(error instanceof DomainError)) throw error;

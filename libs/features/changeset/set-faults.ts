@@ -19,10 +19,14 @@ interface SetFault {
 
 /** Collects what is wrong with many changes, so that their author hears everything at once. */
 export class SetFaults {
-  readonly #found: SetFault[] = [];
+  readonly #listed: FieldError[] = [];
+  readonly #firstOf = new Map<ErrorKind, SetFault>();
+  #count = 0;
 
   add(kind: ErrorKind, field: FieldError, extra: Readonly<Record<string, unknown>> = {}): void {
-    this.#found.push({ kind, field, extra });
+    this.#count += 1;
+    if (this.#listed.length < MOST_LISTED) this.#listed.push(field);
+    if (!this.#firstOf.has(kind)) this.#firstOf.set(kind, { kind, field, extra });
   }
 
   /** A refusal of one subject's value: its pointers become pointers into the whole, and its messages say of which subject they are. */
@@ -35,21 +39,19 @@ export class SetFaults {
     }
   }
 
-  get any(): boolean {
-    return this.#found.length > 0;
-  }
-
   /**
    * @throws DomainError when there is a fault. Its kind is `malformed` when any of them is (the program that wrote the body is wrong), else `forbidden`
    * when any is, else that of the first; its code is that of the first of this kind.
    */
   throwIfAny(): void {
-    const leading =
-      this.#found.find(({ kind }) => kind === 'malformed') ?? this.#found.find(({ kind }) => kind === 'forbidden') ?? this.#found[0];
+    const [first] = this.#firstOf.values();
+    const leading = this.#firstOf.get('malformed') ?? this.#firstOf.get('forbidden') ?? first;
     if (leading === undefined) return;
-    const more = this.#found.length === 1 ? '' : ` (and ${this.#found.length - 1} more under "errors")`;
-    const cut = this.#found.length > MOST_LISTED ? `; the first ${MOST_LISTED} are listed` : '';
-    const errors = this.#found.slice(0, MOST_LISTED).map(({ field }) => field);
-    throw new DomainError(leading.kind, leading.field.code, `${leading.field.message}${more}${cut}`, { errors, extra: leading.extra });
+    const more = this.#count === 1 ? '' : ` (and ${this.#count - 1} more under "errors")`;
+    const cut = this.#count > MOST_LISTED ? `; the first ${MOST_LISTED} are listed` : '';
+    throw new DomainError(leading.kind, leading.field.code, `${leading.field.message}${more}${cut}`, {
+      errors: this.#listed,
+      extra: leading.extra,
+    });
   }
 }

@@ -9,19 +9,19 @@ import { buildRouteTable, type RouteTableRow } from './route-table.js';
 export class Reachability {
   readonly #byMapping = new Map<string, RouteTableRow>();
   readonly #byMatch = new Map<string, RouteTableRow[]>();
-  readonly #prefixLengths: readonly number[];
+  readonly #prefixes: Prefixes;
 
   constructor(mappings: Iterable<MappingState>) {
-    const lengths = new Set<number>();
+    const prefixes = new Set<string>();
     for (const row of buildRouteTable(mappings)) {
       this.#byMapping.set(row.mapping, row);
       const key = `${row.match.kind}:${row.match.value}`;
       const same = this.#byMatch.get(key);
       if (same === undefined) this.#byMatch.set(key, [row]);
       else same.push(row);
-      if (row.match.kind === 'prefix') lengths.add(row.match.value.length);
+      if (row.match.kind === 'prefix') prefixes.add(row.match.value);
     }
-    this.#prefixLengths = [...lengths];
+    this.#prefixes = new Prefixes(prefixes);
   }
 
   /** The first of the table that takes every request which this mapping could match; undefined when it can be reached, or is not in the table. */
@@ -38,9 +38,46 @@ export class Reachability {
   /** Those whose path takes every path of this one. */
   *#alike({ match }: RouteTableRow): Iterable<RouteTableRow> {
     if (match.kind === 'path') yield* this.#byMatch.get(`path:${match.value}`) ?? [];
-    for (const length of this.#prefixLengths) {
-      if (length <= match.value.length) yield* this.#byMatch.get(`prefix:${match.value.slice(0, length)}`) ?? [];
+    for (const prefix of this.#prefixes.of(match.value)) yield* this.#byMatch.get(`prefix:${prefix}`) ?? [];
+  }
+}
+
+/** A set of texts that finds those that another text begins with, without trying each. */
+class Prefixes {
+  /** In the order of their code units, so that whatever begins with a text follows right after it. */
+  readonly #sorted: readonly string[];
+  /** For each, where the longest other one is that it begins with; -1 for none. */
+  readonly #within: readonly number[];
+
+  constructor(texts: ReadonlySet<string>) {
+    this.#sorted = [...texts].sort();
+    const open: number[] = [];
+    this.#within = this.#sorted.map((text, i) => {
+      while (open.length > 0 && !text.startsWith(this.#sorted[open.at(-1) ?? 0] ?? '')) open.pop();
+      const within = open.at(-1) ?? -1;
+      open.push(i);
+      return within;
+    });
+  }
+
+  /** Those that the text begins with, itself included. Between each of them and the text there are only others that begin with it. */
+  *of(text: string): Iterable<string> {
+    let at = this.#lastUpTo(text);
+    while (at >= 0) {
+      const prefix = this.#sorted[at] ?? '';
+      if (text.startsWith(prefix)) yield prefix;
+      at = this.#within[at] ?? -1;
     }
+  }
+
+  #lastUpTo(text: string): number {
+    let [low, high] = [0, this.#sorted.length];
+    while (low < high) {
+      const middle = (low + high) >> 1;
+      if ((this.#sorted[middle] ?? '') <= text) low = middle + 1;
+      else high = middle;
+    }
+    return low - 1;
   }
 }
 

@@ -165,13 +165,13 @@ export class EnvoySupervisor {
   }
 
   /**
-   * Hot restart to a configuration that has passed the gate. `fallbacks` are configurations known to be good (best first), used when the
+   * Hot restart to a configuration that has passed the gate. `fallbacks` are configurations known to be good (best first), asked for only when the
    * restart fails in a way that costs the parent its admin.
    * @throws when no Envoy is live, or when the parent still drains and `force` is not set: wait for `parent` to be null first.
    */
   async restart(
     config: EpochConfig,
-    { fallbacks, force = false }: { fallbacks: readonly EpochConfig[]; force?: boolean },
+    { fallbacks, force = false }: { fallbacks: Iterable<EpochConfig>; force?: boolean },
   ): Promise<RestartOutcome> {
     return this.#alone(async () => {
       const parent = this.live;
@@ -237,7 +237,7 @@ export class EnvoySupervisor {
   }
 
   /** Starts the number of a failed child again with something that is known to work, so that an admin exists again. */
-  async #heal(parent: LiveEpoch, fallbacks: readonly EpochConfig[]): Promise<LiveEpoch | null> {
+  async #heal(parent: LiveEpoch, fallbacks: Iterable<EpochConfig>): Promise<LiveEpoch | null> {
     for (const config of fallbacks) {
       const attempt = await this.#starter.attempt(childOf(parent), config, this.#concurrency, parent.process);
       if (attempt.live !== null) return this.#enter(attempt.live, parent);

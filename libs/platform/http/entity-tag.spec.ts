@@ -1,10 +1,11 @@
 import { describe, expect, it } from '@jest/globals';
 
-import { entityTag, noneMatchHolds, parseIfMatch } from './entity-tag.js';
+import { entityTag, noneMatchHolds, parseIfMatch, streamTag } from './entity-tag.js';
 
 describe('entity tags', () => {
   it('stand for one version in one state', () => {
     expect([entityTag(3), entityTag(3, 'live'), entityTag(3, 'pending')]).toEqual(['"3"', '"3"', '"3-pending"']);
+    expect(streamTag(12)).toBe('"g12"');
   });
 
   it.each([
@@ -17,6 +18,10 @@ describe('entity tags', () => {
     ['"03"', { any: false, versions: [] }],
     ['"-1"', { any: false, versions: [] }],
     ['"99999999999999999999"', { any: false, versions: [] }],
+    ['"g12"', { any: false, versions: [], streamVersion: 12 }],
+    ['"3", "g0"', { any: false, versions: [3], streamVersion: 0 }],
+    ['W/"g12"', { any: false, versions: [] }],
+    ['"g012"', { any: false, versions: [] }],
   ])('reads If-Match: %s', (header, expected) => {
     expect(parseIfMatch(header)).toEqual(expected);
   });

@@ -7,7 +7,7 @@ import type { Json } from '#platform/kernel/json.js';
 import { HttpProblem, unsupported } from './http-problem.js';
 import { type BodyFormat, formatOf, mediaTypeOf } from './large-body.js';
 import { parseLongJson, parseStrictJson } from './strict-json.js';
-import { readYaml } from './yaml-body.js';
+import { readLongYaml } from './yaml-body.js';
 
 /**
  * The request's body as strictly read JSON. It is read here and not by Fastify, because here the guard has already spoken:
@@ -35,7 +35,7 @@ export const JsonOrYamlBody = createParamDecorator(async (_data: unknown, contex
   const request: FastifyRequest = context.switchToHttp().getRequest();
   const format = checkBody(request, ['json', 'yaml']);
   const text = decode(rawBody(request));
-  return format === 'json' ? parseLongJson(text) : readYaml(text);
+  return format === 'json' ? parseLongJson(text) : readLongYaml(text);
 });
 
 /** The bytes of the body as they came, empty when there is none. */

@@ -9,7 +9,7 @@ import { HttpProblem } from './http-problem.js';
 export const MAX_BODY_BYTES = 256 * 1024;
 /** The same on a route of `@LargeBody()`, for JSON: some 100,000 mappings. */
 const MAX_LARGE_JSON_BYTES = 32 * 1024 * 1024;
-/** The same for YAML, whose parser takes the event loop for as long as it reads: see `readYaml`. */
+/** The same for YAML, whose parser is slow: see `readLongYaml`. */
 const MAX_LARGE_YAML_BYTES = 1024 * 1024;
 /** What the large bodies of a process may hold together. Whoever comes beyond it is told to come again, so that no crowd of writers takes the memory. */
 const MAX_HELD_BYTES = 256 * 1024 * 1024;
