@@ -81,7 +81,7 @@ module.exports = {
       severity: 'error',
       from: {
         path: '^libs/features/',
-        pathNot: [String.raw`\.(projection|table|follower)(\.int)?(\.spec)?\.ts$`, String.raw`\.spec\.ts$`],
+        pathNot: [String.raw`\.(projection|table|follower)(\.int)?(\.spec)?\.ts$`, String.raw`\.(spec|fixture)\.ts$`],
       },
       to: { path: ['(^|/)node_modules/(pg|kysely)(/|$)', '^(pg|kysely)$', '^libs/platform/database/'], dependencyTypesNot: ['type-only'] },
     },

@@ -758,25 +758,9 @@ CREATE OR REPLACE FUNCTION chancery.verify(p_stream text, p_from bigint, p_from_
  RETURNS TABLE(version bigint, fault text)
  LANGUAGE sql
  STABLE
- SET work_mem TO '64MB'
 AS $function$
-  WITH v AS (
-    SELECT w.*, lag(w.version, 1, p_from) OVER o AS before, lag(w.hash, 1, p_from_hash) OVER o AS before_hash
-    FROM chancery.version w WHERE w.stream = p_stream AND w.version > p_from WINDOW o AS (ORDER BY w.version)
-  ), e AS (
-    SELECT e.version, sha256(string_agg(chancery.event_digest(e.type, e.schema_version, e.subject, e.subject_version, e.state::text), ''::bytea ORDER BY e.position)) AS root,
-           count(*) AS events, bool_and(e.digest = chancery.event_digest(e.type, e.schema_version, e.subject, e.subject_version, e.state::text)) AS whole
-    FROM chancery.event e WHERE e.stream = p_stream AND e.version > p_from GROUP BY e.version
-  ), faults AS (
-    SELECT coalesce(v.version, e.version) AS version, CASE
-      WHEN v.version IS NULL THEN 'events without a version'
-      WHEN v.version <> v.before + 1 THEN format('gap: version %s follows %s', v.version, v.before)
-      WHEN v.parent_hash IS DISTINCT FROM v.before_hash THEN 'chain: the parent hash is not the hash of the version before'
-      WHEN e.root IS DISTINCT FROM v.events_root OR e.events IS DISTINCT FROM v.event_count OR NOT e.whole THEN 'events: an event was altered, removed or added'
-      WHEN v.hash IS DISTINCT FROM chancery.version_hash(v.parent_hash, v.stream, v.version, v.events_root, v.event_count, v.command_id, v.action, v.actor,
-           v.request_id, v.idempotency_key, v.fingerprint, v.details::text, v.recorded_at, v.reason) THEN 'record: the version was altered'
-      END AS fault
-    FROM v FULL JOIN e ON e.version = v.version
+  SELECT f.version, f.fault FROM (
+    SELECT v.version, v.fault FROM chancery.verify_versions(p_stream, p_from, p_from_hash, NULL) v
     UNION ALL
     SELECT p_from, 'anchor: the version has another hash than the one pinned'
     WHERE p_from > 0 AND NOT EXISTS (SELECT FROM chancery.version w WHERE w.stream = p_stream AND w.version = p_from AND w.hash = p_from_hash)
@@ -784,8 +768,42 @@ AS $function$
     SELECT h.version, 'head: not the last version' FROM chancery.stream h
     LEFT JOIN (SELECT w.version, w.hash FROM chancery.version w WHERE w.stream = p_stream ORDER BY w.version DESC LIMIT 1) last ON true
     WHERE h.stream = p_stream AND (h.version <> coalesce(last.version, 0) OR h.hash <> coalesce(last.hash, chancery.genesis_hash(p_stream)))
+  ) f ORDER BY f.version LIMIT 1
+$function$;
+
+CREATE OR REPLACE FUNCTION chancery.verify_versions(p_stream text, p_from bigint, p_from_hash bytea, p_to bigint)
+ RETURNS TABLE(version bigint, fault text)
+ LANGUAGE sql
+ STABLE
+ SET work_mem TO '64MB'
+ SET jit TO 'off'
+AS $function$
+  WITH v AS (
+    SELECT w.*, lag(w.version, 1, p_from) OVER o AS before, lag(w.hash, 1, p_from_hash) OVER o AS before_hash
+    FROM chancery.version w WHERE w.stream = p_stream AND w.version > p_from AND (p_to IS NULL OR w.version <= p_to) WINDOW o AS (ORDER BY w.version)
+  ), d AS ( -- each digest is computed once: OFFSET keeps the planner from repeating the expression. (Here and below the expressions of event_digest and
+    -- version_hash and not calls of them: Postgres does not inline these, and a call costs four times what it computes.)
+    SELECT e.version, e.position, e.digest, sha256(convert_to(
+      e.type || E'\n' || e.schema_version::text || E'\n' || e.subject || E'\n' || e.subject_version::text || E'\n' || coalesce('=' || e.state::text, '-'), 'UTF8')) AS computed
+    FROM chancery.event e WHERE e.stream = p_stream AND e.version > p_from AND (p_to IS NULL OR e.version <= p_to) OFFSET 0
+  ), e AS (
+    SELECT d.version, sha256(string_agg(d.computed, ''::bytea ORDER BY d.position)) AS root, count(*) AS events,
+           bool_and(d.digest = d.computed) AND min(d.position) = 0 AND max(d.position) = count(*) - 1 AS whole
+    FROM d GROUP BY d.version
   )
-  SELECT f.version, f.fault FROM faults f WHERE f.fault IS NOT NULL ORDER BY f.version LIMIT 1
+  SELECT coalesce(v.version, e.version) AS version, f.fault
+  FROM v FULL JOIN e ON e.version = v.version CROSS JOIN LATERAL (SELECT CASE
+      WHEN v.version IS NULL THEN 'events without a version'
+      WHEN v.version <> v.before + 1 THEN format('gap: version %s follows %s', v.version, v.before)
+      WHEN v.parent_hash IS DISTINCT FROM v.before_hash THEN 'chain: the parent hash is not the hash of the version before'
+      WHEN e.root IS DISTINCT FROM v.events_root OR e.events IS DISTINCT FROM v.event_count OR NOT e.whole THEN 'events: an event was altered, removed or added'
+      WHEN v.hash IS DISTINCT FROM sha256(convert_to(
+        encode(v.parent_hash, 'hex') || E'\n' || v.stream || E'\n' || v.version::text || E'\n' || encode(v.events_root, 'hex') || E'\n' || v.event_count::text || E'\n' || v.command_id::text
+        || E'\n' || v.action || E'\n' || v.actor || E'\n' || coalesce('=' || v.request_id, '-') || E'\n' || coalesce('=' || v.idempotency_key, '-')
+        || E'\n' || coalesce('=' || v.fingerprint, '-') || E'\n' || coalesce('=' || v.details::text, '-') || E'\n' || (extract(epoch FROM v.recorded_at) * 1000000)::bigint::text
+        || E'\n' || coalesce('=' || v.reason, '-'), 'UTF8')) THEN 'record: the version was altered'
+      END AS fault) f
+  WHERE f.fault IS NOT NULL ORDER BY 1 LIMIT 1
 $function$;
 
 CREATE OR REPLACE FUNCTION chancery.version_hash(parent_hash bytea, stream text, version bigint, events_root bytea, event_count integer, command_id uuid, action text, actor text, request_id text, idempotency_key text, fingerprint text, details text, recorded_at timestamp with time zone, reason text)
@@ -841,6 +859,7 @@ GRANT EXECUTE ON FUNCTION chancery.refuse_change() TO PUBLIC;
 GRANT EXECUTE ON FUNCTION chancery.stage() TO chancery_app;
 GRANT EXECUTE ON FUNCTION chancery.state_at(p_stream text, p_version bigint) TO PUBLIC;
 GRANT EXECUTE ON FUNCTION chancery.verify(p_stream text, p_from bigint, p_from_hash bytea) TO PUBLIC;
+GRANT EXECUTE ON FUNCTION chancery.verify_versions(p_stream text, p_from bigint, p_from_hash bytea, p_to bigint) TO PUBLIC;
 GRANT EXECUTE ON FUNCTION chancery.version_hash(parent_hash bytea, stream text, version bigint, events_root bytea, event_count integer, command_id uuid, action text, actor text, request_id text, idempotency_key text, fingerprint text, details text, recorded_at timestamp with time zone, reason text) TO PUBLIC;
 GRANT EXECUTE ON FUNCTION chancery.version_since(p_stream text, p_time timestamp with time zone) TO PUBLIC;
 GRANT CREATE, USAGE ON SCHEMA bullmq TO chancery_app;
@@ -850,7 +869,7 @@ GRANT DELETE, INSERT, SELECT, TRUNCATE, UPDATE ON TABLE chancery.audit_cursor TO
 GRANT SELECT, UPDATE ON TABLE chancery.audit_projection TO chancery_app;
 GRANT DELETE, INSERT, SELECT, TRUNCATE, UPDATE ON TABLE chancery.audit_subject TO chancery_app;
 GRANT SELECT ON TABLE chancery.claim TO chancery_app;
-GRANT SELECT, UPDATE ON TABLE chancery.confirmation TO chancery_app;
+GRANT SELECT, UPDATE (settled) ON TABLE chancery.confirmation TO chancery_app;
 GRANT DELETE, INSERT, SELECT, UPDATE ON TABLE chancery.deployment TO chancery_app;
 GRANT DELETE, INSERT, SELECT, UPDATE ON TABLE chancery.deployment_step TO chancery_app;
 GRANT DELETE, INSERT, SELECT, UPDATE ON TABLE chancery.discovered_service TO chancery_app;

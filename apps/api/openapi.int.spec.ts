@@ -92,6 +92,8 @@ const tour: readonly (readonly [string, string, TestRequest?])[] = [
   ['GET', `${g}/redeployments/REDEPLOYMENT`],
   ['GET', `${g}/deployments`],
   ['GET', `${g}/deployments/${deployment}`],
+  ['GET', '/v1/audit/verification'],
+  ['GET', '/v1/audit/verification?mode=full'],
   ['GET', '/ambassador/health'],
   ['POST', '/ambassador/mapping/grue', { body: { prefix: '/grue/', service: 'gruesvc' } }],
   ['PUT', '/ambassador/mapping/grue', { body: { prefix: '/grue/', service: 'gruesvc', rewrite: '/grue/' } }],

@@ -52,6 +52,9 @@ WITH space AS (
     SELECT CASE c.relkind WHEN 'S' THEN 'SEQUENCE ' ELSE 'TABLE ' END, c.name, c.relowner, a.* FROM own c, aclexplode(c.relacl) a WHERE c.relkind IN ('r', 'p', 'v', 'm', 'S')
     UNION ALL
     SELECT 'FUNCTION ', p.name, p.proowner, a.* FROM routine p, aclexplode(coalesce(p.proacl, acldefault('f', p.proowner))) a
+    UNION ALL
+    SELECT 'TABLE ', c.name, c.relowner, x.grantor, x.grantee, format('%s (%I)', x.privilege_type, a.attname), x.is_grantable
+    FROM own c JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped, aclexplode(a.attacl) x
   ) AS r(kind, name, owner, grantor, grantee_oid, privilege, grantable)
   CROSS JOIN LATERAL (SELECT r.kind, r.name, r.privilege, CASE r.grantee_oid WHEN 0 THEN 'PUBLIC' ELSE quote_ident(pg_get_userbyid(r.grantee_oid)) END AS grantee) rights
   WHERE r.grantee_oid <> r.owner

@@ -75,6 +75,10 @@ import { ReadStatsHandler } from '#features/rollout/read-stats.js';
 import { RedeploymentController } from '#features/rollout/redeployment.controller.js';
 import { RequestRedeploymentHandler } from '#features/rollout/request-redeployment.js';
 import { TargetController } from '#features/rollout/target.controller.js';
+import type { AnchorArchive } from '#features/verification/anchor-archive.js';
+import { LogVerifier } from '#features/verification/log-verifier.js';
+import { ReadVerificationHandler } from '#features/verification/read-verification.js';
+import { VerificationController } from '#features/verification/verification.controller.js';
 import type { Database } from '#platform/database/database.js';
 import { EventStore } from '#platform/eventstore/event-store.js';
 import { CommandRunner } from '#platform/http/command-runner.js';
@@ -108,6 +112,7 @@ const controllers = [
   TargetController,
   RedeploymentController,
   DeploymentController,
+  VerificationController,
   AmbassadorController,
   AmbassadorPrincipalController,
   AuditController,
@@ -168,6 +173,7 @@ const queryHandlers = [
   ListAuditHandler,
   ReadAuditStandingHandler,
   FindKnownServicesHandler,
+  ReadVerificationHandler,
 ];
 
 /** What the process brings along: made before Nest, ended after it. */
@@ -184,6 +190,8 @@ export interface ApiParts {
   readonly streams: EventStreams;
   /** Ports of the product itself, which no mapping may point at. */
   readonly ownPorts: readonly number[];
+  /** A connection with limits of its own, and the anchors where they are kept. */
+  readonly verification: { readonly database: Database; readonly anchors: AnchorArchive | undefined };
 }
 
 @Module({})
@@ -209,6 +217,11 @@ export function apiModule(parts: ApiParts): DynamicModule {
       { provide: MappingBudget, useValue: new MappingBudget(parts.database.db) },
       { provide: OwnPorts, useValue: new OwnPorts(parts.ownPorts) },
       { provide: SubjectKinds, useValue: new SubjectKinds([gatewayKind, mappingKind(new Set(parts.ownPorts)), principalKind]) },
+      {
+        provide: LogVerifier,
+        inject: [SubjectKinds],
+        useFactory: (kinds: SubjectKinds) => new LogVerifier({ ...parts.verification, kinds }),
+      },
       { provide: APP_GUARD, useClass: AccessGuard },
       CommandRunner,
       QueryRunner,

@@ -11,6 +11,8 @@ import { admitWriters } from '#features/access/body-admission.js';
 import { TokenVerifier } from '#features/access/token-verifier.js';
 import { ambassadorRefusals, Envelope } from '#features/ambassador/envelope.js';
 import { RefusalLog } from '#features/audit/refusal-log.js';
+import { AnchorArchive } from '#features/verification/anchor-archive.js';
+import { LogVerifier, VERIFICATION_STATEMENT_MS } from '#features/verification/log-verifier.js';
 import type { ApiConfig } from '#platform/config/api-config.js';
 import { type Database, openDatabase } from '#platform/database/database.js';
 import { EventStore } from '#platform/eventstore/event-store.js';
@@ -84,7 +86,7 @@ export async function startApi(options: ApiOptions): Promise<Api> {
   try {
     await app.listen(config.listen.port, config.listen.host);
   } catch (error) {
-    await end({ app, attempts, stores: [events, refusalEvents], database });
+    await end({ app, attempts, stores: [events, refusalEvents], databases: [parts.verification.database, database] });
     throw error;
   }
   const { allowLoopbackUpstreams } = config;
@@ -107,8 +109,9 @@ export async function startApi(options: ApiOptions): Promise<Api> {
       parts.readiness.ending();
       ending.abort();
       parts.streams.end();
+      app.get(LogVerifier).stop();
       await ready.catch(() => undefined);
-      await end({ app, attempts, stores: [events, refusalEvents], database });
+      await end({ app, attempts, stores: [events, refusalEvents], databases: [parts.verification.database, database] });
     },
   };
 }
@@ -128,6 +131,16 @@ async function makeParts(options: ApiOptions, database: Database, events: EventS
     limiter: options.limiter ?? new AttemptLimiter(options.now),
     streams: new EventStreams(),
     ownPorts: config.ownPorts,
+    verification: {
+      database: openDatabase({
+        url: config.databaseUrl,
+        applicationName: 'chancery-verification',
+        maxConnections: 1,
+        statementTimeoutMs: VERIFICATION_STATEMENT_MS,
+        log,
+      }),
+      anchors: config.anchors === undefined ? undefined : new AnchorArchive(config.anchors),
+    },
   };
 }
 
@@ -141,13 +154,13 @@ async function end(parts: {
   app: INestApplication;
   attempts: RefusalLog;
   stores: readonly EventStore[];
-  database: Database;
+  databases: readonly Database[];
 }): Promise<void> {
-  const { app, attempts, stores, database } = parts;
+  const { app, attempts, stores, databases } = parts;
   await app.close();
   await attempts.close();
   for (const store of stores) await store.close();
-  await database.close();
+  for (const database of databases) await database.close();
 }
 
 function authority(app: INestApplication): string {

@@ -1,6 +1,7 @@
 import { userInfo } from 'node:os';
 import { type Command, InvalidArgumentError } from 'commander';
 
+import { addGroup } from './session.js';
 import { UsageError } from './usage-error.js';
 import { databaseUrl, withDatabase } from './with-database.js';
 
@@ -20,7 +21,11 @@ export function addDatabaseCommands(program: Command): void {
     .option('--at-least <lineage>', 'a lineage that a target was seen in, when it is ahead of this database', lineageNumber)
     .addHelpText('after', '\nExamples:\n  chancery recover --reason "restored from the backup of 03:00"')
     .action(recover);
-  const projector = program.command('projector').description('the projected tables');
+  const projector = addGroup(program, {
+    name: 'projector',
+    description: 'the projected tables',
+    examples: ['chancery projector rebuild --gateway default'],
+  });
   projector
     .command('rebuild')
     .description(

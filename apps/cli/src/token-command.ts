@@ -4,6 +4,7 @@ import { type Command, InvalidArgumentError } from 'commander';
 
 import { DEFAULT_TOKEN_DAYS } from '#features/access/access.js';
 
+import { addGroup } from './session.js';
 import { withDatabase } from './with-database.js';
 
 interface Flags {
@@ -14,8 +15,12 @@ interface Flags {
 }
 
 /** `token create`: the way to a first token, straight on the database, before any token could ask the API for one. */
-export function addTokenCommand(program: Command): void {
-  const token = program.command('token').description('tokens for the API and for agents');
+export function addTokenCommand(program: Command): Command {
+  const token = addGroup(program, {
+    name: 'token',
+    description: 'tokens for the API and for agents',
+    examples: ['chancery token create --scopes read,write --name "shop pipeline"', 'chancery token list'],
+  });
   token
     .command('create')
     .description('make a token and print it, once: only its SHA-256 is kept')
@@ -32,6 +37,7 @@ export function addTokenCommand(program: Command): void {
       '\nExamples:\n  chancery token create --scopes admin,audit,deploy,read,write --name "first admin"\n  chancery token create --scopes agent:edge-1 --expires 90d --name "agent of edge-1"',
     )
     .action(createToken);
+  return token;
 }
 
 async function createToken(flags: Flags): Promise<void> {

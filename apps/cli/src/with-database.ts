@@ -1,11 +1,13 @@
 import { readCliConfig } from '#platform/config/cli-config.js';
-import { type Database, openDatabase } from '#platform/database/database.js';
+import type { Database } from '#platform/database/database.js';
 
 import { UsageError } from './usage-error.js';
 
 /** Runs `use` on the database that the environment names, as its owner where that is known, and closes it. @throws UsageError when none is named. */
 export async function withDatabase<T>(use: (database: Database) => Promise<T>): Promise<T> {
-  const database = openDatabase({ url: databaseUrl(), applicationName: 'chancery-cli', maxConnections: 2 });
+  const url = databaseUrl();
+  const { openDatabase } = await import('#platform/database/database.js'); // only here, so that the other commands start quickly
+  const database = openDatabase({ url, applicationName: 'chancery-cli', maxConnections: 2 });
   try {
     return await use(database);
   } finally {

@@ -6,7 +6,7 @@ import { openDatabase } from '#platform/database/database.js';
 import { createWake } from '#platform/eventstore/wake.js';
 import { useFailpoints } from '#platform/failpoint/failpoint.js';
 import { createLog, type Log } from '#platform/log/log.js';
-
+import { startAnchoring } from './anchoring.js';
 import { startAuditProjector } from './audit-projector.js';
 import { becomeOwner } from './ownership.js';
 import { type RouteProjector, startRouteProjector } from './route-projector.js';
@@ -68,6 +68,7 @@ async function serveTerm({ config, database, wake, log, status, metrics, stop, a
   const applied = (projection: string) => (versions: number) => metrics.applied.inc({ projection }, versions);
   const projector = startRouteProjector({ database, wake, log, onApplied: applied('route_table') });
   const trail = startAuditProjector({ database, wake, log, onApplied: applied('audit') }); // on its own: neither waits for the other, nor falls with it
+  const anchoring = startAnchoring({ database, anchors: config.anchors, log, onAnchored: () => metrics.anchored.setToCurrentTime() });
   const term = new AbortController();
   void untilCaughtUp(projector, log, term.signal).then((caughtUp) => {
     if (!caughtUp) return;
@@ -85,6 +86,7 @@ async function serveTerm({ config, database, wake, log, status, metrics, stop, a
   term.abort();
   status.role = 'starting';
   status.caughtUp = false;
+  await anchoring.close({ last: stop.aborted });
   await Promise.all([projector.close(), trail.close()]);
   await ownership.release();
 }

@@ -17,6 +17,8 @@ export interface ProjectorStatus {
 export interface ProjectorMetrics {
   readonly registry: Registry;
   readonly applied: Counter<'projection'>;
+  /** When the log was last found or made anchored. */
+  readonly anchored: Gauge;
 }
 
 /** Figures of the projection; the lag is asked of the database when somebody scrapes. */
@@ -59,7 +61,12 @@ export function createMetrics(database: Database, status: ProjectorStatus): Proj
     labelNames: ['projection'],
     registers: [registry],
   });
-  return { registry, applied };
+  const anchored = new Gauge({
+    name: 'chancery_anchor_last_timestamp_seconds',
+    help: 'When the heads of the log were last anchored outside the database, or found anchored; 0 for never',
+    registers: [registry],
+  });
+  return { registry, applied, anchored };
 }
 
 /** Heads against cursors. */

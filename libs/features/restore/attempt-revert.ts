@@ -5,7 +5,7 @@ import { readSubject } from '#platform/eventstore/read-log.js';
 import { DomainError } from '#platform/kernel/errors.js';
 import { canonicalJson, type Json, type JsonObject } from '#platform/kernel/json.js';
 
-import { planRevert, type RevertConflict, type SubjectChange, settingsSubject } from './restore.js';
+import { planRevert, type RevertConflict, type SubjectChange, settingsSubject, WHOLE_DEADLINE_MS } from './restore.js';
 import { readClaimOwners, readLaterStates } from './version-changes.table.js';
 
 /** What a revert works with. */
@@ -42,7 +42,7 @@ export async function attemptRevert(world: RestoreWorld, attempt: RevertAttempt)
   let planned: readonly NewEvent[] = [];
   try {
     const subjects = [...new Set([settingsSubject, ...changes.map(({ subject }) => subject)])];
-    return await world.events.handle({ ...request, subjects }, (view) => {
+    return await world.events.handle({ deadlineMs: WHOLE_DEADLINE_MS, ...request, subjects }, (view) => {
       const present = (subject: string) => view.subject(subject);
       const plan = planRevert({ kinds: world.kinds, version, changes, present, ...(leave === undefined ? {} : { leave }) });
       if (plan.conflicts.length > 0) throw new RevertConflicts(plan.conflicts);

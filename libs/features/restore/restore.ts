@@ -9,6 +9,9 @@ import { mergeBack, sameJson } from './three-way.js';
 /** The subject that the other ones are judged by; who changes it needs the scope `admin`. */
 export const settingsSubject = 'gateway';
 
+/** How long a command about everything may take: 100,000 mappings are more than an ordinary command's deadline allows on a busy machine. */
+export const WHOLE_DEADLINE_MS = 60_000;
+
 /**
  * The events that make a configuration what it was: only of the subjects that differ, sorted by name. What lives now and did not then ends, what is no
  * configuration stays.

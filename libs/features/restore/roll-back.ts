@@ -1,11 +1,11 @@
 import { Inject } from '@nestjs/common';
 import { Command, CommandHandler, type ICommandHandler, QueryBus } from '@nestjs/cqrs';
 
-import { documentDigest, type StatedSubject, toDocument } from '#features/history/configuration-document.js';
+import { documentDigest, toDocument } from '#features/history/configuration-document.js';
 import { SubjectKinds } from '#features/history/subject-kind.js';
 import type { Db } from '#platform/database/database.js';
 import type { CommandRequest } from '#platform/eventstore/command-request.js';
-import { type Decided, EventStore, type Outcome } from '#platform/eventstore/event-store.js';
+import { type Decided, EventStore, type Outcome, type SubjectRecord } from '#platform/eventstore/event-store.js';
 import { stateAt } from '#platform/eventstore/read-log.js';
 import { handleOnSnapshot, type Snapshot } from '#platform/eventstore/snapshot-command.js';
 import { isDatabaseUnavailable } from '#platform/http/database-fault.js';
@@ -14,7 +14,7 @@ import { DomainError } from '#platform/kernel/errors.js';
 
 import { FindQuarantined } from './find-quarantined.js';
 import { digestsOf, overriding } from './quarantine.js';
-import { requireAdminFor, rollbackEvents, settingsSubject } from './restore.js';
+import { requireAdminFor, rollbackEvents, settingsSubject, WHOLE_DEADLINE_MS } from './restore.js';
 import { versionNotFound } from './restore-input.js';
 
 /** Where to go back to, and what whoever asks may do. */
@@ -62,7 +62,7 @@ export class RollBackHandler implements ICommandHandler<RollBack> {
     const outcome = await handleOnSnapshot(
       this.events,
       this.db,
-      { ...rest, stream, context: { ...context, action: 'RollBack' } },
+      { ...rest, deadlineMs: WHOLE_DEADLINE_MS, stream, context: { ...context, action: 'RollBack' } },
       this.decision(gateway, stream, input),
     );
     const digest = String(outcome.details?.digest);
@@ -76,13 +76,13 @@ export class RollBackHandler implements ICommandHandler<RollBack> {
 
   private decision(gateway: string, stream: string, input: RollBackInput): (snapshot: Snapshot) => Promise<Decided> {
     const { toVersion, overrideQuarantine, mayConfigure } = input;
-    let past: Promise<{ then: StatedSubject[]; digest: string }> | undefined; // does not change, however often this is decided
+    let past: Promise<{ then: SubjectRecord[]; digest: string }> | undefined; // does not change, however often this is decided
     return async ({ version, subjects }) => {
       if (!subjects.has(settingsSubject)) throw new DomainError('not_found', 'gateway_not_found', `There is no gateway ${gateway}.`);
       if (toVersion < 1 || toVersion > version) throw versionNotFound('/toVersion', toVersion);
       past ??= this.read(stream, toVersion);
       const { then, digest } = await past;
-      const events = rollbackEvents(this.kinds, subjects.values(), then);
+      const events = rollbackEvents(this.kinds, ...differing(subjects, then));
       requireAdminFor(events, mayConfigure);
       const quarantined = events.length === 0 ? [] : await this.queries.execute(new FindQuarantined(gateway, digestsOf(events)));
       return { events, details: { toVersion, digest, ...overriding(quarantined, overrideQuarantine) } };
@@ -99,8 +99,15 @@ export class RollBackHandler implements ICommandHandler<RollBack> {
     }
   }
 
-  private async read(stream: string, version: number): Promise<{ then: StatedSubject[]; digest: string }> {
+  private async read(stream: string, version: number): Promise<{ then: SubjectRecord[]; digest: string }> {
     const then = await stateAt(this.db, stream, version);
     return { then, digest: documentDigest(toDocument(this.kinds, then)) };
   }
+}
+
+/** What was made by the same version is the same; of 100,000 mappings most have not changed, and need not be compared. */
+function differing(now: Snapshot['subjects'], then: readonly SubjectRecord[]): [SubjectRecord[], SubjectRecord[]] {
+  const same = new Set(then.filter((one) => now.get(one.subject)?.streamVersion === one.streamVersion).map(({ subject }) => subject));
+  const rest = (records: Iterable<SubjectRecord>) => [...records].filter(({ subject }) => !same.has(subject));
+  return [rest(now.values()), rest(then)];
 }

@@ -26,6 +26,8 @@ export interface ApiConfig {
   readonly allowLoopbackUpstreams: boolean;
   /** Ports of the product and its stores on this machine, as far as this process is told of them: no mapping may point at one. */
   readonly ownPorts: readonly number[];
+  /** Where the anchors of the log are kept outside the database, for its verification; undefined: nowhere. */
+  readonly anchors: { readonly file: string; readonly publicKeyFile: string } | undefined;
   readonly logLevel: string;
   readonly failpointDir: string | undefined;
 }
@@ -41,6 +43,8 @@ const variables = z.object({
   CHANCERY_API_TLS_KEY_FILE: z.string().optional(),
   CHANCERY_AMBASSADOR_STATUS: z.enum(['200', 'proper'], { error: 'must be 200 or proper' }).default('proper'),
   CHANCERY_ALLOW_LOOPBACK_UPSTREAMS: flagVariable.default(false),
+  CHANCERY_ANCHOR_FILE: z.string().optional(),
+  CHANCERY_ANCHOR_PUBLIC_KEY_FILE: z.string().optional(),
 });
 
 /**
@@ -52,6 +56,12 @@ export function readApiConfig(env: Environment = process.env): ApiConfig {
   const { CHANCERY_API_TLS_CERT_FILE: certFile, CHANCERY_API_TLS_KEY_FILE: keyFile } = read;
   if ((certFile === undefined) !== (keyFile === undefined)) {
     throw new ConfigError(['CHANCERY_API_TLS_CERT_FILE and CHANCERY_API_TLS_KEY_FILE: set both or none']);
+  }
+  const { CHANCERY_ANCHOR_FILE: file, CHANCERY_ANCHOR_PUBLIC_KEY_FILE: publicKeyFile } = read;
+  if ((file === undefined) !== (publicKeyFile === undefined)) {
+    throw new ConfigError([
+      'CHANCERY_ANCHOR_FILE and CHANCERY_ANCHOR_PUBLIC_KEY_FILE: set both or none; the projector writes the key to $CHANCERY_ANCHOR_KEY_FILE.pub',
+    ]);
   }
   const tls = certFile !== undefined && keyFile !== undefined ? { certFile, keyFile } : undefined;
   const listen = read.CHANCERY_API_LISTEN;
@@ -70,6 +80,7 @@ export function readApiConfig(env: Environment = process.env): ApiConfig {
     ownPorts: [listen.port, read.CHANCERY_WORKER_LISTEN.port, portOf(read.DATABASE_URL, 5432), portOf(read.REDIS_URL, 6379)].filter(
       (port) => port !== 0,
     ),
+    anchors: file !== undefined && publicKeyFile !== undefined ? { file, publicKeyFile } : undefined,
     logLevel: read.CHANCERY_LOG_LEVEL,
     failpointDir: read.CHANCERY_FAILPOINT_DIR,
   });

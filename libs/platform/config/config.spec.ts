@@ -27,12 +27,15 @@ describe('configuration from the environment', () => {
       ambassadorStatus200: false,
       allowLoopbackUpstreams: false,
       ownPorts: [8888, 18_000, 5432],
+      anchors: undefined,
       logLevel: 'info',
       failpointDir: undefined,
     });
     expect(readWorkerConfig({ DATABASE_URL })).toMatchObject({ listen: { host: '127.0.0.1', port: 18_000 }, redisUrl: undefined });
-    expect(readProjectorConfig({ DATABASE_URL })).toMatchObject({ metricsListen: undefined });
-    expect(readCliConfig({})).toMatchObject({ apiUrl: 'http://127.0.0.1:8888', token: undefined, noColor: false });
+    expect(readProjectorConfig({ DATABASE_URL })).toMatchObject({ metricsListen: undefined, anchors: undefined });
+    expect(readCliConfig({})).toMatchObject({ apiUrl: undefined, token: undefined, noColor: false, forceColor: false });
+    expect(readCliConfig({ FORCE_COLOR: '0' }).forceColor).toBe(false);
+    expect(readCliConfig({ FORCE_COLOR: '1', NO_COLOR: '' })).toMatchObject({ forceColor: true, noColor: false });
   });
 
   it('is frozen', () => {
@@ -76,6 +79,22 @@ describe('configuration from the environment', () => {
     expect(problems(() => readApiConfig(listen))).toMatch(/can be reached from other machines/);
     expect(problems(() => readApiConfig({ ...listen, CHANCERY_API_ALLOW_REMOTE: 'true' }))).toBe('');
     expect(problems(() => readApiConfig({ ...listen, CHANCERY_API_TLS_CERT_FILE: '/c', CHANCERY_API_TLS_KEY_FILE: '/k' }))).toBe('');
+  });
+
+  it('takes the anchor file and its key together, and an interval that is one', () => {
+    const file = { DATABASE_URL, CHANCERY_ANCHOR_FILE: 'anchors.jsonl' };
+    expect(problems(() => readProjectorConfig(file))).toMatch(/set both or none/);
+    expect(problems(() => readApiConfig(file))).toMatch(/set both or none/);
+    expect(problems(() => readProjectorConfig({ DATABASE_URL, CHANCERY_ANCHOR_KEY_FILE: 'key.pem' }))).toMatch(/set both or none/);
+    const both = { ...file, CHANCERY_ANCHOR_KEY_FILE: 'key.pem' };
+    expect(readProjectorConfig(both).anchors).toEqual({ file: 'anchors.jsonl', keyFile: 'key.pem', everyMs: 60_000 });
+    expect(readProjectorConfig({ ...both, CHANCERY_ANCHOR_EVERY_S: '3600' }).anchors?.everyMs).toBe(3_600_000);
+    for (const wrong of ['0', '3601', '-1', '1.5', 'often', '10000'])
+      expect(problems(() => readProjectorConfig({ ...both, CHANCERY_ANCHOR_EVERY_S: wrong }))).toMatch(/^CHANCERY_ANCHOR_EVERY_S: must be/);
+    expect(readApiConfig({ ...file, CHANCERY_ANCHOR_PUBLIC_KEY_FILE: 'key.pem.pub' }).anchors).toEqual({
+      file: 'anchors.jsonl',
+      publicKeyFile: 'key.pem.pub',
+    });
   });
 
   it.each([

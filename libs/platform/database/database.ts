@@ -29,16 +29,17 @@ const types: pg.CustomTypesConfig = {
     oid === pg.types.builtins.INT8 ? Number : pg.types.getTypeParser(oid, format as 'text')) as pg.CustomTypesConfig['getTypeParser'],
 };
 
-/** How each connection of ours is opened. */
-export function connectionOptions(url: string, applicationName: string): pg.ClientConfig {
+/** How each connection of ours is opened. `statementTimeoutMs`: for work that is long by its nature, instead of the limit of every session. */
+export function connectionOptions(url: string, applicationName: string, statementTimeoutMs?: number): pg.ClientConfig {
+  const limits = { ...SESSION_LIMITS, ...(statementTimeoutMs === undefined ? {} : { statement_timeout: statementTimeoutMs }) };
   return {
     connectionString: url,
     application_name: applicationName,
-    options: `-c search_path=chancery,public ${Object.entries(SESSION_LIMITS)
+    options: `-c search_path=chancery,public ${Object.entries(limits)
       .map(([name, value]) => `-c ${name}=${value}`)
       .join(' ')}`,
     connectionTimeoutMillis: 5_000,
-    query_timeout: 20_000, // the server's own statement_timeout speaks first unless the network or the server is dead
+    query_timeout: limits.statement_timeout + 5_000, // the server's own statement_timeout speaks first unless the network or the server is dead
     keepAlive: true,
     types,
   };
@@ -48,9 +49,15 @@ export function connectionOptions(url: string, applicationName: string): pg.Clie
  * Opens a pool. It connects when first used and never throws for a database that is down: queries do, and work again
  * when it is back. int8 columns answer numbers, timestamptz answers Date.
  */
-export function openDatabase(options: { url: string; applicationName: string; maxConnections?: number; log?: DatabaseLog }): Database {
+export function openDatabase(options: {
+  url: string;
+  applicationName: string;
+  maxConnections?: number;
+  statementTimeoutMs?: number;
+  log?: DatabaseLog;
+}): Database {
   const pool = new pg.Pool({
-    ...connectionOptions(options.url, options.applicationName),
+    ...connectionOptions(options.url, options.applicationName, options.statementTimeoutMs),
     max: options.maxConnections ?? 10,
     idleTimeoutMillis: 60_000,
   });

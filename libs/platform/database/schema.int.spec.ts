@@ -40,6 +40,7 @@ test.each([
     'CREATE OR REPLACE FUNCTION chancery.genesis_hash(stream text) RETURNS bytea LANGUAGE sql IMMUTABLE RETURN NULL::bytea',
   ],
   ['a right', 'GRANT DELETE ON chancery.event TO chancery_app'],
+  ['a right on a column', 'GRANT UPDATE (claim) ON chancery.claim TO chancery_app'],
   ['a right for all', 'GRANT EXECUTE ON FUNCTION chancery.begin_stream TO PUBLIC'],
 ])('the dump shows %s', async (_, change) => {
   const [before, after] = await onFreshDatabase(async (client) => {

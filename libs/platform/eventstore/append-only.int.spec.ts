@@ -40,6 +40,16 @@ describe.each(['stream', 'version', 'event', 'subject', 'subject_history', 'clai
   });
 });
 
+test('of a confirmation the application may say what became of it, and not move its deadline', async () => {
+  await as(log.test.url, ["UPDATE confirmation SET settled = 'confirmed' WHERE version = 0", 'SELECT FROM confirmation FOR UPDATE']);
+  for (const statement of [
+    'UPDATE confirmation SET deadline = now()',
+    'DELETE FROM confirmation',
+    "INSERT INTO confirmation SELECT 'gateway/x', 1, now()",
+  ])
+    await expect(as(log.test.url, [statement])).rejects.toMatchObject({ code: '42501' });
+});
+
 test('the application may not switch triggers off for its session, nor become the owner', async () => {
   await expect(as(log.test.url, ['SET session_replication_role = replica'])).rejects.toMatchObject({ code: '42501' });
   await expect(as(log.test.url, ['SET ROLE chancery_owner'])).rejects.toMatchObject({ code: '42501' });

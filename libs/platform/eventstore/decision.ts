@@ -85,7 +85,7 @@ export function compose(request: HandleRequest, decided: Decided, records: Reado
   return {
     stream: request.stream,
     context: request.context,
-    details: details === null ? null : JSON.stringify(details),
+    details: recordedDetails(details, request.context.confirmWithinMs),
     expectedStreamVersion: request.precondition?.streamVersion ?? null,
     reads,
     written: new Set(finals.keys()),
@@ -94,6 +94,12 @@ export function compose(request: HandleRequest, decided: Decided, records: Reado
     references,
     size,
   };
+}
+
+/** The time to confirm in is part of the record, so that a deadline that was moved or removed contradicts the chain. */
+function recordedDetails(details: Decided['details'], confirmWithinMs: number | null | undefined): string | null {
+  if (confirmWithinMs == null) return details === null ? null : JSON.stringify(details);
+  return JSON.stringify({ ...details, confirmWithinMs });
 }
 
 function toJson(event: NewEvent): string {

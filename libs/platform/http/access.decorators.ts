@@ -1,6 +1,6 @@
 import { SetMetadata } from '@nestjs/common';
 
-/** What a token may do. `admin`: tokens and gateways and settings. `audit`: the trail of who did what, and nothing else. `agent` belongs to agents and opens nothing here. */
+/** What a token may do. `admin`: tokens and gateways and settings. `audit`: the trail of everybody. `agent` belongs to agents and opens nothing here. */
 export type Scope = 'read' | 'write' | 'deploy' | 'admin' | 'audit';
 
 export const PUBLIC = 'chancery:public';

@@ -11,9 +11,9 @@ const READ_DEADLINE_MS = 5_000;
 export class QueryRunner {
   constructor(private readonly bus: QueryBus) {}
 
-  /** @throws DomainError unavailable `database_unavailable` after 5 s. */
-  async run<R>(query: Query<R>): Promise<R> {
-    return withDeadline(this.bus.execute(query), READ_DEADLINE_MS);
+  /** @throws DomainError unavailable `database_unavailable` after `deadlineMs`, 5 s for all but reads that are long by their nature. */
+  async run<R>(query: Query<R>, deadlineMs: number = READ_DEADLINE_MS): Promise<R> {
+    return withDeadline(this.bus.execute(query), deadlineMs);
   }
 }
 

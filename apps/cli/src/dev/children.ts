@@ -44,9 +44,14 @@ export function describeChildren(facts: HouseFacts): readonly ChildSpec[] {
   });
   const data = { DATABASE_URL: database.url };
   const discovery = { CHANCERY_ALLOW_LOOPBACK_UPSTREAMS: 'true' };
+  const anchors = anchorsOf(facts.config.inherited, folder);
   return [
-    child('api', 'api/src/main.js', { ...data, ...discovery, CHANCERY_API_LISTEN: address(ports.api) }),
-    child('projector', 'projector/src/main.js', { ...data, CHANCERY_PROJECTOR_METRICS_LISTEN: address(ports.projectorMetrics) }),
+    child('api', 'api/src/main.js', { ...data, ...discovery, ...anchors, CHANCERY_API_LISTEN: address(ports.api) }),
+    child('projector', 'projector/src/main.js', {
+      ...data,
+      ...anchors,
+      CHANCERY_PROJECTOR_METRICS_LISTEN: address(ports.projectorMetrics),
+    }),
     child('worker', 'worker/src/main.js', {
       ...data,
       ...discovery,
@@ -83,6 +88,14 @@ export function describeChildren(facts: HouseFacts): readonly ChildSpec[] {
 function failpointsOf(inherited: Readonly<Record<string, string>>, name: string): Record<string, string> {
   const folder = inherited.CHANCERY_FAILPOINT_DIR;
   return folder === undefined ? {} : { CHANCERY_FAILPOINT_DIR: `${folder}/${name}` };
+}
+
+/** Anchors of the log are kept in the data folder, which is outside the database if not on another machine; variables of the user's own come first. */
+function anchorsOf(inherited: Readonly<Record<string, string>>, folder: DataFolder): Record<string, string> {
+  const file = inherited.CHANCERY_ANCHOR_FILE || folder.anchors;
+  const key = inherited.CHANCERY_ANCHOR_KEY_FILE || folder.anchorKey;
+  const publicKey = inherited.CHANCERY_ANCHOR_PUBLIC_KEY_FILE || `${key}.pub`;
+  return { CHANCERY_ANCHOR_FILE: file, CHANCERY_ANCHOR_KEY_FILE: key, CHANCERY_ANCHOR_PUBLIC_KEY_FILE: publicKey };
 }
 
 /** The one Envoy of a development machine. */

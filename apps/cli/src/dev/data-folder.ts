@@ -26,6 +26,9 @@ export interface DataFolder {
   readonly postgres: string;
   readonly node: string;
   readonly logs: string;
+  /** What pins the log from outside the database, and the key that signs it. */
+  readonly anchors: string;
+  readonly anchorKey: string;
 }
 
 /** What is remembered between starts: the ports that were chosen for it, and what was set up once. */
@@ -117,5 +120,7 @@ function describe(path: string): DataFolder {
     postgres: join(path, 'pg'),
     node: join(path, 'node'),
     logs: join(path, 'logs'),
+    anchors: join(path, 'anchors.jsonl'),
+    anchorKey: join(path, 'anchor-key.pem'),
   };
 }

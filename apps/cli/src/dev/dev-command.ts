@@ -5,7 +5,7 @@ import { readDevConfig } from '#platform/config/dev-config.js';
 import { DevError } from './dev-error.js';
 import type { DevOptions } from './dev-options.js';
 import { jsonReporter, type Reporter, textReporter } from './reporter.js';
-import { Supervisor } from './supervisor.js';
+import type { Supervisor } from './supervisor.js';
 
 interface Flags {
   readonly data: string;
@@ -52,7 +52,8 @@ async function runDev(flags: Flags): Promise<number> {
     demo: flags.demo,
     fresh: flags.fresh,
   };
-  const supervisor = new Supervisor(options, config, reporter);
+  const { Supervisor: House } = await import('./supervisor.js'); // only here, so that the other commands start quickly
+  const supervisor = new House(options, config, reporter);
   const asked = untilSignalled(supervisor, reporter);
   let status = 0;
   try {

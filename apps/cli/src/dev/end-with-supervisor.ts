@@ -1,4 +1,5 @@
 import { Socket } from 'node:net';
+import { isMainThread } from 'node:worker_threads';
 
 /**
  * Loaded before a process of `bin/dev` (node --import): file descriptor 3 is a pipe that only the supervisor holds open. When it closes, the
@@ -9,12 +10,18 @@ import { Socket } from 'node:net';
  */
 const GRACE_MS = 10_000;
 
-const lifeline = new Socket({ fd: 3, readable: true, writable: false });
-const end = () => {
-  setTimeout(() => process.exit(1), GRACE_MS).unref();
-  process.kill(process.pid, 'SIGTERM');
-};
-lifeline.on('end', end);
-lifeline.on('error', end);
-lifeline.resume();
-lifeline.unref();
+// A thread is given what its process was started with, this file too; one that took the descriptor for its own would close it when it ends, and the
+// process would read from whatever got its number next.
+if (isMainThread) holdOn();
+
+function holdOn(): void {
+  const lifeline = new Socket({ fd: 3, readable: true, writable: false });
+  const end = () => {
+    setTimeout(() => process.exit(1), GRACE_MS).unref();
+    process.kill(process.pid, 'SIGTERM');
+  };
+  lifeline.on('end', end);
+  lifeline.on('error', end);
+  lifeline.resume();
+  lifeline.unref();
+}
