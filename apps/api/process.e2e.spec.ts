@@ -174,7 +174,7 @@ describe('the process api', () => {
       slowest = Math.max(slowest, performance.now() - asked);
     }
     expect(await work).toMatchObject({ status: 200, json: { version: 2, changeCount: 4_500 } });
-    expect(slowest).toBeLessThan(1_500); // the parser alone would be some 700 ms on a machine that has nothing else to do
+    expect(slowest).toBeLessThan(500); // measured: 80 ms; the parser alone takes 700 in one piece
     const fault = await put(`${yaml}  - name: m0\n    name: m1\n`);
     expect(fault).toMatchObject({ status: 400, json: { code: 'yaml_invalid', errors: [{ pointer: '' }] } });
     const crowd = await Promise.all(Array.from({ length: 6 }, () => put(yaml)));

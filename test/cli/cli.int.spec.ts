@@ -373,6 +373,24 @@ describe('wait, status, redeploy', () => {
     expect(await waiting).toMatchObject({ status: 0, stdout: expect.stringContaining('live') });
   });
 
+  it('waits out an API that is away for a while', async () => {
+    const now = await head();
+    await enrol('edge-1', now - 1);
+    const between = await standBetween(test.api.url, async (count, answer, handOn) => {
+      if (count >= 1 && count <= 4) return answer.socket?.destroy();
+      if (count > 4) await sql('UPDATE chancery.target SET proven_version = $1, applied_version = $1', [now]);
+      const { status, body, headers } = await handOn();
+      answer.writeHead(status, headers).end(body);
+    });
+    try {
+      const ran = await chancery(words(`wait --version ${now} --timeout 30s`), { env: { CHANCERY_API: between.url } });
+      expect(ran).toMatchObject({ status: 0, stdout: expect.stringContaining('live') });
+      expect(between.seen.length).toBeGreaterThan(5);
+    } finally {
+      await between.close();
+    }
+  });
+
   it('ends with 3 when the time is over, without any target too', async () => {
     const now = await head();
     expect(await chancery(words('wait --timeout 1s'))).toMatchObject({ status: 3, stderr: expect.stringContaining('no target') });
@@ -556,7 +574,9 @@ describe('token and login', () => {
     await done('history --limit 1 --token-file '.concat(file));
     expect(await done('token list')).toMatch(new RegExp(`\n${id} +active +read `));
     expect(await done(['token', 'revoke', id, '--reason', 'left'])).toBe(`Revoked: ${id}.\n`);
-    const refused = await chancery(['history', '--token-file', file]);
+    const deadline = Date.now() + 10_000; // it is refused within 5 s, the command promises
+    let refused = await chancery(['history', '--token-file', file]);
+    while (refused.status === 0 && Date.now() < deadline) refused = await chancery(['history', '--token-file', file]);
     expect(refused).toMatchObject({ status: 6, stdout: '' });
     expect(refused.stderr).toContain(`The token came from --token-file ${file}.`);
     expect(refused.stderr).not.toContain(token);
@@ -630,6 +650,39 @@ describe('when it goes wrong', () => {
       const unknown = await create('unknown', between);
       expect(unknown).toMatchObject({ status: 1, stderr: expect.stringMatching(/outcome_unknown[\s\S]*Next: .*chancery history/) });
       expect(between.seen).toHaveLength(2);
+    });
+  });
+
+  it('goes on with an export that breaks off, from the last whole record', async () => {
+    await projector.caughtUp();
+    const whole = (await done('audit --export ndjson')).trimEnd().split('\n');
+    const meddle: Meddle = async (count, answer, handOn) => {
+      if (count === 1) return answer.socket?.destroy(); // and once more before it begins
+      const { status, body, headers } = await handOn();
+      answer.writeHead(status, headers);
+      if (count > 1) answer.end(body);
+      else answer.write(body.subarray(0, body.length / 2), () => answer.socket?.destroy());
+    };
+    await through(meddle, async (between) => {
+      const ran = await chancery(words('audit --export ndjson'), { env: { CHANCERY_API: between.url } });
+      expect(ran).toMatchObject({ status: 0 });
+      expect(ran.stdout.trimEnd().split('\n').slice(0, whole.length)).toEqual(whole);
+      expect(between.seen.map(({ line }) => line)).toEqual([
+        'GET /v1/audit',
+        expect.stringMatching(/after=\d+$/),
+        expect.stringMatching(/after=\d+$/),
+      ]);
+    });
+  });
+
+  it('says how to go on with a CSV that breaks off', async () => {
+    const meddle: Meddle = async (_count, answer, handOn) => {
+      const { status, body, headers } = await handOn();
+      answer.writeHead(status, headers).write(body.subarray(0, body.length / 2), () => answer.socket?.destroy());
+    };
+    await through(meddle, async (between) => {
+      const ran = await chancery(words('audit --export csv'), { env: { CHANCERY_API: between.url } });
+      expect(ran).toMatchObject({ status: 1, stderr: expect.stringMatching(/broke off[\s\S]*--after/) });
     });
   });
 

@@ -37,10 +37,22 @@ export type Command =
   | { readonly kind: 'rollback'; readonly to: Backwards }
   | { readonly kind: 'revert'; readonly of: Backwards };
 
+/** Puts the state that a subject had at a version under quarantine. It is no change of the configuration, and stands alone. */
+export interface Quarantining {
+  readonly subject: string;
+  readonly at: Backwards;
+}
+
 /**
  * One command, or several that run at once. Each may say which version it is based on, and may be sent twice at once under one Idempotency-Key, to
  * different products where there are several.
  */
 export interface Step {
-  readonly commands: readonly (Command & { readonly basedOn?: 'head' | 'older'; readonly isTwice?: boolean })[];
+  readonly commands: readonly (Command & {
+    readonly basedOn?: 'head' | 'older';
+    readonly isTwice?: boolean;
+    /** Bring back what is under quarantine. */
+    readonly isOverriding?: boolean;
+  })[];
+  readonly quarantining?: Quarantining;
 }

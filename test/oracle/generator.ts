@@ -31,7 +31,28 @@ export class Generator {
 
   history(concurrent: boolean): Step[] {
     const length = 5 + this.#below(11);
-    return Array.from({ length }, (_, i) => (i < 2 ? { commands: [this.#beginning()] } : this.#step(concurrent)));
+    const steps: Step[] = [{ commands: [this.#beginning()] }, { commands: [this.#beginning()] }];
+    while (steps.length < length) {
+      if (!concurrent && this.#chance(0.04)) steps.push(...this.#quarantining());
+      else steps.push(this.#step(concurrent));
+    }
+    return steps;
+  }
+
+  /** A state is put under quarantine, goes, and is brought back. */
+  #quarantining(): Step[] {
+    const name = this.#one(names);
+    const back = { back: 1 };
+    const returning = this.#one<Command>([
+      { kind: 'reimport', of: back },
+      { kind: 'rollback', to: back },
+      { kind: 'revert', of: { back: 0 } },
+    ]);
+    return [
+      { commands: [], quarantining: { subject: `mapping/${name}`, at: { back: 0 } } },
+      { commands: [{ kind: 'delete', name }] },
+      { commands: [this.#based(returning)] },
+    ];
   }
 
   below(limit: number): number {
@@ -66,6 +87,7 @@ export class Generator {
   }
 
   #based(command: Command): Step['commands'][number] {
+    if (this.#chance(0.1)) return { ...command, isOverriding: true };
     if (this.#chance(0.85)) return command;
     return { ...command, basedOn: this.#chance(0.7) ? 'head' : 'older' };
   }

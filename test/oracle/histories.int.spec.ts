@@ -13,9 +13,9 @@ import { type LogFixture, openLog } from '../support/log-fixture.js';
 import { applyDiff, canonical, type DiffOperation, type Members, same } from './canonical.js';
 import type { Step } from './commands.js';
 import { Generator, numbersFrom } from './generator.js';
-import type { State } from './oracle.js';
 import { type Played, play } from './play.js';
 import { Product } from './product.js';
+import type { State } from './rules.js';
 
 const SEED = Number(process.env.CHANCERY_ORACLE_SEED ?? Math.floor(Math.random() * 2 ** 31));
 const HISTORIES = Number(process.env.CHANCERY_ORACLE_HISTORIES ?? 2_000);

@@ -1,11 +1,18 @@
-import { canonical, isMembers, type Members, mergePatch, same, undoStep, type Value } from './canonical.js';
+import { canonical, isMembers, type Members, mergePatch, undoStep } from './canonical.js';
 import type { Change, Command, ImportedDocument } from './commands.js';
-
-/**
- * The configuration of one gateway as the interface promises it, in memory and as simply as can be: a version is the whole state. Written from the
- * documentation alone; it shares no line with the product, so that the two can disagree.
- */
-export type State = ReadonlyMap<string, Members>;
+import {
+  changed,
+  checkedSettings,
+  checkUnique,
+  defaultSettings,
+  owned,
+  ownerOf,
+  Refusal,
+  type State,
+  shapeFaults,
+  wholeMapping,
+  withSubject,
+} from './rules.js';
 
 /** What a command comes to. `codes`: any of them may be the answer's. */
 export type Verdict =
@@ -13,31 +20,11 @@ export type Verdict =
   | { readonly kind: 'unchanged' }
   | { readonly kind: 'refused'; readonly codes: readonly string[] };
 
-class Refusal extends Error {
-  constructor(readonly codes: readonly string[]) {
-    super(codes.join(' or '));
-  }
-}
-
-const defaultSettings: Members = {
-  http: { address: '127.0.0.1', port: 8080 },
-  https: null,
-  drainTimeS: 2,
-  parentShutdownTimeS: 10,
-  idleTimeoutMs: 5000,
-  defaultTimeoutMs: 5000,
-  services: {},
-  allowLoopbackUpstreams: false,
-  perRouteStats: 'auto',
-  delivery: 'hot-restart',
-};
-
-/** The label that says who owns a mapping. */
-const ownerLabel = 'owner';
-
+/** One gateway's whole history so far. */
 export class Oracle {
   /** By version; version 0 is the empty configuration. */
   readonly versions: State[] = [new Map()];
+  readonly #quarantined = new Set<string>();
   /** How often each subject changed so far. */
   readonly #counts = new Map<string, number>();
 
@@ -67,23 +54,39 @@ export class Oracle {
     return this.head - (back % this.head);
   }
 
+  /** Puts the state of a subject at a version under quarantine. @returns false when it did not live then */
+  quarantine(subject: string, version: number): boolean {
+    const value = this.at(version).get(subject);
+    if (value !== undefined) this.#quarantined.add(`${subject} ${canonical(value)}`);
+    return value !== undefined;
+  }
+
   push(state: State): void {
     for (const subject of changed(this.state, state)) this.#counts.set(subject, this.subjectVersion(subject) + 1);
     this.versions.push(state);
   }
 
   /** What the command comes to now. `reference`: the version that it names; `stale`: it is based on a version that is not the head. */
-  judge(command: Command, given: { readonly reference?: number; readonly basedOn?: number | undefined }): Verdict {
+  judge(
+    command: Command,
+    given: { readonly reference?: number; readonly basedOn?: number | undefined; readonly isOverriding?: boolean | undefined },
+  ): Verdict {
     try {
       if (given.basedOn !== undefined && given.basedOn !== this.head)
         throw new Refusal(['version_mismatch', 'gateway_stays', ...shapeFaults]);
       const next = this.#next(command, given.reference ?? 0);
+      if (bringsBack.has(command.kind) && given.isOverriding !== true) this.#checkQuarantines(next);
       checkUnique(next);
       return changed(this.state, next).length === 0 ? { kind: 'unchanged' } : { kind: 'accepted', state: next };
     } catch (error) {
       if (error instanceof Refusal) return { kind: 'refused', codes: ofMany.has(command.kind) ? anyFault : error.codes };
       throw error;
     }
+  }
+
+  #checkQuarantines(next: State): void {
+    const held = changed(this.state, next).some((subject) => this.#quarantined.has(`${subject} ${canonical(next.get(subject) ?? null)}`));
+    if (held) throw new Refusal(['state_quarantined']);
   }
 
   #next(command: Command, reference: number): State {
@@ -220,74 +223,9 @@ export class Oracle {
 /** A state has members, and two of a mapping's are maps whose entries have lives of their own. */
 const isMap = (path: string) => ['', '/labels', '/headers'].includes(path);
 
-/** What may be wrong with a body by itself, which is found before anything else. */
-const shapeFaults = ['prefix_or_path_missing', 'prefix_and_path'];
+/** What may bring back a former state without its author having seen it. */
+const bringsBack: ReadonlySet<Command['kind']> = new Set(['changeset', 'import', 'reimport', 'rollback', 'revert'] as const);
 
 /** A set of changes may be refused for several reasons at once; which of them names the refusal is not the oracle's business. */
 const ofMany: ReadonlySet<Command['kind']> = new Set(['changeset', 'import', 'reimport'] as const);
 const anyFault = ['*'];
-
-function withSubject(state: State, subject: string, value: Members | null): State {
-  const next = new Map(state);
-  if (value === null) next.delete(subject);
-  else next.set(subject, value);
-  return next;
-}
-
-/** The subjects in which two states differ. */
-export function changed(a: State, b: State): string[] {
-  return [...new Set([...a.keys(), ...b.keys()])].filter((subject) => !same(a.get(subject), b.get(subject)));
-}
-
-function owned(body: Members, owner: string | undefined): Members {
-  return owner === undefined ? body : { ...body, labels: { ...(isMembers(body.labels) ? body.labels : {}), [ownerLabel]: owner } };
-}
-
-function ownerOf(value: Members | undefined): Value | undefined {
-  return isMembers(value?.labels) ? value.labels[ownerLabel] : undefined;
-}
-
-function checkedSettings(settings: Members): Members {
-  if ((settings.drainTimeS as number) < 1) throw new Refusal(['time_out_of_range']);
-  return settings;
-}
-
-function wholeMapping(name: string, body: Members, defaultTimeoutMs: Value): Members {
-  const [prefix, path] = [body.prefix ?? null, body.path ?? null];
-  if ((prefix === null) === (path === null)) throw new Refusal(shapeFaults);
-  const headers = Object.entries((body.headers ?? {}) as Members).map(([header, value]) => [header.toLowerCase(), value]);
-  return {
-    name,
-    host: String(body.host ?? '*')
-      .toLowerCase()
-      .replace(/\.$/, ''),
-    prefix,
-    path,
-    service: body.service as string,
-    rewrite: body.rewrite ?? '/',
-    methods: [...((body.methods ?? []) as string[])].sort(),
-    headers: Object.fromEntries(headers),
-    precedence: body.precedence ?? 0,
-    timeoutMs: body.timeoutMs ?? defaultTimeoutMs,
-    labels: body.labels ?? {},
-  };
-}
-
-/** Two mappings may not match the same requests, two principals not have the same certificate. */
-function checkUnique(state: State): void {
-  const taken = new Set<string>();
-  for (const [subject, value] of state) {
-    for (const key of uniqueKeys(subject, value)) {
-      if (taken.has(key)) throw new Refusal(['claim_taken', 'revert_conflict']);
-      taken.add(key);
-    }
-  }
-}
-
-function uniqueKeys(subject: string, value: Members): string[] {
-  if (subject.startsWith('principal/')) return [`print ${String(value.fingerprint).replaceAll(':', '').toLowerCase()}`];
-  if (!subject.startsWith('mapping/')) return [];
-  const rest = canonical([value.host ?? null, value.prefix ?? null, value.path ?? null, value.headers ?? null]);
-  const methods = value.methods as string[];
-  return (methods.length === 0 ? ['any'] : methods).map((method) => `${method} ${rest}`);
-}

@@ -34,6 +34,13 @@ export async function play(gateway: string, steps: readonly Step[], products: re
   await products[0].createGateway(gateway);
   oracle.begin();
   for (const [i, step] of steps.entries()) {
+    if (step.quarantining) {
+      const { subject, at } = step.quarantining;
+      const version = oracle.resolve(at.back);
+      const [is, expected] = [await products[0].quarantine(gateway, subject, version), oracle.quarantine(subject, version)];
+      if (is !== expected)
+        return { gateway, oracle, rollbacks, counts, disagreement: `step ${i}: quarantine of ${subject} at ${version}: ${is}` };
+    }
     const settled = step.commands.flatMap((command) => settle(command, oracle));
     const results = await Promise.all(
       settled.map(({ command, ...given }, j) => (products[j % products.length] ?? products[0]).run(gateway, command, given)),
@@ -49,10 +56,11 @@ export async function play(gateway: string, steps: readonly Step[], products: re
 }
 
 function settle(command: Step['commands'][number], oracle: Oracle): Settled[] {
-  const { basedOn, isTwice, ...rest } = command;
+  const { basedOn, isTwice, isOverriding, ...rest } = command;
   const back = 'to' in command ? command.to.back : 'of' in command ? command.of.back : undefined;
   const settled: Settled = {
     command: rest.kind === 'changeset' ? { ...rest, changes: rest.changes.map((change) => dated(change, oracle)) } : rest,
+    isOverriding,
     ...(back === undefined ? {} : { reference: oracle.resolve(back) }),
     ...(basedOn === undefined ? {} : { basedOn: basedOn === 'head' ? oracle.head : Math.max(1, oracle.head - 1) }),
   };

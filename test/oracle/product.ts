@@ -23,6 +23,7 @@ import { DeletePrincipal, DeletePrincipalHandler } from '#features/principal/del
 import { parsePrincipal } from '#features/principal/principal-input.js';
 import { PutPrincipal, PutPrincipalHandler } from '#features/principal/put-principal.js';
 import { FindQuarantined, FindQuarantinedHandler } from '#features/restore/find-quarantined.js';
+import { QuarantineState, QuarantineStateHandler } from '#features/restore/quarantine-state.js';
 import { RevertVersion, RevertVersionHandler } from '#features/restore/revert-version.js';
 import { RollBack, RollBackHandler } from '#features/restore/roll-back.js';
 import type { Db } from '#platform/database/database.js';
@@ -45,11 +46,10 @@ export interface Given {
   readonly reference?: number;
   /** The version that it must find. */
   readonly basedOn?: number | undefined;
+  readonly isOverriding?: boolean | undefined;
   /** Its Idempotency-Key. */
   readonly key?: string | undefined;
 }
-
-const mayDoAll = { mayConfigure: true, overrideQuarantine: false };
 
 /** The real handlers on a real store. */
 export class Product {
@@ -77,10 +77,23 @@ export class Product {
 
   async run(gateway: string, command: Command, given: Given): Promise<Result> {
     try {
-      const outcome = await this.#execute(gateway, command, request(given.basedOn, given.key), given.reference ?? 0);
+      const outcome = await this.#execute(gateway, command, request(given.basedOn, given.key), given);
       return outcome.unchanged ? { kind: 'unchanged' } : { kind: 'accepted', version: outcome.version, outcome };
     } catch (error) {
       if (error instanceof DomainError) return { kind: 'refused', code: error.code, message: error.message };
+      throw error;
+    }
+  }
+
+  /** @returns false when the subject did not live at the version */
+  async quarantine(gateway: string, subject: string, version: number): Promise<boolean> {
+    const input = { subject, at: { version }, reason: 'never again' };
+    const quarantine = new QuarantineStateHandler(this.events, this.kinds, this.db);
+    try {
+      await quarantine.execute(new QuarantineState(gateway, input, request(undefined)));
+      return true;
+    } catch (error) {
+      if (error instanceof DomainError && error.code === 'state_not_found') return false;
       throw error;
     }
   }
@@ -97,13 +110,23 @@ export class Product {
     return document?.text ?? '';
   }
 
-  #import(gateway: string, document: Json, options: ImportOptions, asked: CommandRequest): Promise<Outcome> {
+  #import(
+    gateway: string,
+    document: Json,
+    options: ImportOptions & { readonly overrideQuarantine: boolean },
+    asked: CommandRequest,
+  ): Promise<Outcome> {
+    const { overrideQuarantine, ...rest } = options;
     const imported = new ImportConfigurationHandler(this.events, this.kinds, this.#budget, this.#queries, this.db);
-    return imported.execute(new ImportConfiguration(gateway, parseDocument(document, this.kinds), options, mayDoAll, asked));
+    return imported.execute(
+      new ImportConfiguration(gateway, parseDocument(document, this.kinds), rest, { mayConfigure: true, overrideQuarantine }, asked),
+    );
   }
 
-  async #execute(gateway: string, command: Command, asked: CommandRequest, reference: number): Promise<Outcome> {
+  async #execute(gateway: string, command: Command, asked: CommandRequest, given: Given): Promise<Outcome> {
     const { events } = this;
+    const { reference = 0, isOverriding = false } = given;
+    const mayDoAll = { mayConfigure: true, overrideQuarantine: isOverriding };
     const update = (name: string, change: MappingChange) =>
       new UpdateMappingHandler(events, this.#own).execute(new UpdateMapping(gateway, name, change, asked));
     switch (command.kind) {
@@ -146,9 +169,19 @@ export class Product {
         return apply.execute(new ApplyChangeset(gateway, changes, mayDoAll, asked));
       }
       case 'import':
-        return this.#import(gateway, command.document as Json, { owner: command.owner, prune: command.prune === true }, asked);
+        return this.#import(
+          gateway,
+          command.document as Json,
+          { owner: command.owner, prune: command.prune === true, overrideQuarantine: isOverriding },
+          asked,
+        );
       case 'reimport':
-        return this.#import(gateway, JSON.parse(await this.export(gateway, reference)), { owner: undefined, prune: true }, asked);
+        return this.#import(
+          gateway,
+          JSON.parse(await this.export(gateway, reference)),
+          { owner: undefined, prune: true, overrideQuarantine: isOverriding },
+          asked,
+        );
     }
   }
 }

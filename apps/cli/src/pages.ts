@@ -1,4 +1,4 @@
-import type { ApiClient, QueryValue } from './api-client.js';
+import type { ApiAnswer, ApiClient, QueryValue } from './api-client.js';
 
 const LARGEST_PAGE = 1000;
 
@@ -6,15 +6,20 @@ const LARGEST_PAGE = 1000;
 export async function readPages<T>(
   api: ApiClient,
   path: string,
-  options: { readonly query?: Readonly<Record<string, QueryValue>>; readonly limit: number; readonly cursor?: string | undefined },
+  options: {
+    readonly query?: Readonly<Record<string, QueryValue>>;
+    readonly limit: number;
+    readonly onAnswer?: (headers: Headers) => void;
+  },
 ): Promise<{ items: T[]; next: string | null }> {
   const items: T[] = [];
-  let cursor = options.cursor ?? null;
+  let cursor: string | null = null;
   do {
     const query = { ...options.query, limit: Math.min(LARGEST_PAGE, options.limit - items.length), cursor: cursor ?? undefined };
-    const { body } = await api.get<{ items: T[]; next: string | null }>(path, { query });
-    items.push(...body.items);
-    cursor = body.next;
+    const answer: ApiAnswer<{ items: T[]; next: string | null }> = await api.get(path, { query });
+    options.onAnswer?.(answer.headers);
+    items.push(...answer.body.items);
+    cursor = answer.body.next;
   } while (cursor !== null && items.length < options.limit);
   return { items, next: cursor };
 }

@@ -83,8 +83,13 @@ async function audit(session: Session, flags: Flags): Promise<undefined> {
   if (flags.export !== undefined) return exportTrail(session, flags, flags.export);
   if (flags.follow) return follow(session, flags);
   const { out, api } = session;
-  const page = await readPages<AuditRecord>(api, PATH, { query: filters(session, flags), limit: flags.limit ?? 50 });
+  let lag = 0;
+  const onAnswer = (headers: Headers) => {
+    lag = Number(headers.get('chancery-audit-lag') ?? 0);
+  };
+  const page = await readPages<AuditRecord>(api, PATH, { query: filters(session, flags), limit: flags.limit ?? 50, onAnswer });
   await out.print(page, () => (page.items.length === 0 ? 'No record fits.\n' : table(page.items, columns(session), out.colours.faint)));
+  if (lag > 0) out.note(`The trail is ${lag} versions behind the log: what was done a moment ago may not be in it yet.`);
   if (page.next !== null) out.note('There are older ones: a higher --limit shows more, --export gives all of it.');
   return undefined;
 }
@@ -157,7 +162,7 @@ async function newestPosition({ api }: Session): Promise<number> {
   return body.items[0]?.position ?? 0;
 }
 
-/** One record on one line: JSON with -o json, a document of its own with -o yaml, else for people. */
+/** One record on one line: JSON with -o json, and with -o yaml, which JSON is too; else for people. */
 function recordLine({ out }: Session, record: AuditRecord): string {
   if (out.format !== 'table') return `${printableJson(JSON.stringify(record))}\n`;
   const { result } = record;
@@ -166,7 +171,8 @@ function recordLine({ out }: Session, record: AuditRecord): string {
   return `${out.colours.faint(printable(record.at))}  ${paintState(out.colours, printable(result))}${printable(`${said}  ${what}${record.reason ? `: ${record.reason}` : ''}`)}\n`;
 }
 
-const MOST_ATTEMPTS = 5;
+/** In a row, a second apart: an API that is started anew is back by then. */
+const MOST_ATTEMPTS = 15;
 
 /** The whole trail on stdout. NDJSON that breaks off is taken up after the last whole line; of CSV the caller is told how. */
 async function exportTrail(session: Session, flags: Flags, format: 'ndjson' | 'csv'): Promise<undefined> {
@@ -183,7 +189,8 @@ async function exportTrail(session: Session, flags: Flags, format: 'ndjson' | 'c
       else await writeLines(pieces, done);
       return undefined;
     } catch (error) {
-      if (error instanceof CommandFailure) throw error;
+      if (error instanceof ApiRefusal && error.httpStatus < 500) throw error;
+      if (error instanceof CommandFailure && done.lines === 0) throw error; // it never began
       if (done.lines > began) attempt = 0;
       if (format === 'csv' || attempt === MOST_ATTEMPTS) throw brokenOff(done.last, error);
       await pause(RECONNECT_MS);
