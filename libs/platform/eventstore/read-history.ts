@@ -32,8 +32,6 @@ interface SubjectEventRow {
   type: string;
   schema_version: number;
   state: JsonObject | null;
-  before_schema: number | null;
-  before_state: JsonObject | null;
   action: string;
   actor: string;
   reason: string | null;
@@ -50,21 +48,20 @@ export async function listSubjectEvents(
 ): Promise<SubjectEvent[]> {
   const rows = await sqlQuery<SubjectEventRow>(
     db,
-    `SELECT e.subject_version, e.version, e.type, e.schema_version, e.state, b.schema_version AS before_schema, b.state AS before_state,
-            v.action, v.actor, v.reason, v.recorded_at
+    // One more than the page: a subject's versions have no gaps, so the state before an event is that of the next row.
+    `SELECT e.subject_version, e.version, e.type, e.schema_version, e.state, v.action, v.actor, v.reason, v.recorded_at
      FROM chancery.event e
      JOIN chancery.version v ON v.stream = e.stream AND v.version = e.version
-     LEFT JOIN chancery.event b ON b.stream = e.stream AND b.subject = e.subject AND b.subject_version = e.subject_version - 1
      WHERE e.stream = $1 AND e.subject = $2 AND e.subject_version < coalesce($3::bigint, 9223372036854775807)
      ORDER BY e.subject_version DESC LIMIT $4`,
-    [options.stream, options.subject, options.before ?? null, options.limit],
+    [options.stream, options.subject, options.before ?? null, options.limit + 1],
   );
-  return rows.map((row) => ({
+  return rows.slice(0, options.limit).map((row, i) => ({
     subjectVersion: row.subject_version,
     streamVersion: row.version,
     type: row.type,
     after: { state: row.state, schemaVersion: row.schema_version },
-    before: { state: row.before_state, schemaVersion: row.before_schema ?? 0 },
+    before: { state: rows[i + 1]?.state ?? null, schemaVersion: rows[i + 1]?.schema_version ?? 0 },
     action: row.action,
     actor: row.actor,
     reason: row.reason,

@@ -1,11 +1,8 @@
 import { afterAll, beforeAll, expect, test } from '@jest/globals';
 
-import { DomainError } from '#platform/kernel/errors.js';
-
 import { aContext, anEvent, type LogFixture, openLog } from '../../../test/support/log-fixture.js';
-import type { EventStore, NewEvent } from './event-store.js';
-import { readSnapshot, verifyStream } from './read-log.js';
-import { type DecideOnSnapshot, handleOnSnapshot } from './snapshot-command.js';
+import { listVersions, readSubject, readVersion, verifyStream } from './read-log.js';
+import { handleOnSnapshot, type Snapshot } from './snapshot-command.js';
 
 let log: LogFixture;
 beforeAll(async () => {
@@ -13,110 +10,102 @@ beforeAll(async () => {
 });
 afterAll(() => log.close(), 30_000);
 
-const put = (store: EventStore, stream: string, subject: string, state: NewEvent['state'], more: Partial<NewEvent> = {}) =>
-  store.handle({ stream, subjects: [subject], context: aContext() }, () => [anEvent(subject, state, more)]);
+const put = (stream: string, subject: string, n: number) =>
+  log.store.handle({ stream, subjects: [subject], context: aContext() }, () => [anEvent(subject, { n })]);
+const whole = (stream: string, decide: Parameters<typeof handleOnSnapshot>[3], more: object = {}) =>
+  handleOnSnapshot(log.store, log.database.db, { stream, context: aContext({ action: 'AddOne' }), ...more }, decide);
 
-/** Ends everything and leaves one subject that says how much there was, and at which version. */
-const sweep: DecideOnSnapshot = ({ version, subjects }) => {
-  const ends = [...subjects.keys()].map((subject) => anEvent(subject, null));
-  return { events: [...ends, anEvent('swept/all', { version, count: ends.length })], details: { sweptAt: version } };
-};
+/** Adds one to everything that lives. */
+const addOne = ({ subjects }: Snapshot) => ({
+  events: [...subjects.values()].map(({ subject, state }) => anEvent(subject, { n: Number(state?.n) + 1 })),
+  details: { count: subjects.size },
+});
 
-test('a command over a whole stream goes through while three processes never stop writing to it', async () => {
-  const stream = 'gateway/steady';
-  const stores = [log.anotherStore(), log.anotherStore(), log.anotherStore()];
-  let stopped = false;
-  let written = 0;
-  let enough = (): void => undefined;
-  const running = new Promise<void>((resolve) => {
-    enough = resolve;
-  });
-  const writers = stores.flatMap((store, p) =>
-    Array.from({ length: 16 }, async (_, i) => {
-      for (let n = 0; !stopped; n++) {
-        await put(store, stream, `thing/${p}-${i}`, { n });
-        if (++written === 500) enough();
-      }
-    }),
-  );
-  await running;
-  const outcomes = [];
-  for (let i = 0; i < 5; i++) outcomes.push(await handleOnSnapshot(log.store, log.database.db, { stream, context: aContext() }, sweep));
-  const plan = await handleOnSnapshot(log.store, log.database.db, { stream, context: aContext(), dryRun: true }, sweep);
-  stopped = true;
-  await Promise.all(writers);
-  for (const outcome of outcomes) {
-    expect(outcome).toMatchObject({ unchanged: false, version: outcome.basedOn + 1, details: { sweptAt: outcome.basedOn } });
-    const ended = outcome.events.filter(({ state }) => state === null);
-    expect(outcome.events.at(-1)?.state).toMatchObject({ count: ended.length });
-    expect(ended.every(({ subject, subjectVersion }) => outcome.before.get(subject)?.version === subjectVersion - 1)).toBe(true);
-  }
-  expect(plan).toMatchObject({ dryRun: true, details: { sweptAt: plan.basedOn } });
-  expect(await verifyStream(log.database.db, stream)).toMatchObject({ ok: true });
+test('a command over a stream sees everything that lives, and its record says what it says beside its events', async () => {
+  await put('gateway/whole', 'thing/a', 1);
+  await put('gateway/whole', 'thing/b', 2);
+  await log.store.handle({ stream: 'gateway/whole', subjects: ['thing/c'], context: aContext() }, () => [anEvent('thing/c', { n: 0 })]);
+  await log.store.handle({ stream: 'gateway/whole', subjects: ['thing/c'], context: aContext() }, () => [anEvent('thing/c', null)]);
+  const outcome = await whole('gateway/whole', addOne);
+  expect(outcome).toMatchObject({ version: 5, basedOn: 4, unchanged: false, details: { count: 2 } });
+  expect(await readVersion(log.database.db, 'gateway/whole', 5)).toMatchObject({ action: 'AddOne', details: { count: 2 }, eventCount: 2 });
+  expect(await verifyStream(log.database.db, 'gateway/whole')).toMatchObject({ ok: true, version: 5 });
+});
+
+test('decided again while others write, it loses nothing of theirs and nothing of its own', async () => {
+  const stream = 'gateway/busy';
+  for (const name of ['a', 'b', 'c']) await put(stream, `thing/${name}`, 0);
+  const others = Array.from({ length: 40 }, (_, i) => put(stream, `thing/other-${i}`, 100));
+  const own = Array.from({ length: 5 }, () => whole(stream, addOne));
+  const outcomes = await Promise.all(own);
+  await Promise.all(others);
+  expect(new Set(outcomes.map(({ version }) => version)).size).toBe(5);
+  for (const name of ['a', 'b', 'c'])
+    expect(await readSubject(log.database.db, stream, `thing/${name}`)).toMatchObject({ state: { n: 5 } });
+  expect(await listVersions(log.database.db, { stream, limit: 100 })).toHaveLength(48);
+  expect(await verifyStream(log.database.db, stream)).toMatchObject({ ok: true, version: 48 });
 }, 30_000);
 
-test('held, it is refused as any command, answers its key once, and knows the versions of what had ended', async () => {
-  const stream = 'gateway/held';
-  await put(log.store, stream, 'thing/a', {}, { claims: ['one'] });
-  await put(log.store, stream, 'thing/b', { b: 1 });
-  await put(log.store, stream, 'thing/b', null);
-  const held = (events: readonly NewEvent[], more: object = {}) =>
-    log.store.handleHeld({ stream, context: aContext(), ...more }, () => ({ events, details: { why: 'held' } }));
-  await expect(held([anEvent('thing/c', {}, { claims: ['one'] })])).rejects.toMatchObject({ code: 'claim_taken' });
-  await expect(held([anEvent('thing/c', {}, { claims: ['one'] })], { dryRun: true })).rejects.toMatchObject({ code: 'claim_taken' });
-  await expect(held([anEvent('thing/a', {})], { precondition: { subjects: { 'thing/b': 'present' } } })).rejects.toMatchObject({
-    code: 'version_mismatch',
-  });
-  expect(await held([])).toMatchObject({ unchanged: true, version: 3 });
-  expect(await held([anEvent('thing/b', { b: 2 })], { dryRun: true })).toMatchObject({ dryRun: true, basedOn: 3 });
-  const context = { ...aContext(), idempotencyKey: 'held-key-1', fingerprint: 'f' };
-  const first = await held([anEvent('thing/b', { b: 2 })], { context });
-  expect(first).toMatchObject({ version: 4, details: { why: 'held' }, events: [{ subject: 'thing/b', subjectVersion: 3 }] });
-  expect(await held([anEvent('thing/b', { b: 3 })], { context: { ...context, commandId: aContext().commandId } })).toMatchObject({
-    replayed: true,
-    version: 4,
-  });
-  expect((await readSnapshot(log.database.db, stream)).subjects.map(({ subject }) => subject)).toEqual(['thing/a', 'thing/b']);
-  await put(log.store, stream, 'thing/d', {}); // nobody is held back any more
-  expect(await verifyStream(log.database.db, stream)).toMatchObject({ ok: true, version: 5 });
-});
-
-test('what is thrown while it holds lets the others go on', async () => {
-  const stream = 'gateway/thrown';
-  await put(log.store, stream, 'thing/a', {});
-  const fail = () => {
-    throw new Error('a timeout of something else');
-  };
-  await expect(log.store.handleHeld({ stream, context: aContext() }, fail)).rejects.toThrow();
-  expect((await put(log.store, stream, 'thing/a', { n: 1 })).version).toBe(2);
-});
-
-test('a request sent twice is answered once, although its twin was recorded after the first look for it and refuses it now', async () => {
-  const stream = 'gateway/twins';
-  await put(log.store, stream, 'thing/a', {});
-  const request = () => ({
+test('one that names a version is refused when the stream has moved on, before it decides and after', async () => {
+  const stream = 'gateway/named';
+  await put(stream, 'thing/a', 1);
+  const precondition = { streamVersion: 1 };
+  const moved = whole(
     stream,
-    context: { ...aContext(), idempotencyKey: 'twin-key-1', fingerprint: 'f' },
-    precondition: { streamVersion: 1 },
+    async (snapshot) => {
+      await put(stream, 'thing/b', 1);
+      return addOne(snapshot);
+    },
+    { precondition },
+  );
+  await expect(moved).rejects.toMatchObject({ kind: 'stale', code: 'version_mismatch', extra: { currentVersion: 2 } });
+  await expect(whole(stream, addOne, { precondition })).rejects.toMatchObject({ kind: 'stale', code: 'version_mismatch' });
+  expect(await whole(stream, addOne, { precondition: { streamVersion: 2 } })).toMatchObject({ version: 3 });
+});
+
+test('the same request again is answered and not decided, dry runs write nothing, nothing to do is no version', async () => {
+  const stream = 'gateway/again';
+  await put(stream, 'thing/a', 1);
+  const context = aContext({ action: 'AddOne', idempotencyKey: 'key-key-key', fingerprint: 'f' });
+  const first = await whole(stream, addOne, { context });
+  const again = await whole(stream, () => Promise.reject(new Error('decided again')), {
+    context: { ...context, commandId: aContext().commandId },
   });
-  const twin = () => handleOnSnapshot(log.anotherStore(), log.database.db, request(), sweep);
-  const looksEarly: DecideOnSnapshot = async (snapshot) => {
-    await twin();
-    return sweep(snapshot); // pinned to version 1, which is not the head any more
-  };
-  const outcome = await handleOnSnapshot(log.store, log.database.db, request(), looksEarly);
-  expect(outcome).toMatchObject({ version: 2, replayed: true, details: { sweptAt: 1 } });
-  const other = { ...request(), context: aContext() };
-  await expect(handleOnSnapshot(log.store, log.database.db, other, sweep)).rejects.toMatchObject({ code: 'version_mismatch' });
-  const late: DecideOnSnapshot = async () => {
-    await handleOnSnapshot(
-      log.anotherStore(),
-      log.database.db,
-      { ...again, context: { ...again.context, commandId: aContext().commandId } },
-      sweep,
-    );
-    throw new DomainError('conflict', 'refused_by_its_twin', 'What the twin did stands in the way.');
-  };
-  const again = { stream, context: { ...aContext(), idempotencyKey: 'twin-key-2', fingerprint: 'f' } };
-  expect(await handleOnSnapshot(log.store, log.database.db, again, late)).toMatchObject({ version: 3, replayed: true });
+  expect(again).toMatchObject({ version: first.version, replayed: true, details: { count: 1 } });
+  expect(await whole(stream, addOne, { dryRun: true })).toMatchObject({ version: 3, basedOn: 2, dryRun: true });
+  expect(await whole(stream, () => ({ events: [], details: null }))).toMatchObject({ version: 2, unchanged: true });
+  expect(await whole('gateway/empty', addOne)).toMatchObject({ version: 0, unchanged: true });
+});
+
+test('a version that is to be confirmed has its deadline on the database clock, in single and in bulk appends', async () => {
+  const stream = 'gateway/confirm';
+  const context = aContext({ confirmWithinMs: 60_000 });
+  await log.store.handle({ stream, subjects: ['thing/a'], context }, () => [anEvent('thing/a', { n: 1 })]);
+  const subjects = Array.from({ length: 300 }, (_, i) => `thing/bulk-${i}`);
+  await log.store.handle({ stream, subjects, context: aContext({ confirmWithinMs: 1_500 }) }, () =>
+    subjects.map((subject) => anEvent(subject, { n: 1 })),
+  );
+  await put(stream, 'thing/z', 1);
+  const rows = await log.asAdmin<{ version: number; ms: number; settled: string | null }>(
+    `SELECT c.version, (extract(epoch FROM c.deadline - v.recorded_at) * 1000)::float8 AS ms, c.settled
+       FROM chancery.confirmation c JOIN chancery.version v USING (stream, version) WHERE c.stream = $1 ORDER BY c.version`,
+    [stream],
+  );
+  expect(rows).toEqual([
+    { version: 1, ms: 60_000, settled: null },
+    { version: 2, ms: 1_500, settled: null },
+  ]);
+});
+
+test('details are hashed: an altered one is found', async () => {
+  await put('gateway/hashed', 'thing/a', 1);
+  await whole('gateway/hashed', addOne);
+  await log.asAdmin('ALTER TABLE chancery.version DISABLE TRIGGER USER');
+  await log.asAdmin(`UPDATE chancery.version SET details = '{"count":2}' WHERE stream = 'gateway/hashed' AND version = 2`);
+  await log.asAdmin('ALTER TABLE chancery.version ENABLE TRIGGER USER');
+  expect(await verifyStream(log.database.db, 'gateway/hashed')).toMatchObject({
+    ok: false,
+    version: 2,
+    fault: expect.stringContaining('record'),
+  });
 });
