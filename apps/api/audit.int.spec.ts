@@ -375,7 +375,6 @@ describe('GET /v1/audit', () => {
     ['?until=2026-02-30T00:00:00Z', '/until'],
     ['?q=---', '/q'],
     ['?q=', '/q'],
-    ['?actor=%00', '/actor'],
     ['?subject=a%0Ab', '/subject'],
     [`?actor=${'x'.repeat(201)}`, '/actor'],
     ['?after=1', '/after'],
