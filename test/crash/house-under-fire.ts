@@ -32,6 +32,8 @@ export class HouseUnderFire {
   readonly #data: string;
   readonly #echo: Server;
   #dev: DevHarness;
+  /** The write that is under way, or was last. */
+  #writing: Promise<unknown> = Promise.resolve();
   readonly writer: Writer;
 
   private constructor(dev: DevHarness, echo: Server, data: string, failpoints: string) {
@@ -177,18 +179,19 @@ export class HouseUnderFire {
   async #writeUntil(condition: () => boolean, deadlineMs_: number): Promise<boolean> {
     const end = performance.now() + deadlineMs_;
     while (performance.now() < end) {
-      const writing = this.writer.writeNext(end - performance.now());
-      await Promise.race([writing, until(condition, end)]);
+      this.#writing = this.writer.writeNext(end - performance.now());
+      await Promise.race([this.#writing, until(condition, end)]);
       if (await until(condition, Math.min(end, performance.now() + 3_000))) {
         // The write that met the fault is carried to its end by the retries with its key; converge() waits for it.
         return true;
       }
-      await writing;
+      await this.#writing;
     }
     return condition();
   }
 
   async #converge(healedAt: number): Promise<number> {
+    await this.#writing; // both at once, the older revision may be recorded last, and is then what is to be served
     const attempt = await this.writer.writeNext(CONVERGE_DEADLINE_MS);
     if (attempt.outcome !== 'accepted')
       throw new Error(`no change was accepted for ${CONVERGE_DEADLINE_MS} ms after the fault: ${attempt.outcome}`);
