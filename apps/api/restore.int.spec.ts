@@ -103,6 +103,20 @@ describe('going back over HTTP', () => {
       expect(done.json.digest).toBe(plan.json.digest);
     });
 
+    it('warns beforehand of what would be unreachable or resolve to nothing, at the change in the answer', async () => {
+      await create('inner', { prefix: '/a/b/' }); // 2
+      await create('outer', { prefix: '/a/', precedence: 5 }); // 3
+      await remove('outer'); // 4
+      const plan = await ok(rollback({ toVersion: 3 }, { query: '?dryRun=true', ifMatch: null }));
+      expect(plan.json.changes).toMatchObject([{ subject: 'mapping/outer', event: 'MappingCreated' }]);
+      const warnings = plan.json.warnings.map(({ code, pointer }: { code: string; pointer: string }) => [code, pointer]);
+      expect(warnings).toContainEqual(['makes_unreachable', expect.stringMatching(/^\/changes\/0\/after/)]);
+      expect(warnings).toContainEqual(['unverified_service', '/changes/0/after/service']);
+      const undone = await ok(revert({ version: 4 }, { query: '?dryRun=true' }));
+      expect(undone.json.warnings).toEqual(plan.json.warnings);
+      expect((await ok(rollback({ toVersion: 4 }, { query: '?dryRun=true', ifMatch: null }))).json.warnings).toEqual([]);
+    });
+
     it('must say what it is based on', async () => {
       await create('user');
       const answer = await rollback({ toVersion: 1 }, { ifMatch: null });

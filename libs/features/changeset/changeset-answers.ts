@@ -1,7 +1,6 @@
 import type { FastifyReply } from 'fastify';
 import { z } from 'zod';
 
-import { type MappingInSet } from '#features/mapping/find-set-warnings.js';
 import type { Outcome } from '#platform/eventstore/event-store.js';
 import { changeSchema, warningSchema } from '#platform/http/answer-schemas.js';
 import { streamTag } from '#platform/http/entity-tag.js';
@@ -26,16 +25,4 @@ export function setAnswer(reply: FastifyReply, outcome: Outcome, warnings: reado
   reply.header('ETag', streamTag(outcome.version)).header('Chancery-Version', String(outcome.version));
   if (outcome.replayed) reply.header('Idempotency-Replayed', 'true');
   return { version: outcome.version, unchanged: outcome.unchanged, changes: changesOf(listed), changeCount, warnings };
-}
-
-/** The mappings that a set changed, for their warnings; `pointerOf` says where in the request each stands. */
-export function mappingsIn(outcome: Outcome, pointerOf: ReadonlyMap<string, string>): MappingInSet[] {
-  return outcome.events
-    .filter(({ subject }) => subject.startsWith('mapping/'))
-    .map(({ subject, state }) => ({
-      name: subject.slice('mapping/'.length),
-      before: outcome.before.get(subject)?.state ?? null,
-      after: state,
-      pointer: pointerOf.get(subject) ?? '',
-    }));
 }

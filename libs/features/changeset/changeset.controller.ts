@@ -2,7 +2,6 @@ import { Controller, HttpCode, Param, Post, Put } from '@nestjs/common';
 import type { FastifyReply, FastifyRequest } from 'fastify';
 import { z } from 'zod';
 
-import type { GatewaySettings } from '#features/gateway/gateway.js';
 import { SubjectKinds } from '#features/history/subject-kind.js';
 import { FindSetWarnings } from '#features/mapping/find-set-warnings.js';
 import type { CommandRequest } from '#platform/eventstore/command-request.js';
@@ -23,7 +22,7 @@ import { DomainError } from '#platform/kernel/errors.js';
 import type { Json } from '#platform/kernel/json.js';
 
 import { ApplyChangeset } from './apply-changeset.js';
-import { mappingsIn, setAnswer, setSchema } from './changeset-answers.js';
+import { setAnswer, setSchema } from './changeset-answers.js';
 import { ChangesetInput, parseChangeset } from './changeset-input.js';
 import { ImportConfiguration } from './import-configuration.js';
 import { ConfigurationInput, importParameters, parseDocument } from './import-input.js';
@@ -125,9 +124,8 @@ export class ChangesetController {
 
   private async warnings(gateway: string, outcome: Outcome, pointerOf: ReadonlyMap<string, string>): Promise<Warning[]> {
     if (outcome.unchanged) return [];
-    const settings = outcome.events.find(({ subject }) => subject === 'gateway')?.state as unknown as GatewaySettings | undefined;
     try {
-      return await this.queries.run(new FindSetWarnings(gateway, mappingsIn(outcome, pointerOf), { settings, isPlan: outcome.dryRun }));
+      return await this.queries.run(FindSetWarnings.of(gateway, outcome, pointerOf));
     } catch (error) {
       // What was recorded was recorded, and must be answered so.
       if (refusalOf(error).status !== 503) throw error;

@@ -4,7 +4,7 @@ import type { Json, JsonObject } from '#platform/kernel/json.js';
 
 /** What a state is judged by, beside itself. */
 export interface KindContext {
-  /** The state of the gateway's settings as it will be after the command. */
+  /** The state of the gateway's settings as they are for this value: in a set of changes, after the changes before it. */
   readonly settings: JsonObject;
 }
 

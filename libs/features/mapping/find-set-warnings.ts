@@ -7,6 +7,7 @@ import { FindKnownServices } from '#features/discovery/find-known-services.js';
 import type { GatewaySettings } from '#features/gateway/gateway.js';
 import { ReadGateway } from '#features/gateway/list-gateways.js';
 import type { Db } from '#platform/database/database.js';
+import type { Outcome } from '#platform/eventstore/event-store.js';
 import { listSubjects } from '#platform/eventstore/read-log.js';
 import { DB } from '#platform/http/tokens.js';
 import type { JsonObject } from '#platform/kernel/json.js';
@@ -47,6 +48,20 @@ export class FindSetWarnings extends Query<Warning[]> {
     readonly options: { readonly settings?: GatewaySettings | undefined; readonly isPlan: boolean },
   ) {
     super();
+  }
+
+  /** Of what a command over several subjects has done, or would do; `pointerOf` says where in the request, or the answer, each subject stands. */
+  static of(gateway: string, outcome: Outcome, pointerOf: ReadonlyMap<string, string>): FindSetWarnings {
+    const settings = outcome.events.find(({ subject }) => subject === 'gateway')?.state as unknown as GatewaySettings | undefined;
+    const mappings = outcome.events
+      .filter(({ subject }) => subject.startsWith('mapping/'))
+      .map(({ subject, state }) => ({
+        name: subject.slice('mapping/'.length),
+        before: outcome.before.get(subject)?.state ?? null,
+        after: state,
+        pointer: pointerOf.get(subject) ?? '',
+      }));
+    return new FindSetWarnings(gateway, mappings, { settings, isPlan: outcome.dryRun });
   }
 }
 

@@ -2,6 +2,7 @@ import { Controller, Param, Post } from '@nestjs/common';
 import type { FastifyReply, FastifyRequest } from 'fastify';
 import { z } from 'zod';
 
+import { FindSetWarnings } from '#features/mapping/find-set-warnings.js';
 import type { CommandRequest } from '#platform/eventstore/command-request.js';
 import type { Outcome } from '#platform/eventstore/event-store.js';
 import { Scopes } from '#platform/http/access.decorators.js';
@@ -10,6 +11,7 @@ import { CommandRunner } from '#platform/http/command-runner.js';
 import { Describe } from '#platform/http/describe.decorator.js';
 import { streamTag } from '#platform/http/entity-tag.js';
 import { JsonBody } from '#platform/http/json-body.js';
+import { QueryRunner } from '#platform/http/query-runner.js';
 import { Answer, Asked, requireCaller } from '#platform/http/request-context.js';
 import { changesOf, dryRunAnswer } from '#platform/http/write-answer.js';
 import { ConfigurationWrite, type WriteRequest } from '#platform/http/write-request.js';
@@ -26,7 +28,10 @@ const tag = 'History';
 @Controller('v1/gateways/:gateway')
 @Scopes('write')
 export class RestoreController {
-  constructor(private readonly commands: CommandRunner) {}
+  constructor(
+    private readonly commands: CommandRunner,
+    private readonly queries: QueryRunner,
+  ) {}
 
   @Post('rollbacks')
   @Describe({
@@ -49,7 +54,7 @@ export class RestoreController {
     const command = new RollBack(gateway, { toVersion, overrideQuarantine, mayConfigure: mayConfigure(asked) }, request);
     const { outcome, restoredDigest } = await this.commands.execute(command, write.context, (result) => result.outcome);
     const digest = outcome.details?.digest;
-    if (outcome.dryRun) return { ...dryRunAnswer(reply, outcome), toVersion, digest };
+    if (outcome.dryRun) return { ...(await this.plan(gateway, reply, outcome)), toVersion, digest };
     return { ...answered(reply, gateway, outcome), toVersion, digest, restoredDigest, equal: digest === restoredDigest };
   }
 
@@ -74,8 +79,15 @@ export class RestoreController {
     const request = withSaid(this.commands.requestForStream(write), asSaid);
     const command = new RevertVersion(gateway, { version, overrideQuarantine, mayConfigure: mayConfigure(asked) }, request);
     const outcome = await this.commands.run(command, write.context);
-    if (outcome.dryRun) return dryRunAnswer(reply, outcome);
+    if (outcome.dryRun) return this.plan(gateway, reply, outcome);
     return { ...answered(reply, gateway, outcome), reverted: version };
+  }
+
+  /** The answer to a dry run; its warnings point into its own changes. */
+  private async plan(gateway: string, reply: FastifyReply, outcome: Outcome): Promise<object> {
+    const places = new Map(outcome.events.map(({ subject }, i) => [subject, `/changes/${i}/after`]));
+    const warnings = outcome.unchanged ? [] : await this.queries.run(FindSetWarnings.of(gateway, outcome, places));
+    return dryRunAnswer(reply, outcome, warnings);
   }
 }
 
