@@ -15,11 +15,11 @@ import { removeSharedMemory } from '#platform/envoy/shared-memory.js';
 import type { Log } from '#platform/log/log.js';
 import { Hello, Report, type Validated, type ValidateRequest } from '#platform/xds/generated/delivery.js';
 import { Deployer } from './deployer.js';
-import type { StepReport } from './envoy-lane.js';
 import { EnvoyStats } from './envoy-stats.js';
 import { ReportJournal } from './journal.js';
 import { lockNode } from './node-lock.js';
 import { NodeState } from './node-state.js';
+import type { StepReport } from './step-report.js';
 import { WorkerLink } from './worker-link.js';
 
 export interface AgentOptions {
@@ -73,6 +73,7 @@ export async function startAgent({ config, envoy, version, log, failpoint, onEnv
     store,
     state,
     binary: envoy.path,
+    stats,
     probe: { host: reachable(config.http.host), port: config.http.port, path: MARKER_PATH, headers: { [PROOF_HEADER]: proofSecret } },
     log,
     failpoint,

@@ -6,19 +6,10 @@ import { prove } from '#platform/envoy/proof.js';
 import { type Crash, type EpochConfig, planRecovery } from '#platform/envoy/recovery-plan.js';
 import type { ReleaseStore } from '#platform/envoy/release-store.js';
 import type { Log } from '#platform/log/log.js';
+import type { EnvoyStats } from './envoy-stats.js';
 import type { NodeState } from './node-state.js';
-import { dropOtherFiles, type KeyedRelease, nameOf, type ReleaseName, toEpochConfig, writeReleaseFiles } from './release-files.js';
-
-/** One step of what was done with a release, before it gets its number and its time. */
-export interface StepReport {
-  readonly name: ReleaseName;
-  readonly step: string;
-  readonly durationMs?: number;
-  readonly epochFrom?: number;
-  readonly epochTo?: number;
-  readonly code?: string;
-  readonly detail?: string;
-}
+import { dropOtherFiles, type KeyedRelease, nameOf, toEpochConfig, writeReleaseFiles } from './release-files.js';
+import type { StepReport } from './step-report.js';
 
 /** How the marker is asked for, and where the real listener is. */
 interface Probe {
@@ -34,6 +25,7 @@ export interface EnvoyLaneOptions {
   readonly store: ReleaseStore;
   readonly state: NodeState;
   readonly probe: Probe;
+  readonly stats: EnvoyStats;
   readonly log: Log;
   readonly failpoint: (name: string) => void;
   readonly report: (report: StepReport) => void;
@@ -160,11 +152,12 @@ export class EnvoyLane {
 
   /** A gated release on the Envoy: hot restart (or the first start), then proof. */
   async apply(next: KeyedRelease): Promise<Applied> {
-    const { supervisor, report } = this.#options;
+    const { supervisor, report, stats } = this.#options;
     const epochFrom = supervisor.live?.epoch ?? -1;
     writeReleaseFiles(this.#options.folder, next);
     report({ name: nameOf(next), step: 'restarting', epochFrom });
-    const outcome = await this.#start(next);
+    const resume = await stats.pause();
+    const outcome = await this.#start(next).finally(resume);
     if (outcome.kind === 'live') {
       this.#entered(outcome.live, next);
       if (outcome.cut)

@@ -86,16 +86,9 @@ export class EnvoyAdmin {
     };
   }
 
-  /** Counters and gauges whose name matches the RE2 filter. Counters that were never used are left out by Envoy when `usedOnly`. */
+  /** Counters and gauges whose name matches the RE2 filter, in one answer and so with one flush. Counters that were never used may be missing. */
   async stats(filter: string, call: AdminCall = {}): Promise<ReadonlyMap<string, number>> {
-    const answer = (await this.json(`/stats?format=json&type=Counters&filter=${encodeURIComponent(filter)}`, call)) as {
-      stats?: readonly { name?: string; value?: number }[];
-    };
-    return toNumbers(answer.stats ?? []);
-  }
-
-  async gauges(filter: string, call: AdminCall = {}): Promise<ReadonlyMap<string, number>> {
-    const answer = (await this.json(`/stats?format=json&type=Gauges&filter=${encodeURIComponent(filter)}`, call)) as {
+    const answer = (await this.json(`/stats?format=json&filter=${encodeURIComponent(filter)}`, call)) as {
       stats?: readonly { name?: string; value?: number }[];
     };
     return toNumbers(answer.stats ?? []);

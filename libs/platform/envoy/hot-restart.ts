@@ -272,7 +272,7 @@ export class EnvoySupervisor {
   }
 
   async #hasNoConnections(): Promise<true | null> {
-    const gauges = await this.admin.gauges('^http\\..*\\.downstream_cx_active$', { timeoutMs: 500 }).catch(() => null); // asked again
+    const gauges = await this.admin.stats('^http\\..*\\.downstream_cx_active$', { timeoutMs: 500 }).catch(() => null); // asked again
     if (gauges === null) return null;
     return [...gauges].every(([name, value]) => name.startsWith('http.admin.') || value === 0) || null;
   }

@@ -52,7 +52,7 @@ describe('one bad command never fails its neighbours', () => {
 });
 
 /** Ends the backends of the application that are at work, every few milliseconds, until stopped. */
-async function killingBackends(share: number, during: () => Promise<void>): Promise<number> {
+async function killingBackends(share: number, during: (killedSoFar: () => number) => Promise<void>): Promise<number> {
   let killed = 0;
   let stopped = false;
   const killer = (async () => {
@@ -66,7 +66,7 @@ async function killingBackends(share: number, during: () => Promise<void>): Prom
     }
   })();
   try {
-    await during();
+    await during(() => killed);
   } finally {
     stopped = true;
     await killer;
@@ -93,10 +93,11 @@ test('backends killed in the middle of batches: every answer is true', async () 
   const stream = 'gateway/killed';
   const stores = [log.anotherStore(), log.anotherStore()];
   const sent: { commandId: string; outcome?: Outcome; code?: string }[] = [];
-  const killed = await killingBackends(0.25, async () => {
+  const killed = await killingBackends(0.25, async (killedSoFar) => {
     await Promise.all(
       Array.from({ length: 32 }, async (_, caller) => {
-        for (let i = 0; i < 15; i++) {
+        // On a quick machine the work is done before the killer has struck often enough.
+        for (let i = 0; i < 15 || (killedSoFar() <= 10 && i < 400); i++) {
           const context = aContext();
           const subject = `thing/${(caller * 7 + i) % 20}`;
           try {
