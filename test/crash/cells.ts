@@ -12,7 +12,13 @@ export type Victim = Process | 'postgres' | 'envoy' | 'dev';
 /** Every failpoint in the code that a change of one mapping passes, by process. `coverage` in the specification compares it with the sources. */
 export const points: Readonly<Record<Process, readonly string[]>> = {
   api: ['eventstore.beforeTx', 'eventstore.afterCommitBeforeAck'],
-  projector: ['projector.beforeApply', 'projector.midBatch', 'projector.afterApplyBeforeCheckpoint'],
+  projector: [
+    'projector.beforeApply',
+    'projector.midBatch',
+    'projector.afterApplyBeforeCheckpoint',
+    'projector.beforeAudit',
+    'projector.beforeAuditCommit',
+  ],
   worker: [
     'worker.afterReadBeforeEnqueue',
     'worker.afterEnqueue',
