@@ -46,8 +46,7 @@ const GRACE_MS = 1500;
  * @throws NodeLockedError when another agent has the folder.
  */
 export async function startAgent({ config, envoy, version, log, failpoint, onEnvoy }: AgentOptions): Promise<RunningAgent> {
-  const folder = openNodeFolder(config.dataDir);
-  const ending = new AbortController();
+  const [folder, ending] = [openNodeFolder(config.dataDir), new AbortController()];
   let describe = () => ({ pid: process.pid, target: config.target, status: {} });
   const lock = await lockNode(folder.path, () => describe());
   await endShadows(folder.shadow);

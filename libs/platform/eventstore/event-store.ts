@@ -99,6 +99,8 @@ export class EventStore {
     this.handling += 1;
     try {
       const held = await appendHeld(this.pool, request, decide);
+      // Nothing to do may be what the same request, sent twice, has done since it was first looked for.
+      if (held !== undefined && 'unchanged' in held && held.unchanged) return (await this.findReplay(request)) ?? held;
       if (held === undefined || !('refusal' in held)) return held;
       return await this.resolve({ ...request, subjects: [] }, held.refusal, performance.now() + this.deadlineMs, held.before);
     } finally {

@@ -76,6 +76,8 @@ test('held, it is refused as any command, answers its key once, and knows the ve
     replayed: true,
     version: 4,
   });
+  // Sent twice, the second may find that nothing is left to do: the answer is the first one's all the same.
+  expect(await held([], { context: { ...context, commandId: aContext().commandId } })).toMatchObject({ replayed: true, version: 4 });
   expect((await readSnapshot(log.database.db, stream)).subjects.map(({ subject }) => subject)).toEqual(['thing/a', 'thing/b']);
   await put(log.store, stream, 'thing/d', {}); // nobody is held back any more
   expect(await verifyStream(log.database.db, stream)).toMatchObject({ ok: true, version: 5 });
