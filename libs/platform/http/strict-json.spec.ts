@@ -27,6 +27,7 @@ describe('strict JSON', () => {
   });
 
   it('refuses what JSON.parse refuses, wherever a text is damaged', () => {
+    const refusals = ['json_invalid', 'json_duplicate_key', 'forbidden_key'];
     fc.assert(
       fc.property(fc.jsonValue({ maxDepth: 4 }), fc.nat(), fc.string({ maxLength: 2 }), (value, at, damage) => {
         const text = JSON.stringify(value);
@@ -35,14 +36,14 @@ describe('strict JSON', () => {
         try {
           expected = JSON.parse(damaged);
         } catch {
-          expect(refusal(damaged)[0]).toBe('json_invalid');
+          expect(refusals).toContain(refusal(damaged)[0]); // the first fault of the text, which may be another one than JSON.parse's
           return;
         }
         try {
           expect(parseStrictJson(damaged)).toEqual(expected);
         } catch (error) {
           if (!(error instanceof DomainError)) throw error;
-          expect(['json_duplicate_key', 'forbidden_key', 'json_invalid']).toContain(error.code); // stricter on purpose
+          expect(refusals).toContain(error.code); // stricter on purpose
         }
       }),
     );
