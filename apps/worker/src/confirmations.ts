@@ -9,12 +9,14 @@ import type { Db } from '#platform/database/database.js';
 import type { EventStore } from '#platform/eventstore/event-store.js';
 import type { Log } from '#platform/log/log.js';
 
+import { Rounds } from './rounds.js';
+
 export interface ConfirmationsOptions {
   readonly db: Db;
   readonly events: EventStore;
   readonly log: Log;
   readonly ownPorts: ReadonlySet<number>;
-  /** Period; each round is up to a quarter earlier or later, so that workers do not look in step. Milliseconds. */
+  /** See Rounds. */
   readonly everyMs: number;
 }
 
@@ -35,35 +37,24 @@ export class Confirmations {
   readonly #options: ConfirmationsOptions;
   readonly #kinds: SubjectKinds;
   readonly #failures = new Map<string, Failures>();
-  #timer: NodeJS.Timeout | undefined;
-  #round: Promise<void> = Promise.resolve();
-  #closed = false;
+  readonly #rounds: Rounds;
 
   constructor(options: ConfirmationsOptions) {
     this.#options = options;
     this.#kinds = new SubjectKinds([gatewayKind, mappingKind(options.ownPorts), principalKind]);
+    this.#rounds = new Rounds({
+      everyMs: options.everyMs,
+      round: () => this.#look(),
+      onError: (err) => options.log.warn({ err }, 'unconfirmed versions could not be looked for; the next round begins anew'),
+    });
   }
 
   start(): void {
-    this.#plan();
+    this.#rounds.start();
   }
 
-  async close(): Promise<void> {
-    this.#closed = true;
-    clearTimeout(this.#timer);
-    await this.#round;
-  }
-
-  #plan(): void {
-    if (this.#closed) return;
-    const delayMs = this.#options.everyMs * (0.75 + Math.random() / 2);
-    this.#timer = setTimeout(() => {
-      this.#round = this.#look()
-        .catch((err: unknown) =>
-          this.#options.log.warn({ err }, 'unconfirmed versions could not be looked for; the next round begins anew'),
-        )
-        .then(() => this.#plan());
-    }, delayMs);
+  close(): Promise<void> {
+    return this.#rounds.close();
   }
 
   async #look(): Promise<void> {
@@ -71,7 +62,7 @@ export class Confirmations {
     const open = new Set(overdue.map(keyOf));
     for (const key of this.#failures.keys()) if (!open.has(key)) this.#failures.delete(key); // another worker has settled it
     for (const awaited of overdue) {
-      if (this.#closed) return;
+      if (this.#rounds.closed) return;
       await this.#settle(awaited);
     }
   }

@@ -4,6 +4,7 @@ import type { Db } from '#platform/database/database.js';
 import type { Log } from '#platform/log/log.js';
 
 import type { Gateways } from './gateways.js';
+import { Rounds } from './rounds.js';
 import type { TargetSession } from './target-session.js';
 
 export interface SweepOptions {
@@ -11,7 +12,7 @@ export interface SweepOptions {
   readonly worker: string;
   readonly gateways: Gateways;
   readonly log: Log;
-  /** Period; each round is up to a quarter earlier or later, so that workers do not sweep in step. Milliseconds. */
+  /** See Rounds. */
   readonly everyMs: number;
   /** A worker that has not been seen for this long holds nothing any more. Milliseconds. */
   readonly silentMs: number;
@@ -26,33 +27,24 @@ export interface SweepOptions {
  */
 export class Sweep {
   readonly #options: SweepOptions;
-  #timer: NodeJS.Timeout | undefined;
-  #round: Promise<void> = Promise.resolve();
-  #closed = false;
+  readonly #rounds: Rounds;
   lastRoundMs = 0;
 
   constructor(options: SweepOptions) {
     this.#options = options;
+    this.#rounds = new Rounds({
+      everyMs: options.everyMs,
+      round: () => this.#sweep(),
+      onError: (err) => options.log.warn({ err }, 'the sweep could not be finished; the next one begins anew'),
+    });
   }
 
   start(): void {
-    this.#plan();
+    this.#rounds.start();
   }
 
-  async close(): Promise<void> {
-    this.#closed = true;
-    clearTimeout(this.#timer);
-    await this.#round;
-  }
-
-  #plan(): void {
-    if (this.#closed) return;
-    const delayMs = this.#options.everyMs * (0.75 + Math.random() / 2);
-    this.#timer = setTimeout(() => {
-      this.#round = this.#sweep()
-        .catch((err: unknown) => this.#options.log.warn({ err }, 'the sweep could not be finished; the next one begins anew'))
-        .then(() => this.#plan());
-    }, delayMs);
+  close(): Promise<void> {
+    return this.#rounds.close();
   }
 
   async #sweep(): Promise<void> {
