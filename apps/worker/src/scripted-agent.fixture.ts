@@ -47,6 +47,7 @@ export class ScriptedAgent {
       error: '',
       envoyPid: 0,
       pendingRelease: '',
+      delivery: 'hot-restart',
     };
   }
 
@@ -74,6 +75,8 @@ export class ScriptedAgent {
       lastFence: this.lastFence,
       status: this.status,
       lastRenderSha256: this.#lastRender,
+      liveDigest: '',
+      liveBootstrapSha256: '',
     };
     this.#connection = await connectAgent({
       address: `127.0.0.1:${port}`,
@@ -123,6 +126,9 @@ export class ScriptedAgent {
       code: '',
       detail: '',
       version: manifest.version,
+      coversFrom: 0,
+      resources: [],
+      renderSha256: '',
       ...more,
     };
     this.#journal.set(report.id, report);

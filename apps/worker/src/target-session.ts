@@ -23,6 +23,7 @@ const noStatus: Status = {
   error: '',
   envoyPid: 0,
   pendingRelease: '',
+  delivery: '',
 };
 
 /** What this worker knows of one connected target, beyond its row. It lives as long as the agent's stream. */

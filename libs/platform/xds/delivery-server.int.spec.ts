@@ -71,6 +71,8 @@ const hello = (target: string): Hello => ({
   lastFence: undefined,
   status: undefined,
   lastRenderSha256: '',
+  liveDigest: '',
+  liveBootstrapSha256: '',
 });
 
 const dial = async (port: number, more: Partial<AgentConnectionOptions> = {}, target = 'edge-1') => {
@@ -208,6 +210,9 @@ describe('delivery', () => {
       code: '',
       detail: '',
       version: 0,
+      coversFrom: 0,
+      resources: [],
+      renderSha256: '',
     };
     for (let id = 1; id <= 5; id++) connection.sendReport({ ...report, id });
     const session = await sessionOf(worker);

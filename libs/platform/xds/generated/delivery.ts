@@ -26,6 +26,8 @@ import {
  *   type.googleapis.com/chancery.delivery.v1.BootstrapFile   the complete static Envoy bootstrap, JSON bytes
  *   type.googleapis.com/chancery.delivery.v1.EndpointFile    one per cluster: a file that Envoy watches, JSON bytes
  *   type.googleapis.com/chancery.delivery.v1.Manifest        what belongs together: the release
+ * A gateway that is delivered live has a fourth type instead:
+ *   type.googleapis.com/chancery.delivery.v1.LiveRelease     the changes of one release to the set of Envoy's own resources
  * The worker sends the changed files first and the manifest last. The agent acts on a manifest when it holds every item
  * that it names. It acknowledges a manifest when it has passed the fence and is on disk; it refuses (error_detail) one
  * that is not newer. What became of the release comes back over Reports, journaled by the agent until acknowledged.
@@ -81,6 +83,64 @@ export interface EndpointFile {
   json: Buffer;
 }
 
+/** One of Envoy's own resources, as the agent keeps it and passes it to Envoy. The agent never looks into it. */
+export interface LiveItem {
+  typeUrl: string;
+  name: string;
+  /** of the value, 32 bytes; its hexadecimal form is the resource's version towards Envoy */
+  sha256: Buffer;
+  /** what google.protobuf.Any.value holds */
+  value: Buffer;
+  /** clusters that must be warm before Envoy may have it */
+  needs: string[];
+}
+
+export interface LiveName {
+  typeUrl: string;
+  name: string;
+}
+
+/** What a new connection to the data plane must answer when the release is in force. */
+export interface LiveProbe {
+  path: string;
+  body: string;
+}
+
+/**
+ * One release of a gateway that is delivered live: changes to a set of resources, whole and in order, or nothing.
+ * Acknowledged when it is through the fence and on the node's disk; refused with `base_mismatch: ...` when the node's set is another one.
+ */
+export interface LiveRelease {
+  releaseId: string;
+  fence: Fence | undefined;
+  gateway: string;
+  /** the gateway version that it brings the node to */
+  version: number;
+  /** the first version after that of the release before, in the eyes of the worker; 0 when unknown */
+  coversFrom: number;
+  /** digest of the set that the changes apply to; '' when `changed` is the whole set */
+  baseDigest: string;
+  changed: LiveItem[];
+  removed: LiveName[];
+  /** of the whole set afterwards */
+  digest: string;
+  /** the bootstrap that Envoy is started with, JSON; empty: as in the release before */
+  bootstrap: Buffer;
+  /** of the bootstrap in force with this release, always set */
+  bootstrapSha256: string;
+  /** names what is served: hash over digest and bootstrap_sha256 */
+  renderSha256: string;
+  /** what proves it, beside the marker */
+  probes: LiveProbe[];
+  /** the body that the marker path must answer; constant for a bootstrap and a listener */
+  marker: string;
+  drainTimeS: number;
+  parentShutdownTimeS: number;
+  force: boolean;
+  lowerVersionReason: string;
+  proofAnswers: number;
+}
+
 export interface Listen {
   address: string;
   port: number;
@@ -107,6 +167,9 @@ export interface Hello {
     | undefined;
   /** of the release that last_fence belongs to */
   lastRenderSha256: string;
+  /** digest of the set of resources that the node holds; '' for none */
+  liveDigest: string;
+  liveBootstrapSha256: string;
 }
 
 export interface Status {
@@ -127,6 +190,8 @@ export interface Status {
   envoyPid: number;
   /** accepted, waiting for the window to end */
   pendingRelease: string;
+  /** how the live Envoy gets its configuration: hot-restart | live; '' when none runs */
+  delivery: string;
 }
 
 /** One step of what was done with a release. Sent in order, at least once, kept on the agent's disk until acknowledged. */
@@ -134,7 +199,7 @@ export interface Report {
   /** counts up for ever on this node */
   id: number;
   releaseId: string;
-  /** accepted | waiting | checked | validated | shadow_booted | restarting | restarted | endpoints_written | proven | refused | failed | superseded | recovered | adopted | cut */
+  /** accepted | waiting | checked | validated | shadow_booted | restarting | restarted | endpoints_written | pushed | held_back | proven | refused | failed | superseded | recovered | adopted | cut */
   step: string;
   /** Unix milliseconds by the agent's clock */
   atMs: number;
@@ -146,6 +211,11 @@ export interface Report {
   /** Envoy's own words where there are any, at most 2,000 characters */
   detail: string;
   version: number;
+  /** live: the first gateway version that this release brought to the node */
+  coversFrom: number;
+  /** live: what Envoy refused (step refused) or what waits for its clusters (step held_back); detail has the reason */
+  resources: LiveName[];
+  renderSha256: string;
 }
 
 export interface Counter {
@@ -861,6 +931,734 @@ export const EndpointFile: MessageFns<EndpointFile> = {
   },
 };
 
+function createBaseLiveItem(): LiveItem {
+  return { typeUrl: "", name: "", sha256: Buffer.alloc(0), value: Buffer.alloc(0), needs: [] };
+}
+
+export const LiveItem: MessageFns<LiveItem> = {
+  encode(message: LiveItem, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.typeUrl !== "") {
+      writer.uint32(10).string(message.typeUrl);
+    }
+    if (message.name !== "") {
+      writer.uint32(18).string(message.name);
+    }
+    if (message.sha256.length !== 0) {
+      writer.uint32(26).bytes(message.sha256);
+    }
+    if (message.value.length !== 0) {
+      writer.uint32(34).bytes(message.value);
+    }
+    for (const v of message.needs) {
+      writer.uint32(42).string(v!);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): LiveItem {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseLiveItem();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.typeUrl = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.name = reader.string();
+            continue;
+          }
+          case 3: {
+            if (tag !== 26) {
+              break;
+            }
+
+            message.sha256 = Buffer.from(reader.bytes());
+            continue;
+          }
+          case 4: {
+            if (tag !== 34) {
+              break;
+            }
+
+            message.value = Buffer.from(reader.bytes());
+            continue;
+          }
+          case 5: {
+            if (tag !== 42) {
+              break;
+            }
+
+            message.needs.push(reader.string());
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  fromJSON(object: any): LiveItem {
+    return {
+      typeUrl: isSet(object.typeUrl)
+        ? globalThis.String(object.typeUrl)
+        : isSet(object.type_url)
+        ? globalThis.String(object.type_url)
+        : "",
+      name: isSet(object.name) ? globalThis.String(object.name) : "",
+      sha256: isSet(object.sha256) ? Buffer.from(bytesFromBase64(object.sha256)) : Buffer.alloc(0),
+      value: isSet(object.value) ? Buffer.from(bytesFromBase64(object.value)) : Buffer.alloc(0),
+      needs: globalThis.Array.isArray(object?.needs) ? object.needs.map((e: any) => globalThis.String(e)) : [],
+    };
+  },
+
+  toJSON(message: LiveItem): unknown {
+    const obj: any = {};
+    if (message.typeUrl !== "") {
+      obj.typeUrl = message.typeUrl;
+    }
+    if (message.name !== "") {
+      obj.name = message.name;
+    }
+    if (message.sha256.length !== 0) {
+      obj.sha256 = base64FromBytes(message.sha256);
+    }
+    if (message.value.length !== 0) {
+      obj.value = base64FromBytes(message.value);
+    }
+    if (message.needs?.length) {
+      obj.needs = message.needs;
+    }
+    return obj;
+  },
+
+  create<I extends Exact<DeepPartial<LiveItem>, I>>(base?: I): LiveItem {
+    return LiveItem.fromPartial(base ?? ({} as any));
+  },
+  fromPartial<I extends Exact<DeepPartial<LiveItem>, I>>(object: I): LiveItem {
+    const message = createBaseLiveItem();
+    message.typeUrl = object.typeUrl ?? "";
+    message.name = object.name ?? "";
+    message.sha256 = object.sha256 ?? Buffer.alloc(0);
+    message.value = object.value ?? Buffer.alloc(0);
+    message.needs = object.needs?.map((e) => e) || [];
+    return message;
+  },
+};
+
+function createBaseLiveName(): LiveName {
+  return { typeUrl: "", name: "" };
+}
+
+export const LiveName: MessageFns<LiveName> = {
+  encode(message: LiveName, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.typeUrl !== "") {
+      writer.uint32(10).string(message.typeUrl);
+    }
+    if (message.name !== "") {
+      writer.uint32(18).string(message.name);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): LiveName {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseLiveName();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.typeUrl = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.name = reader.string();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  fromJSON(object: any): LiveName {
+    return {
+      typeUrl: isSet(object.typeUrl)
+        ? globalThis.String(object.typeUrl)
+        : isSet(object.type_url)
+        ? globalThis.String(object.type_url)
+        : "",
+      name: isSet(object.name) ? globalThis.String(object.name) : "",
+    };
+  },
+
+  toJSON(message: LiveName): unknown {
+    const obj: any = {};
+    if (message.typeUrl !== "") {
+      obj.typeUrl = message.typeUrl;
+    }
+    if (message.name !== "") {
+      obj.name = message.name;
+    }
+    return obj;
+  },
+
+  create<I extends Exact<DeepPartial<LiveName>, I>>(base?: I): LiveName {
+    return LiveName.fromPartial(base ?? ({} as any));
+  },
+  fromPartial<I extends Exact<DeepPartial<LiveName>, I>>(object: I): LiveName {
+    const message = createBaseLiveName();
+    message.typeUrl = object.typeUrl ?? "";
+    message.name = object.name ?? "";
+    return message;
+  },
+};
+
+function createBaseLiveProbe(): LiveProbe {
+  return { path: "", body: "" };
+}
+
+export const LiveProbe: MessageFns<LiveProbe> = {
+  encode(message: LiveProbe, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.path !== "") {
+      writer.uint32(10).string(message.path);
+    }
+    if (message.body !== "") {
+      writer.uint32(18).string(message.body);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): LiveProbe {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseLiveProbe();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.path = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.body = reader.string();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  fromJSON(object: any): LiveProbe {
+    return {
+      path: isSet(object.path) ? globalThis.String(object.path) : "",
+      body: isSet(object.body) ? globalThis.String(object.body) : "",
+    };
+  },
+
+  toJSON(message: LiveProbe): unknown {
+    const obj: any = {};
+    if (message.path !== "") {
+      obj.path = message.path;
+    }
+    if (message.body !== "") {
+      obj.body = message.body;
+    }
+    return obj;
+  },
+
+  create<I extends Exact<DeepPartial<LiveProbe>, I>>(base?: I): LiveProbe {
+    return LiveProbe.fromPartial(base ?? ({} as any));
+  },
+  fromPartial<I extends Exact<DeepPartial<LiveProbe>, I>>(object: I): LiveProbe {
+    const message = createBaseLiveProbe();
+    message.path = object.path ?? "";
+    message.body = object.body ?? "";
+    return message;
+  },
+};
+
+function createBaseLiveRelease(): LiveRelease {
+  return {
+    releaseId: "",
+    fence: undefined,
+    gateway: "",
+    version: 0,
+    coversFrom: 0,
+    baseDigest: "",
+    changed: [],
+    removed: [],
+    digest: "",
+    bootstrap: Buffer.alloc(0),
+    bootstrapSha256: "",
+    renderSha256: "",
+    probes: [],
+    marker: "",
+    drainTimeS: 0,
+    parentShutdownTimeS: 0,
+    force: false,
+    lowerVersionReason: "",
+    proofAnswers: 0,
+  };
+}
+
+export const LiveRelease: MessageFns<LiveRelease> = {
+  encode(message: LiveRelease, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.releaseId !== "") {
+      writer.uint32(10).string(message.releaseId);
+    }
+    if (message.fence !== undefined) {
+      Fence.encode(message.fence, writer.uint32(18).fork()).join();
+    }
+    if (message.gateway !== "") {
+      writer.uint32(26).string(message.gateway);
+    }
+    if (message.version !== 0) {
+      writer.uint32(32).int64(message.version);
+    }
+    if (message.coversFrom !== 0) {
+      writer.uint32(40).int64(message.coversFrom);
+    }
+    if (message.baseDigest !== "") {
+      writer.uint32(50).string(message.baseDigest);
+    }
+    for (const v of message.changed) {
+      LiveItem.encode(v!, writer.uint32(58).fork()).join();
+    }
+    for (const v of message.removed) {
+      LiveName.encode(v!, writer.uint32(66).fork()).join();
+    }
+    if (message.digest !== "") {
+      writer.uint32(74).string(message.digest);
+    }
+    if (message.bootstrap.length !== 0) {
+      writer.uint32(82).bytes(message.bootstrap);
+    }
+    if (message.bootstrapSha256 !== "") {
+      writer.uint32(90).string(message.bootstrapSha256);
+    }
+    if (message.renderSha256 !== "") {
+      writer.uint32(98).string(message.renderSha256);
+    }
+    for (const v of message.probes) {
+      LiveProbe.encode(v!, writer.uint32(106).fork()).join();
+    }
+    if (message.marker !== "") {
+      writer.uint32(114).string(message.marker);
+    }
+    if (message.drainTimeS !== 0) {
+      writer.uint32(120).int32(message.drainTimeS);
+    }
+    if (message.parentShutdownTimeS !== 0) {
+      writer.uint32(128).int32(message.parentShutdownTimeS);
+    }
+    if (message.force !== false) {
+      writer.uint32(136).bool(message.force);
+    }
+    if (message.lowerVersionReason !== "") {
+      writer.uint32(146).string(message.lowerVersionReason);
+    }
+    if (message.proofAnswers !== 0) {
+      writer.uint32(152).int32(message.proofAnswers);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): LiveRelease {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseLiveRelease();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.releaseId = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.fence = Fence.decode(reader, reader.uint32());
+            continue;
+          }
+          case 3: {
+            if (tag !== 26) {
+              break;
+            }
+
+            message.gateway = reader.string();
+            continue;
+          }
+          case 4: {
+            if (tag !== 32) {
+              break;
+            }
+
+            message.version = longToNumber(reader.int64());
+            continue;
+          }
+          case 5: {
+            if (tag !== 40) {
+              break;
+            }
+
+            message.coversFrom = longToNumber(reader.int64());
+            continue;
+          }
+          case 6: {
+            if (tag !== 50) {
+              break;
+            }
+
+            message.baseDigest = reader.string();
+            continue;
+          }
+          case 7: {
+            if (tag !== 58) {
+              break;
+            }
+
+            message.changed.push(LiveItem.decode(reader, reader.uint32()));
+            continue;
+          }
+          case 8: {
+            if (tag !== 66) {
+              break;
+            }
+
+            message.removed.push(LiveName.decode(reader, reader.uint32()));
+            continue;
+          }
+          case 9: {
+            if (tag !== 74) {
+              break;
+            }
+
+            message.digest = reader.string();
+            continue;
+          }
+          case 10: {
+            if (tag !== 82) {
+              break;
+            }
+
+            message.bootstrap = Buffer.from(reader.bytes());
+            continue;
+          }
+          case 11: {
+            if (tag !== 90) {
+              break;
+            }
+
+            message.bootstrapSha256 = reader.string();
+            continue;
+          }
+          case 12: {
+            if (tag !== 98) {
+              break;
+            }
+
+            message.renderSha256 = reader.string();
+            continue;
+          }
+          case 13: {
+            if (tag !== 106) {
+              break;
+            }
+
+            message.probes.push(LiveProbe.decode(reader, reader.uint32()));
+            continue;
+          }
+          case 14: {
+            if (tag !== 114) {
+              break;
+            }
+
+            message.marker = reader.string();
+            continue;
+          }
+          case 15: {
+            if (tag !== 120) {
+              break;
+            }
+
+            message.drainTimeS = reader.int32();
+            continue;
+          }
+          case 16: {
+            if (tag !== 128) {
+              break;
+            }
+
+            message.parentShutdownTimeS = reader.int32();
+            continue;
+          }
+          case 17: {
+            if (tag !== 136) {
+              break;
+            }
+
+            message.force = reader.bool();
+            continue;
+          }
+          case 18: {
+            if (tag !== 146) {
+              break;
+            }
+
+            message.lowerVersionReason = reader.string();
+            continue;
+          }
+          case 19: {
+            if (tag !== 152) {
+              break;
+            }
+
+            message.proofAnswers = reader.int32();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  fromJSON(object: any): LiveRelease {
+    return {
+      releaseId: isSet(object.releaseId)
+        ? globalThis.String(object.releaseId)
+        : isSet(object.release_id)
+        ? globalThis.String(object.release_id)
+        : "",
+      fence: isSet(object.fence) ? Fence.fromJSON(object.fence) : undefined,
+      gateway: isSet(object.gateway) ? globalThis.String(object.gateway) : "",
+      version: isSet(object.version) ? globalThis.Number(object.version) : 0,
+      coversFrom: isSet(object.coversFrom)
+        ? globalThis.Number(object.coversFrom)
+        : isSet(object.covers_from)
+        ? globalThis.Number(object.covers_from)
+        : 0,
+      baseDigest: isSet(object.baseDigest)
+        ? globalThis.String(object.baseDigest)
+        : isSet(object.base_digest)
+        ? globalThis.String(object.base_digest)
+        : "",
+      changed: globalThis.Array.isArray(object?.changed)
+        ? object.changed.map((e: any) => LiveItem.fromJSON(e))
+        : [],
+      removed: globalThis.Array.isArray(object?.removed) ? object.removed.map((e: any) => LiveName.fromJSON(e)) : [],
+      digest: isSet(object.digest) ? globalThis.String(object.digest) : "",
+      bootstrap: isSet(object.bootstrap) ? Buffer.from(bytesFromBase64(object.bootstrap)) : Buffer.alloc(0),
+      bootstrapSha256: isSet(object.bootstrapSha256)
+        ? globalThis.String(object.bootstrapSha256)
+        : isSet(object.bootstrap_sha256)
+        ? globalThis.String(object.bootstrap_sha256)
+        : "",
+      renderSha256: isSet(object.renderSha256)
+        ? globalThis.String(object.renderSha256)
+        : isSet(object.render_sha256)
+        ? globalThis.String(object.render_sha256)
+        : "",
+      probes: globalThis.Array.isArray(object?.probes)
+        ? object.probes.map((e: any) => LiveProbe.fromJSON(e))
+        : [],
+      marker: isSet(object.marker) ? globalThis.String(object.marker) : "",
+      drainTimeS: isSet(object.drainTimeS)
+        ? globalThis.Number(object.drainTimeS)
+        : isSet(object.drain_time_s)
+        ? globalThis.Number(object.drain_time_s)
+        : 0,
+      parentShutdownTimeS: isSet(object.parentShutdownTimeS)
+        ? globalThis.Number(object.parentShutdownTimeS)
+        : isSet(object.parent_shutdown_time_s)
+        ? globalThis.Number(object.parent_shutdown_time_s)
+        : 0,
+      force: isSet(object.force) ? globalThis.Boolean(object.force) : false,
+      lowerVersionReason: isSet(object.lowerVersionReason)
+        ? globalThis.String(object.lowerVersionReason)
+        : isSet(object.lower_version_reason)
+        ? globalThis.String(object.lower_version_reason)
+        : "",
+      proofAnswers: isSet(object.proofAnswers)
+        ? globalThis.Number(object.proofAnswers)
+        : isSet(object.proof_answers)
+        ? globalThis.Number(object.proof_answers)
+        : 0,
+    };
+  },
+
+  toJSON(message: LiveRelease): unknown {
+    const obj: any = {};
+    if (message.releaseId !== "") {
+      obj.releaseId = message.releaseId;
+    }
+    if (message.fence !== undefined) {
+      obj.fence = Fence.toJSON(message.fence);
+    }
+    if (message.gateway !== "") {
+      obj.gateway = message.gateway;
+    }
+    if (message.version !== 0) {
+      obj.version = Math.round(message.version);
+    }
+    if (message.coversFrom !== 0) {
+      obj.coversFrom = Math.round(message.coversFrom);
+    }
+    if (message.baseDigest !== "") {
+      obj.baseDigest = message.baseDigest;
+    }
+    if (message.changed?.length) {
+      obj.changed = message.changed.map((e) => LiveItem.toJSON(e));
+    }
+    if (message.removed?.length) {
+      obj.removed = message.removed.map((e) => LiveName.toJSON(e));
+    }
+    if (message.digest !== "") {
+      obj.digest = message.digest;
+    }
+    if (message.bootstrap.length !== 0) {
+      obj.bootstrap = base64FromBytes(message.bootstrap);
+    }
+    if (message.bootstrapSha256 !== "") {
+      obj.bootstrapSha256 = message.bootstrapSha256;
+    }
+    if (message.renderSha256 !== "") {
+      obj.renderSha256 = message.renderSha256;
+    }
+    if (message.probes?.length) {
+      obj.probes = message.probes.map((e) => LiveProbe.toJSON(e));
+    }
+    if (message.marker !== "") {
+      obj.marker = message.marker;
+    }
+    if (message.drainTimeS !== 0) {
+      obj.drainTimeS = Math.round(message.drainTimeS);
+    }
+    if (message.parentShutdownTimeS !== 0) {
+      obj.parentShutdownTimeS = Math.round(message.parentShutdownTimeS);
+    }
+    if (message.force !== false) {
+      obj.force = message.force;
+    }
+    if (message.lowerVersionReason !== "") {
+      obj.lowerVersionReason = message.lowerVersionReason;
+    }
+    if (message.proofAnswers !== 0) {
+      obj.proofAnswers = Math.round(message.proofAnswers);
+    }
+    return obj;
+  },
+
+  create<I extends Exact<DeepPartial<LiveRelease>, I>>(base?: I): LiveRelease {
+    return LiveRelease.fromPartial(base ?? ({} as any));
+  },
+  fromPartial<I extends Exact<DeepPartial<LiveRelease>, I>>(object: I): LiveRelease {
+    const message = createBaseLiveRelease();
+    message.releaseId = object.releaseId ?? "";
+    message.fence = (object.fence !== undefined && object.fence !== null) ? Fence.fromPartial(object.fence) : undefined;
+    message.gateway = object.gateway ?? "";
+    message.version = object.version ?? 0;
+    message.coversFrom = object.coversFrom ?? 0;
+    message.baseDigest = object.baseDigest ?? "";
+    message.changed = object.changed?.map((e) => LiveItem.fromPartial(e)) || [];
+    message.removed = object.removed?.map((e) => LiveName.fromPartial(e)) || [];
+    message.digest = object.digest ?? "";
+    message.bootstrap = object.bootstrap ?? Buffer.alloc(0);
+    message.bootstrapSha256 = object.bootstrapSha256 ?? "";
+    message.renderSha256 = object.renderSha256 ?? "";
+    message.probes = object.probes?.map((e) => LiveProbe.fromPartial(e)) || [];
+    message.marker = object.marker ?? "";
+    message.drainTimeS = object.drainTimeS ?? 0;
+    message.parentShutdownTimeS = object.parentShutdownTimeS ?? 0;
+    message.force = object.force ?? false;
+    message.lowerVersionReason = object.lowerVersionReason ?? "";
+    message.proofAnswers = object.proofAnswers ?? 0;
+    return message;
+  },
+};
+
 function createBaseListen(): Listen {
   return { address: "", port: 0 };
 }
@@ -959,6 +1757,8 @@ function createBaseHello(): Hello {
     lastFence: undefined,
     status: undefined,
     lastRenderSha256: "",
+    liveDigest: "",
+    liveBootstrapSha256: "",
   };
 }
 
@@ -996,6 +1796,12 @@ export const Hello: MessageFns<Hello> = {
     }
     if (message.lastRenderSha256 !== "") {
       writer.uint32(90).string(message.lastRenderSha256);
+    }
+    if (message.liveDigest !== "") {
+      writer.uint32(98).string(message.liveDigest);
+    }
+    if (message.liveBootstrapSha256 !== "") {
+      writer.uint32(106).string(message.liveBootstrapSha256);
     }
     return writer;
   },
@@ -1101,6 +1907,22 @@ export const Hello: MessageFns<Hello> = {
             message.lastRenderSha256 = reader.string();
             continue;
           }
+          case 12: {
+            if (tag !== 98) {
+              break;
+            }
+
+            message.liveDigest = reader.string();
+            continue;
+          }
+          case 13: {
+            if (tag !== 106) {
+              break;
+            }
+
+            message.liveBootstrapSha256 = reader.string();
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -1146,6 +1968,16 @@ export const Hello: MessageFns<Hello> = {
         : isSet(object.last_render_sha256)
         ? globalThis.String(object.last_render_sha256)
         : "",
+      liveDigest: isSet(object.liveDigest)
+        ? globalThis.String(object.liveDigest)
+        : isSet(object.live_digest)
+        ? globalThis.String(object.live_digest)
+        : "",
+      liveBootstrapSha256: isSet(object.liveBootstrapSha256)
+        ? globalThis.String(object.liveBootstrapSha256)
+        : isSet(object.live_bootstrap_sha256)
+        ? globalThis.String(object.live_bootstrap_sha256)
+        : "",
     };
   },
 
@@ -1184,6 +2016,12 @@ export const Hello: MessageFns<Hello> = {
     if (message.lastRenderSha256 !== "") {
       obj.lastRenderSha256 = message.lastRenderSha256;
     }
+    if (message.liveDigest !== "") {
+      obj.liveDigest = message.liveDigest;
+    }
+    if (message.liveBootstrapSha256 !== "") {
+      obj.liveBootstrapSha256 = message.liveBootstrapSha256;
+    }
     return obj;
   },
 
@@ -1209,6 +2047,8 @@ export const Hello: MessageFns<Hello> = {
       ? Status.fromPartial(object.status)
       : undefined;
     message.lastRenderSha256 = object.lastRenderSha256 ?? "";
+    message.liveDigest = object.liveDigest ?? "";
+    message.liveBootstrapSha256 = object.liveBootstrapSha256 ?? "";
     return message;
   },
 };
@@ -1226,6 +2066,7 @@ function createBaseStatus(): Status {
     error: "",
     envoyPid: 0,
     pendingRelease: "",
+    delivery: "",
   };
 }
 
@@ -1263,6 +2104,9 @@ export const Status: MessageFns<Status> = {
     }
     if (message.pendingRelease !== "") {
       writer.uint32(90).string(message.pendingRelease);
+    }
+    if (message.delivery !== "") {
+      writer.uint32(98).string(message.delivery);
     }
     return writer;
   },
@@ -1368,6 +2212,14 @@ export const Status: MessageFns<Status> = {
             message.pendingRelease = reader.string();
             continue;
           }
+          case 12: {
+            if (tag !== 98) {
+              break;
+            }
+
+            message.delivery = reader.string();
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -1425,6 +2277,7 @@ export const Status: MessageFns<Status> = {
         : isSet(object.pending_release)
         ? globalThis.String(object.pending_release)
         : "",
+      delivery: isSet(object.delivery) ? globalThis.String(object.delivery) : "",
     };
   },
 
@@ -1463,6 +2316,9 @@ export const Status: MessageFns<Status> = {
     if (message.pendingRelease !== "") {
       obj.pendingRelease = message.pendingRelease;
     }
+    if (message.delivery !== "") {
+      obj.delivery = message.delivery;
+    }
     return obj;
   },
 
@@ -1482,6 +2338,7 @@ export const Status: MessageFns<Status> = {
     message.error = object.error ?? "";
     message.envoyPid = object.envoyPid ?? 0;
     message.pendingRelease = object.pendingRelease ?? "";
+    message.delivery = object.delivery ?? "";
     return message;
   },
 };
@@ -1498,6 +2355,9 @@ function createBaseReport(): Report {
     code: "",
     detail: "",
     version: 0,
+    coversFrom: 0,
+    resources: [],
+    renderSha256: "",
   };
 }
 
@@ -1532,6 +2392,15 @@ export const Report: MessageFns<Report> = {
     }
     if (message.version !== 0) {
       writer.uint32(80).int64(message.version);
+    }
+    if (message.coversFrom !== 0) {
+      writer.uint32(88).int64(message.coversFrom);
+    }
+    for (const v of message.resources) {
+      LiveName.encode(v!, writer.uint32(98).fork()).join();
+    }
+    if (message.renderSha256 !== "") {
+      writer.uint32(106).string(message.renderSha256);
     }
     return writer;
   },
@@ -1629,6 +2498,30 @@ export const Report: MessageFns<Report> = {
             message.version = longToNumber(reader.int64());
             continue;
           }
+          case 11: {
+            if (tag !== 88) {
+              break;
+            }
+
+            message.coversFrom = longToNumber(reader.int64());
+            continue;
+          }
+          case 12: {
+            if (tag !== 98) {
+              break;
+            }
+
+            message.resources.push(LiveName.decode(reader, reader.uint32()));
+            continue;
+          }
+          case 13: {
+            if (tag !== 106) {
+              break;
+            }
+
+            message.renderSha256 = reader.string();
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -1673,6 +2566,19 @@ export const Report: MessageFns<Report> = {
       code: isSet(object.code) ? globalThis.String(object.code) : "",
       detail: isSet(object.detail) ? globalThis.String(object.detail) : "",
       version: isSet(object.version) ? globalThis.Number(object.version) : 0,
+      coversFrom: isSet(object.coversFrom)
+        ? globalThis.Number(object.coversFrom)
+        : isSet(object.covers_from)
+        ? globalThis.Number(object.covers_from)
+        : 0,
+      resources: globalThis.Array.isArray(object?.resources)
+        ? object.resources.map((e: any) => LiveName.fromJSON(e))
+        : [],
+      renderSha256: isSet(object.renderSha256)
+        ? globalThis.String(object.renderSha256)
+        : isSet(object.render_sha256)
+        ? globalThis.String(object.render_sha256)
+        : "",
     };
   },
 
@@ -1708,6 +2614,15 @@ export const Report: MessageFns<Report> = {
     if (message.version !== 0) {
       obj.version = Math.round(message.version);
     }
+    if (message.coversFrom !== 0) {
+      obj.coversFrom = Math.round(message.coversFrom);
+    }
+    if (message.resources?.length) {
+      obj.resources = message.resources.map((e) => LiveName.toJSON(e));
+    }
+    if (message.renderSha256 !== "") {
+      obj.renderSha256 = message.renderSha256;
+    }
     return obj;
   },
 
@@ -1726,6 +2641,9 @@ export const Report: MessageFns<Report> = {
     message.code = object.code ?? "";
     message.detail = object.detail ?? "";
     message.version = object.version ?? 0;
+    message.coversFrom = object.coversFrom ?? 0;
+    message.resources = object.resources?.map((e) => LiveName.fromPartial(e)) || [];
+    message.renderSha256 = object.renderSha256 ?? "";
     return message;
   },
 };

@@ -20,7 +20,7 @@ import {
 import { Any } from "./google/protobuf/any.js";
 
 /**
- * The subset of Envoy's delta ADS that Chancery speaks. Names and field numbers are those of
+ * The subset of Envoy's ADS, delta and state of the world, that Chancery speaks. Names and field numbers are those of
  * envoy/service/discovery/v3/discovery.proto and envoy/config/core/v3/base.proto.
  */
 
@@ -63,6 +63,22 @@ export interface Resource {
   version: string;
   resource: Any | undefined;
   name: string;
+}
+
+export interface DiscoveryRequest {
+  versionInfo: string;
+  node: Node | undefined;
+  resourceNames: string[];
+  typeUrl: string;
+  responseNonce: string;
+  errorDetail: Status | undefined;
+}
+
+export interface DiscoveryResponse {
+  versionInfo: string;
+  resources: Any[];
+  typeUrl: string;
+  nonce: string;
 }
 
 function createBaseNode(): Node {
@@ -819,8 +835,320 @@ export const Resource: MessageFns<Resource> = {
   },
 };
 
+function createBaseDiscoveryRequest(): DiscoveryRequest {
+  return {
+    versionInfo: "",
+    node: undefined,
+    resourceNames: [],
+    typeUrl: "",
+    responseNonce: "",
+    errorDetail: undefined,
+  };
+}
+
+export const DiscoveryRequest: MessageFns<DiscoveryRequest> = {
+  encode(message: DiscoveryRequest, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.versionInfo !== "") {
+      writer.uint32(10).string(message.versionInfo);
+    }
+    if (message.node !== undefined) {
+      Node.encode(message.node, writer.uint32(18).fork()).join();
+    }
+    for (const v of message.resourceNames) {
+      writer.uint32(26).string(v!);
+    }
+    if (message.typeUrl !== "") {
+      writer.uint32(34).string(message.typeUrl);
+    }
+    if (message.responseNonce !== "") {
+      writer.uint32(42).string(message.responseNonce);
+    }
+    if (message.errorDetail !== undefined) {
+      Status.encode(message.errorDetail, writer.uint32(50).fork()).join();
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): DiscoveryRequest {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseDiscoveryRequest();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.versionInfo = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.node = Node.decode(reader, reader.uint32());
+            continue;
+          }
+          case 3: {
+            if (tag !== 26) {
+              break;
+            }
+
+            message.resourceNames.push(reader.string());
+            continue;
+          }
+          case 4: {
+            if (tag !== 34) {
+              break;
+            }
+
+            message.typeUrl = reader.string();
+            continue;
+          }
+          case 5: {
+            if (tag !== 42) {
+              break;
+            }
+
+            message.responseNonce = reader.string();
+            continue;
+          }
+          case 6: {
+            if (tag !== 50) {
+              break;
+            }
+
+            message.errorDetail = Status.decode(reader, reader.uint32());
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  fromJSON(object: any): DiscoveryRequest {
+    return {
+      versionInfo: isSet(object.versionInfo)
+        ? globalThis.String(object.versionInfo)
+        : isSet(object.version_info)
+        ? globalThis.String(object.version_info)
+        : "",
+      node: isSet(object.node) ? Node.fromJSON(object.node) : undefined,
+      resourceNames: globalThis.Array.isArray(object?.resourceNames)
+        ? object.resourceNames.map((e: any) => globalThis.String(e))
+        : globalThis.Array.isArray(object?.resource_names)
+        ? object.resource_names.map((e: any) => globalThis.String(e))
+        : [],
+      typeUrl: isSet(object.typeUrl)
+        ? globalThis.String(object.typeUrl)
+        : isSet(object.type_url)
+        ? globalThis.String(object.type_url)
+        : "",
+      responseNonce: isSet(object.responseNonce)
+        ? globalThis.String(object.responseNonce)
+        : isSet(object.response_nonce)
+        ? globalThis.String(object.response_nonce)
+        : "",
+      errorDetail: isSet(object.errorDetail)
+        ? Status.fromJSON(object.errorDetail)
+        : isSet(object.error_detail)
+        ? Status.fromJSON(object.error_detail)
+        : undefined,
+    };
+  },
+
+  toJSON(message: DiscoveryRequest): unknown {
+    const obj: any = {};
+    if (message.versionInfo !== "") {
+      obj.versionInfo = message.versionInfo;
+    }
+    if (message.node !== undefined) {
+      obj.node = Node.toJSON(message.node);
+    }
+    if (message.resourceNames?.length) {
+      obj.resourceNames = message.resourceNames;
+    }
+    if (message.typeUrl !== "") {
+      obj.typeUrl = message.typeUrl;
+    }
+    if (message.responseNonce !== "") {
+      obj.responseNonce = message.responseNonce;
+    }
+    if (message.errorDetail !== undefined) {
+      obj.errorDetail = Status.toJSON(message.errorDetail);
+    }
+    return obj;
+  },
+
+  create<I extends Exact<DeepPartial<DiscoveryRequest>, I>>(base?: I): DiscoveryRequest {
+    return DiscoveryRequest.fromPartial(base ?? ({} as any));
+  },
+  fromPartial<I extends Exact<DeepPartial<DiscoveryRequest>, I>>(object: I): DiscoveryRequest {
+    const message = createBaseDiscoveryRequest();
+    message.versionInfo = object.versionInfo ?? "";
+    message.node = (object.node !== undefined && object.node !== null) ? Node.fromPartial(object.node) : undefined;
+    message.resourceNames = object.resourceNames?.map((e) => e) || [];
+    message.typeUrl = object.typeUrl ?? "";
+    message.responseNonce = object.responseNonce ?? "";
+    message.errorDetail = (object.errorDetail !== undefined && object.errorDetail !== null)
+      ? Status.fromPartial(object.errorDetail)
+      : undefined;
+    return message;
+  },
+};
+
+function createBaseDiscoveryResponse(): DiscoveryResponse {
+  return { versionInfo: "", resources: [], typeUrl: "", nonce: "" };
+}
+
+export const DiscoveryResponse: MessageFns<DiscoveryResponse> = {
+  encode(message: DiscoveryResponse, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.versionInfo !== "") {
+      writer.uint32(10).string(message.versionInfo);
+    }
+    for (const v of message.resources) {
+      Any.encode(v!, writer.uint32(18).fork()).join();
+    }
+    if (message.typeUrl !== "") {
+      writer.uint32(34).string(message.typeUrl);
+    }
+    if (message.nonce !== "") {
+      writer.uint32(42).string(message.nonce);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): DiscoveryResponse {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseDiscoveryResponse();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.versionInfo = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.resources.push(Any.decode(reader, reader.uint32()));
+            continue;
+          }
+          case 4: {
+            if (tag !== 34) {
+              break;
+            }
+
+            message.typeUrl = reader.string();
+            continue;
+          }
+          case 5: {
+            if (tag !== 42) {
+              break;
+            }
+
+            message.nonce = reader.string();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  fromJSON(object: any): DiscoveryResponse {
+    return {
+      versionInfo: isSet(object.versionInfo)
+        ? globalThis.String(object.versionInfo)
+        : isSet(object.version_info)
+        ? globalThis.String(object.version_info)
+        : "",
+      resources: globalThis.Array.isArray(object?.resources) ? object.resources.map((e: any) => Any.fromJSON(e)) : [],
+      typeUrl: isSet(object.typeUrl)
+        ? globalThis.String(object.typeUrl)
+        : isSet(object.type_url)
+        ? globalThis.String(object.type_url)
+        : "",
+      nonce: isSet(object.nonce) ? globalThis.String(object.nonce) : "",
+    };
+  },
+
+  toJSON(message: DiscoveryResponse): unknown {
+    const obj: any = {};
+    if (message.versionInfo !== "") {
+      obj.versionInfo = message.versionInfo;
+    }
+    if (message.resources?.length) {
+      obj.resources = message.resources.map((e) => Any.toJSON(e));
+    }
+    if (message.typeUrl !== "") {
+      obj.typeUrl = message.typeUrl;
+    }
+    if (message.nonce !== "") {
+      obj.nonce = message.nonce;
+    }
+    return obj;
+  },
+
+  create<I extends Exact<DeepPartial<DiscoveryResponse>, I>>(base?: I): DiscoveryResponse {
+    return DiscoveryResponse.fromPartial(base ?? ({} as any));
+  },
+  fromPartial<I extends Exact<DeepPartial<DiscoveryResponse>, I>>(object: I): DiscoveryResponse {
+    const message = createBaseDiscoveryResponse();
+    message.versionInfo = object.versionInfo ?? "";
+    message.resources = object.resources?.map((e) => Any.fromPartial(e)) || [];
+    message.typeUrl = object.typeUrl ?? "";
+    message.nonce = object.nonce ?? "";
+    return message;
+  },
+};
+
 export type AggregatedDiscoveryServiceService = typeof AggregatedDiscoveryServiceService;
 export const AggregatedDiscoveryServiceService = {
+  streamAggregatedResources: {
+    path: "/envoy.service.discovery.v3.AggregatedDiscoveryService/StreamAggregatedResources" as const,
+    requestStream: true as const,
+    responseStream: true as const,
+    requestSerialize: (value: DiscoveryRequest): Buffer => Buffer.from(DiscoveryRequest.encode(value).finish()),
+    requestDeserialize: (value: Buffer): DiscoveryRequest => DiscoveryRequest.decode(value),
+    responseSerialize: (value: DiscoveryResponse): Buffer => Buffer.from(DiscoveryResponse.encode(value).finish()),
+    responseDeserialize: (value: Buffer): DiscoveryResponse => DiscoveryResponse.decode(value),
+  },
   deltaAggregatedResources: {
     path: "/envoy.service.discovery.v3.AggregatedDiscoveryService/DeltaAggregatedResources" as const,
     requestStream: true as const,
@@ -835,10 +1163,17 @@ export const AggregatedDiscoveryServiceService = {
 } as const;
 
 export interface AggregatedDiscoveryServiceServer extends UntypedServiceImplementation {
+  streamAggregatedResources: handleBidiStreamingCall<DiscoveryRequest, DiscoveryResponse>;
   deltaAggregatedResources: handleBidiStreamingCall<DeltaDiscoveryRequest, DeltaDiscoveryResponse>;
 }
 
 export interface AggregatedDiscoveryServiceClient extends Client {
+  streamAggregatedResources(): ClientDuplexStream<DiscoveryRequest, DiscoveryResponse>;
+  streamAggregatedResources(options: Partial<CallOptions>): ClientDuplexStream<DiscoveryRequest, DiscoveryResponse>;
+  streamAggregatedResources(
+    metadata: Metadata,
+    options?: Partial<CallOptions>,
+  ): ClientDuplexStream<DiscoveryRequest, DiscoveryResponse>;
   deltaAggregatedResources(): ClientDuplexStream<DeltaDiscoveryRequest, DeltaDiscoveryResponse>;
   deltaAggregatedResources(
     options: Partial<CallOptions>,
