@@ -12,6 +12,8 @@ export interface AdsEndpointOptions {
    * the stream before it is answered.
    */
   open(caller: AdsCaller): Promise<EnvoySession>;
+  /** A stream is there and works; `stream.session` is what `open` answered. Called before any callback of the session. */
+  opened?(stream: EnvoyStream): void;
   readonly timing?: Partial<SequencerTiming>;
 }
 

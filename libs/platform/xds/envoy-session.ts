@@ -1,6 +1,5 @@
 import type { Metadata, ServerDuplexStream } from '@grpc/grpc-js';
 
-import type { EnvoyStream } from './envoy-stream.js';
 import type { DeltaDiscoveryRequest, DiscoveryRequest } from './generated/discovery.js';
 import type { ResourceSet } from './resource-set.js';
 import type { ResourceKey } from './xds-resource.js';
@@ -53,8 +52,6 @@ export interface EnvoySession {
    * a time. Without it (or when it rejects) a cluster counts as warm when Envoy has acknowledged its endpoints.
    */
   warming?(): Promise<ReadonlySet<string>>;
-  /** The stream is there and works; once, before all others. */
-  onOpened?(stream: EnvoyStream): void;
   /** Envoy has acknowledged these. */
   onAcked?(keys: readonly ResourceKey[]): void;
   onRejected(rejection: Rejection): void;
