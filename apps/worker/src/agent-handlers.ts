@@ -11,6 +11,7 @@ import type { AgentIdentity, DeliveryHandlers } from '#platform/xds/delivery-ser
 import type { DeliverySession } from '#platform/xds/delivery-session.js';
 import type { Hello, Report, Stats, Status, Welcome } from '#platform/xds/generated/delivery.js';
 
+import { checkTargetNames, mayServe } from './agent-rights.js';
 import type { LiveDelivery } from './live-delivery.js';
 import { countedBy } from './live-statistics.js';
 import { TargetSession } from './target-session.js';
@@ -187,19 +188,10 @@ export class AgentHandlers implements DeliveryHandlers {
 }
 
 function checkHello(hello: Hello, identity: AgentIdentity): void {
-  if (!/^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$/.test(hello.target))
-    throw new DomainError('invalid', 'target_name', 'A target is named by 1 to 64 letters, digits, dots, hyphens and underscores.');
-  if (!/^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$/.test(hello.gateway))
-    throw new DomainError('invalid', 'gateway_name_invalid', 'This is not the name of a gateway.');
+  checkTargetNames(hello.target, hello.gateway);
   if (hello.proofSecret.length < 16 || hello.proofSecret.length > 256)
     throw new DomainError('invalid', 'proof_secret', 'The proof secret has 16 to 256 characters.');
-  const allowed = identity.scopes.some((scope) => scope === `agent:${hello.target}` || scope === 'agent:*' || scope === 'agent');
-  if (!allowed)
-    throw new DomainError(
-      'forbidden',
-      'scope_missing',
-      `This token is not for the agent of ${hello.target}: it needs the scope agent:${hello.target}.`,
-    );
+  mayServe(identity, hello.target);
 }
 
 function sampleOf(

@@ -3,9 +3,11 @@ import { readFacts, writeProvenVersion } from '#features/rollout/target-stream.t
 import type { Report } from '#platform/xds/generated/delivery.js';
 import type { LiveAnswer } from '#platform/xds/live-stream.js';
 import { LIVE_TYPE } from '#platform/xds/resource.js';
+import type { ResourceKey } from '#platform/xds/xds-resource.js';
 
 import type { FoldChange, GatewayFold } from './gateway-fold.js';
 import { GatewayPublisher } from './gateway-publisher.js';
+import type { LiveLane } from './live-lane.js';
 import { LiveOutcomes, type LiveOutcomesOptions } from './live-outcomes.js';
 import { LiveRefusals } from './live-refusals.js';
 import type { LiveSession, SentRelease } from './live-session.js';
@@ -42,7 +44,7 @@ export class LiveDelivery {
       log: context.log,
       onRecord: () => onRecord(),
       onEnd: (...end) => onEnd(...end),
-      onRefused: (live, report) => this.#refusals.refused(live, report),
+      onRefused: (live, report) => this.#refusals.reported(live, report),
       onHeldBack: (live, report) => this.#refusals.heldBack(live, report),
     });
   }
@@ -106,6 +108,13 @@ export class LiveDelivery {
 
   report(session: TargetSession, report: Report): Promise<'taken' | 'later'> {
     return this.#outcomes.report(session, this.liveOf(session), report);
+  }
+
+  /** An Envoy without an agent refused something. @throws Error when the cause could not be looked for now. */
+  refused(lane: LiveLane, resources: readonly ResourceKey[], message: string): Promise<void> {
+    const { gateway } = lane.source;
+    const validator = this.#options.sessions().find((session) => session.gateway === gateway && session.open);
+    return this.#refusals.refused(lane, { validator, resources, message, sentAt: lane.set.revision });
   }
 
   /** What is set aside on a gateway is read again. */
