@@ -108,10 +108,7 @@ export class LiveRefusals {
       return onSetAside(source.gateway);
     const newest = stands ? newestOf(lane, candidates) : undefined;
     if (newest === undefined) {
-      context.log.error(
-        { target: live.session.target, resource: key.name, message },
-        'Envoy refuses a resource, and no mapping is the cause',
-      );
+      context.log.error({ gateway: source.gateway, resource: key.name, message }, 'Envoy refuses a resource, and no mapping is the cause');
       return;
     }
     // A trial accepts what the running Envoy refused: the change that came last is the likeliest cause, and if it is not, the next refusal tells.

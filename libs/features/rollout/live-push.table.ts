@@ -98,7 +98,7 @@ const RECORD = `
     insert into chancery.deployment_step (deployment, step, report, at, duration_ms, detail, code)
     select made.id, 'pushed', -1::bigint, to_timestamp($9::double precision / 1000), 0, '', '' from made
     union all
-    select id, $10::text, $13::bigint, to_timestamp($14::double precision / 1000), $15::int, $12, $11 from (select id from made union all select id from known) as both
+    select id, $10::text, $13::bigint, to_timestamp($14::double precision / 1000), $15::int, $12, $11 from (select id from made union all select id from known) as pushes
     on conflict (deployment, report) do nothing),
   proven as (
     update chancery.target t

@@ -167,6 +167,7 @@ class SessionSet {
       call.end();
     } catch (error) {
       if (attached === undefined) this.#ended(call, undefined, error);
+      else if (!call.cancelled) this.options.log.error({ err: error, target: attached.target }, 'an agent stream failed');
     } finally {
       attached?.detach(call);
     }
@@ -217,7 +218,8 @@ class SessionSet {
 
   #ended(call: ReportsCall | DiscoveryCall, session: DeliverySession | undefined, error: unknown): void {
     const reason = error instanceof Error ? error.message : String(error);
-    if (!(error instanceof DomainError) && !call.cancelled && !call.destroyed) {
+    // Not "destroyed": that it is too when what was made of its messages failed.
+    if (!(error instanceof DomainError) && !call.cancelled) {
       this.options.log.error({ err: error, target: session?.target }, 'an agent stream failed');
     }
     const code = error instanceof DomainError ? (kindToStatus[error.kind] ?? status.FAILED_PRECONDITION) : status.INTERNAL;
