@@ -95,29 +95,8 @@ export async function startAgent({ config, envoy, version, log, failpoint, onEnv
   });
   describe = () => ({ pid: process.pid, target: config.target, status: deployer.status() });
   const instance = randomUUID();
-  const link: WorkerLink = new WorkerLink({
-    address: config.worker,
-    token: config.token,
-    tls: () => readTls(config.tls),
-    log,
-    journal,
-    failpoint,
-    held: () => store.newest('good', 'candidate')?.release ?? null,
-    status: () => deployer.status(),
-    stats: () => stats.read(supervisor.admin, () => supervisor.live),
-    accept: (release) => deployer.accept(release),
-    acceptLive: (release) => live.lane.accept(release),
-    validate: (request) => validate(request, envoy.path, join(folder.path, 'check')),
-    hello: () =>
-      Hello.fromPartial({
-        ...{ ...describeNode(config), instance, agentVersion: version, envoyVersion: envoy.version, proofSecret },
-        ...(state.accepted === null ? {} : { lastFence: state.accepted.fence }),
-        lastRenderSha256: state.accepted?.renderSha256 ?? '',
-        status: deployer.status(),
-        liveDigest: live.node.digest,
-        liveBootstrapSha256: live.node.bootstrapSha256,
-      }),
-  });
+  const told = { config, envoy, version, instance, log, journal, failpoint, store, state, stats, supervisor, deployer, live, proofSecret };
+  const link: WorkerLink = createLink(told, join(folder.path, 'check'));
   await live.start();
   await deployer.start();
   const linked = link.run();
@@ -131,6 +110,45 @@ export async function startAgent({ config, envoy, version, log, failpoint, onEnv
       lock.release();
     },
   };
+}
+
+interface LinkParts extends Pick<AgentOptions, 'config' | 'envoy' | 'version' | 'log' | 'failpoint'> {
+  readonly instance: string;
+  readonly journal: ReportJournal;
+  readonly store: ReleaseStore;
+  readonly state: NodeState;
+  readonly stats: EnvoyStats;
+  readonly supervisor: EnvoySupervisor;
+  readonly deployer: Deployer;
+  readonly live: LiveDelivery;
+  readonly proofSecret: string;
+}
+
+function createLink(parts: LinkParts, checkFolder: string): WorkerLink {
+  const { config, envoy, version, instance, log, journal, failpoint, store, state, stats, supervisor, deployer, live, proofSecret } = parts;
+  return new WorkerLink({
+    address: config.worker,
+    token: config.token,
+    tls: () => readTls(config.tls),
+    log,
+    journal,
+    failpoint,
+    held: () => store.newest('good', 'candidate')?.release ?? null,
+    status: () => deployer.status(),
+    stats: () => stats.read(supervisor.admin, () => supervisor.live),
+    accept: (release) => deployer.accept(release),
+    acceptLive: (release) => live.lane.accept(release),
+    validate: (request) => validate(request, envoy.path, checkFolder),
+    hello: () =>
+      Hello.fromPartial({
+        ...{ ...describeNode(config), instance, agentVersion: version, envoyVersion: envoy.version, proofSecret },
+        ...(state.accepted === null ? {} : { lastFence: state.accepted.fence }),
+        lastRenderSha256: state.accepted?.renderSha256 ?? '',
+        status: deployer.status(),
+        liveDigest: live.node.digest,
+        liveBootstrapSha256: live.node.bootstrapSha256,
+      }),
+  });
 }
 
 function describeNode({
