@@ -67,10 +67,10 @@ export class LiveTrouble {
     const text = JSON.stringify(held.map(({ key, version }) => [key, version]));
     if (text === this.#held || node.release === null) return;
     this.#held = text;
-    if (held.length > 0) {
-      const detail = held.map(({ key, waitsFor }) => `${key.name} waits for ${waitsFor.join(', ')}`).join('; ');
-      report({ ...named(node.release), step: 'held_back', code: 'not_warm', detail, resources: held.map(({ key }) => key), live: true });
-    }
+    // Also when nothing is any more: what is proven from then on is proven whole.
+    const detail = held.map(({ key, waitsFor }) => `${key.name} waits for ${waitsFor.join(', ')}`).join('; ');
+    const code = held.length > 0 ? 'not_warm' : '';
+    report({ ...named(node.release), step: 'held_back', code, detail, resources: held.map(({ key }) => key), live: true });
     const still = new Set(held.map(({ key }) => key.name));
     const free = [...this.#owed].filter(([path]) => !still.has(probedName(path)));
     this.#owed = new Map([...this.#owed].filter(([path]) => still.has(probedName(path))));

@@ -92,10 +92,12 @@ export class AgentHandlers implements DeliveryHandlers {
     const session = this.#of(delivery);
     if (session === undefined) return;
     const drifted = status.appliedRenderSha256 !== session.status.appliedRenderSha256;
+    const isFirst = !session.statusCame;
     session.takeStatus(status);
     await this.#storeStatus(session);
     // With each live release the applied render is another one; one that is not what was sent is found by the sweep.
-    if (drifted && status.state !== 'busy' && !this.#options.live.isLive(session.gateway)) this.#options.look(session.target);
+    const matters = this.#options.live.isLive(session.gateway) ? isFirst : drifted && status.state !== 'busy';
+    if (matters) this.#options.look(session.target);
   }
 
   async report(delivery: DeliverySession, report: Report): Promise<'taken' | 'later'> {
@@ -118,7 +120,7 @@ export class AgentHandlers implements DeliveryHandlers {
       final,
     });
     // No row: a live release that was sent by a worker before this one, or on a stream before this one.
-    if (taken === undefined && report.renderSha256 !== '') return live.report(session, report);
+    if (taken === undefined && report.coversFrom > 0) return live.report(session, report);
     if (taken === undefined)
       this.#options.log.info(
         { target: session.target, release: report.releaseId, step: report.step },

@@ -139,6 +139,7 @@ export class LiveDelivery {
     const live = this.liveOf(session);
     if (live === undefined || session.readOnly) return 'waiting';
     live.update();
+    if (!session.statusCame) return 'waiting'; // what is in the agent's journal may be just what is missing here
     await this.#giveUpOverdue(live);
     const { newest } = live;
     if (newest === undefined || (live.unproven.length > 0 && !facts.redeployment)) return 'waiting';

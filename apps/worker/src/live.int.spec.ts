@@ -292,6 +292,39 @@ describe('refusals and failures', () => {
     await eventually('live when it is cured', proven(await configure({ idleTimeoutMs: 2_345 })));
   });
 
+  test('what is held back keeps its version from being live; past the deadline it is set aside, and comes back when it is warm', async () => {
+    fixture = await WorkerFixture.open(live);
+    const worker = await fixture.startWorker('w1', { tuning: { heldBackDeadlineMs: 300, notReadyMs: 1_000 } });
+    const agent = fixture.agent();
+    await agent.connect(worker.port);
+    await eventually('live', proven(await fixture.putMapping('good')));
+    const prove = agent.prove.bind(agent);
+    let cold = true;
+    let holding = false;
+    // As the real one does: what waits is reported, the rest is proven.
+    agent.prove = () => {
+      const release = agent.live.unproven.at(-1);
+      const scopes = [...agent.live.set.ofType(SCOPED_ROUTE_TYPE).values()].filter(({ needs }) => needs.includes('http-coldsvc-80'));
+      if (release !== undefined && (cold ? scopes.length > 0 : holding)) {
+        const resources = cold ? scopes.map(({ typeUrl, name }) => ({ typeUrl, name })) : [];
+        holding = cold;
+        agent.report('held_back', release, { coversFrom: release.version, resources, detail: 'x waits for http-coldsvc-80' });
+      } else if (release !== undefined && holding) {
+        holding = false;
+        agent.report('held_back', release, { coversFrom: release.version, resources: [] });
+      }
+      prove();
+    };
+    const version = await fixture.putMapping('cold', { service: 'coldsvc' });
+    const status = async () => (await listMappingStatus(fixture.database.db, 'default')).get('cold');
+    await eventually('its mapping is set aside', async () => (await status())?.code === 'upstream_not_ready');
+    await eventually('without it the version is live', proven(version));
+    expect(agent.live.holds(SCOPED_ROUTE_TYPE, 'upstream_not_ready')).toBe(true);
+    cold = false;
+    await eventually('it is tried again', () => agent.live.holds(CLUSTER_TYPE, 'coldsvc'));
+    await eventually('its status is cleared', async () => (await status())?.state !== 'set_aside');
+  });
+
   test('a proof that is missing is written, and the release is tried again', async () => {
     fixture = await WorkerFixture.open(live);
     const worker = await fixture.startWorker('w1');
