@@ -119,9 +119,26 @@ export class LiveTrouble {
     this.#told = message;
     this.#offer = setTimeout(() => {
       this.#offer = null;
-      relay.offerAgain('its listener is offered again');
+      // One that serves keeps what it has; it comes back at once, and is offered what differs.
+      if (relay.listens) relay.reconnect('its listener is offered again');
+      else this.#offerAll();
     }, this.#offerAfterMs);
     this.#offerAfterMs = Math.min(OFFER_AGAIN_MS.last, this.#offerAfterMs * 2);
+  }
+
+  /**
+   * To an Envoy without a listener the routes must come anew with it: it says that it has them, from the listener that it could not have, and the next
+   * one would wait for them in vain.
+   */
+  #offerAll(): void {
+    const { node, relay } = this.#options;
+    node.withhold();
+    relay.update();
+    const withheld = node.served.revision;
+    relay.whenSettled(withheld, () => {
+      node.giveBack();
+      relay.update();
+    });
   }
 }
 
