@@ -41,9 +41,15 @@ export class LiveTrouble {
     this.#options = options;
   }
 
-  /** True while a listener waits for something of the machine's, a port as a rule. */
+  /** True while a listener waits for something of the machine's, a port as a rule, and since it was offered again until something is proven. */
   get machineInTheWay(): boolean {
-    return this.#offer !== null;
+    return this.#told !== '';
+  }
+
+  /** Envoy serves what it should. */
+  proven(): void {
+    this.#told = '';
+    this.#offerAfterMs = OFFER_AGAIN_MS.first;
   }
 
   /** Envoy refuses a resource: from now on it is served what it had before. */
