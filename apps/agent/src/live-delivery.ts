@@ -63,7 +63,7 @@ export function createLive(options: LiveDeliveryOptions): LiveDelivery {
     async stop() {
       await lane.stop();
       relay.close();
-      store.close();
+      await store.close();
     },
   };
 }

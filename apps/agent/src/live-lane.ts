@@ -211,6 +211,7 @@ export class LiveLane {
     const running = this.#options.envoy().running;
     if (target !== null) node.unproven.settle(target);
     this.#trouble.owe(held);
+    this.#trouble.proven();
     this.#deaths = 0;
     this.#due = true;
     const about = named(release);

@@ -2,7 +2,14 @@ import { type LiveStore, type RefusedResource, resourceOf } from '#platform/envo
 import { sha256Hex } from '#platform/kernel/digest.js';
 import type { LiveRelease } from '#platform/xds/generated/delivery.js';
 import { ResourceSet } from '#platform/xds/resource-set.js';
-import { LISTENER_TYPE, type ResourceChange, type ResourceKey, resourceId, type XdsResource } from '#platform/xds/xds-resource.js';
+import {
+  LISTENER_TYPE,
+  type ResourceChange,
+  type ResourceKey,
+  resourceId,
+  SCOPED_ROUTE_TYPE,
+  type XdsResource,
+} from '#platform/xds/xds-resource.js';
 import { compareFences, decideFence, type FenceDecision } from './fence.js';
 import type { NodeState } from './node-state.js';
 import { UnprovenReleases, withoutChanges } from './unproven.js';
@@ -26,7 +33,10 @@ export class LiveNode {
   #accepted = new ResourceSet();
   #release: LiveRelease | null = null;
   #bootstrap: Buffer = NO_BYTES;
-  #retreated = false;
+  /** What is served is not the accepted set, but for refusals. */
+  #partial = false;
+  /** Envoy died of the accepted set. */
+  #failed = false;
   readonly #refused = new Map<string, RefusedResource>();
   /** By resourceId: what was served before the changes that Envoy has not settled yet; null for nothing. */
   readonly #before = new Map<string, XdsResource | null>();
@@ -71,10 +81,11 @@ export class LiveNode {
     this.#bootstrap = newest.bootstrap;
     for (const refused of newest.refused)
       if (this.#accepted.get(refused)?.version === refused.version) this.#refused.set(resourceId(refused), refused);
-    this.#retreated = newest.standing === 'failed';
-    const proven = this.#retreated ? store.newest((_release, standing) => standing === 'proven') : null;
+    this.#failed = newest.standing === 'failed';
+    this.#partial = this.#failed;
+    const proven = this.#failed ? store.newest((_release, standing) => standing === 'proven') : null;
     this.served.apply({ upserts: proven?.resources ?? this.#asServed(newest.resources), removed: [] });
-    if (!this.#retreated) for (const release of newest.unproven) this.unproven.add(release, this.served.revision);
+    if (!this.#failed) for (const release of newest.unproven) this.unproven.add(release, this.served.revision);
   }
 
   /**
@@ -146,14 +157,30 @@ export class LiveNode {
   retreat(): LiveRelease | null {
     const { store } = this.#options;
     const failed = this.unproven.newest?.release;
-    if (failed === undefined || this.#retreated) return null;
+    if (failed === undefined || this.#partial) return null;
     const proven = store.newest((_release, standing) => standing === 'proven');
     if (proven === null) return null;
-    this.#retreated = true;
+    this.#partial = true;
+    this.#failed = true;
     this.served.apply(difference(this.served, proven.resources));
     this.unproven.clear();
     store.mark(failed.releaseId, 'failed');
     return failed;
+  }
+
+  /** Takes listeners and routes away from an Envoy that has no listener, so that `giveBack` gives it all of them anew. */
+  withhold(): void {
+    this.#partial = true;
+    this.served.apply({
+      upserts: [],
+      removed: [LISTENER_TYPE, SCOPED_ROUTE_TYPE].flatMap((type) => [...this.served.ofType(type).values()]),
+    });
+  }
+
+  giveBack(): void {
+    if (!this.#partial) return; // a release has come meanwhile, and brought everything
+    this.#partial = false;
+    this.served.apply(difference(this.served, this.#asServed(this.#accepted)));
   }
 
   /** Begins a new segment of the store when it is time; the work goes on beside. */
@@ -167,7 +194,7 @@ export class LiveNode {
       release: { ...release, probes, coversFrom: open?.coversFrom ?? release.coversFrom },
       resources: [...this.#accepted],
       bootstrap: this.#bootstrap,
-      standing: this.#retreated ? 'failed' : open === null ? 'proven' : undefined,
+      standing: this.#failed ? 'failed' : open === null ? 'proven' : undefined,
       refused: [...this.#refused.values()],
     });
   }
@@ -197,8 +224,9 @@ export class LiveNode {
       const refused = this.#refused.get(resourceId(key));
       if (refused !== undefined && this.#accepted.get(key)?.version !== refused.version) this.#refused.delete(resourceId(key));
     }
-    const whole = this.#retreated || !sameBootstrap;
-    this.#retreated = false;
+    const whole = this.#partial || !sameBootstrap;
+    this.#partial = false;
+    this.#failed = false;
     const next = whole
       ? difference(this.served, this.#asServed(this.#accepted))
       : { upserts: this.#asServed(change.upserts), removed: change.removed };

@@ -6,6 +6,7 @@ import type { AdsCaller, EnvoySession, HeldBack, Rejection } from '#platform/xds
 import type { EnvoyStream } from '#platform/xds/envoy-stream.js';
 import type { ResourceSet } from '#platform/xds/resource-set.js';
 import { serveAds } from '#platform/xds/socket-server.js';
+import { LISTENER_TYPE } from '#platform/xds/xds-resource.js';
 
 /** An epoch of Envoy's, whichever process it is. */
 export interface Place {
@@ -37,10 +38,11 @@ export class LiveRelay {
   readonly #options: LiveRelayOptions;
   readonly #endpoint: AdsEndpoint;
   #server: { close(): void } | null = null;
+  #waiting: { readonly revision: number; readonly then: () => void }[] = [];
 
   constructor(options: LiveRelayOptions) {
     this.#options = options;
-    this.#endpoint = new AdsEndpoint({ log: options.log, open: async (caller) => this.#open(caller), opened: () => options.onProgress() });
+    this.#endpoint = new AdsEndpoint({ log: options.log, open: async (caller) => this.#open(caller), opened: () => this.#progress() });
   }
 
   /** @throws Error when the socket cannot be made. */
@@ -60,8 +62,19 @@ export class LiveRelay {
     return [...this.#endpoint.streams].findLast((stream) => samePlace(placeOfNode(stream.node.id), current)) ?? null;
   }
 
+  /** Calls once when the current epoch has settled on this revision; when it goes first, the next one is asked for no more than that. */
+  whenSettled(revision: number, then: () => void): void {
+    this.#waiting.push({ revision, then });
+    this.#progress();
+  }
+
+  /** Whether the current epoch has a listener: one that has none serves nobody. */
+  get listens(): boolean {
+    return (this.stream?.held(LISTENER_TYPE).size ?? 0) > 0;
+  }
+
   /** Ends the current epoch's stream: Envoy comes back and is offered again what it has refused. */
-  offerAgain(reason: string): void {
+  reconnect(reason: string): void {
     this.stream?.close(reason);
   }
 
@@ -70,8 +83,20 @@ export class LiveRelay {
     this.#server?.close();
   }
 
+  #progress(): void {
+    this.#options.onProgress();
+    const settled = this.stream?.settledRevision ?? -1;
+    const due = this.#waiting.filter(({ revision }) => revision <= settled);
+    if (due.length === 0) return;
+    this.#waiting = this.#waiting.filter((one) => !due.includes(one));
+    // Not from within the stream's own work.
+    setImmediate(() => {
+      for (const { then } of due) then();
+    });
+  }
+
   #open({ node }: AdsCaller): EnvoySession {
-    const { served, admin, systemVersion, current, onRejected, onHeldBack, onProgress, log } = this.#options;
+    const { served, admin, systemVersion, current, onRejected, onHeldBack, log } = this.#options;
     const counts = () => samePlace(placeOfNode(node.id), current());
     log.info({ node: node.id }, 'an Envoy asks for its resources');
     return {
@@ -88,10 +113,10 @@ export class LiveRelay {
       onHeldBack: (held) => {
         if (counts()) onHeldBack(held);
       },
-      onSettled: onProgress,
+      onSettled: () => this.#progress(),
       onClosed: (reason) => {
         log.info({ node: node.id, reason }, 'an Envoy has gone from its stream');
-        onProgress();
+        this.#progress();
       },
     };
   }

@@ -41,9 +41,15 @@ export class LiveTrouble {
     this.#options = options;
   }
 
-  /** True while a listener waits for something of the machine's, a port as a rule. */
+  /** True while a listener waits for something of the machine's, a port as a rule, and since it was offered again until something is proven. */
   get machineInTheWay(): boolean {
-    return this.#offer !== null;
+    return this.#told !== '';
+  }
+
+  /** Envoy serves what it should. */
+  proven(): void {
+    this.#told = '';
+    this.#offerAfterMs = OFFER_AGAIN_MS.first;
   }
 
   /** Envoy refuses a resource: from now on it is served what it had before. */
@@ -119,9 +125,26 @@ export class LiveTrouble {
     this.#told = message;
     this.#offer = setTimeout(() => {
       this.#offer = null;
-      relay.offerAgain('its listener is offered again');
+      // One that serves keeps what it has; it comes back at once, and is offered what differs.
+      if (relay.listens) relay.reconnect('its listener is offered again');
+      else this.#offerAll();
     }, this.#offerAfterMs);
     this.#offerAfterMs = Math.min(OFFER_AGAIN_MS.last, this.#offerAfterMs * 2);
+  }
+
+  /**
+   * To an Envoy without a listener the routes must come anew with it: it says that it has them, from the listener that it could not have, and the next
+   * one would wait for them in vain.
+   */
+  #offerAll(): void {
+    const { node, relay } = this.#options;
+    node.withhold();
+    relay.update();
+    const withheld = node.served.revision;
+    relay.whenSettled(withheld, () => {
+      node.giveBack();
+      relay.update();
+    });
   }
 }
 

@@ -4,6 +4,7 @@ import {
   openSync,
   readdirSync,
   readFileSync,
+  renameSync,
   rmSync,
   statSync,
   truncateSync,
@@ -30,8 +31,8 @@ beforeEach(() => {
   faults = [];
   stores = [];
 });
-afterEach(() => {
-  for (const store of stores) store.close();
+afterEach(async () => {
+  for (const store of stores) await store.close();
   rmSync(join(folder, '..'), { recursive: true, force: true });
 });
 

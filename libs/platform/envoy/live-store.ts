@@ -44,6 +44,7 @@ export class LiveStore {
   #copy: { readonly objects: Set<string>; readonly tail: Buffer[] } | null = null;
   #damaged = false;
   #beginning = 0;
+  #copying: Promise<void> = Promise.resolve();
 
   constructor(folder: string, onFault: (reason: string) => void) {
     this.#segments = new LiveSegments(folder);
@@ -101,7 +102,18 @@ export class LiveStore {
   }
 
   /** Begins a new segment with the whole set, beside the work: what is appended meanwhile is in both. */
-  async checkpoint(snapshot: LiveSnapshot): Promise<void> {
+  checkpoint(snapshot: LiveSnapshot): Promise<void> {
+    this.#copying = this.#begin(snapshot);
+    return this.#copying;
+  }
+
+  /** Waits for a segment that is being begun: nobody else may write here before. */
+  async close(): Promise<void> {
+    await this.#copying;
+    this.#segments.close();
+  }
+
+  async #begin(snapshot: LiveSnapshot): Promise<void> {
     const { release, resources, bootstrap, standing, refused } = snapshot;
     const copy = { objects: new Set<string>(), tail: [] as Buffer[] };
     this.#copy = copy;
@@ -125,10 +137,6 @@ export class LiveStore {
       this.#growth = 0;
       this.#copy = null;
     }
-  }
-
-  close(): void {
-    this.#segments.close();
   }
 
   #mark(frames: readonly Buffer[]): void {
