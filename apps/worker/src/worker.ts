@@ -8,6 +8,7 @@ import { createWake, type Follower, type Wake } from '#platform/eventstore/follo
 import { failpoint } from '#platform/failpoint/failpoint.js';
 import { openQueue, type Queue } from '#platform/queue/queue.js';
 import { type DeliveryServer, startDeliveryServer } from '#platform/xds/delivery-server.js';
+import { mutualTls, peerIdentity } from '#platform/xds/server-credentials.js';
 
 import { AgentHandlers } from './agent-handlers.js';
 import { Confirmations } from './confirmations.js';
@@ -20,6 +21,7 @@ import { Recorder } from './recorder.js';
 import { followRedeployments } from './redeployments.js';
 import { Renderer } from './renderer.js';
 import { type Check, startStatusServer } from './status-server.js';
+import { StockEnvoys } from './stock-envoys.js';
 import { Sweep } from './sweep.js';
 import { defaultTuning, type Tuning, type WorkerOptions } from './worker-options.js';
 
@@ -50,6 +52,7 @@ class Worker {
   readonly #gateways: Gateways;
   readonly #renderer: Renderer;
   readonly #live: LiveDelivery;
+  readonly #envoys: StockEnvoys;
   readonly #handlers: AgentHandlers;
   readonly #runner: LookRunner;
   readonly #sweep: Sweep;
@@ -91,13 +94,23 @@ class Worker {
     });
     this.#renderer = new Renderer(db, this.#gateways);
     this.#live = this.#liveDelivery();
+    const authenticate = (token: string) => options.authenticate(token, { db, events: this.#events });
+    this.#envoys = new StockEnvoys({
+      db,
+      worker: name,
+      log,
+      authenticate,
+      certificateOf: ({ call }) => peerIdentity(call)?.name,
+      publisher: (gateway) => this.#live.publisher(gateway),
+      onRefused: (...refusal) => this.#live.refused(...refusal),
+    });
     this.#handlers = new AgentHandlers({
       db,
       live: this.#live,
       worker: name,
       log,
       statsIntervalMs: tuning.statsIntervalMs,
-      authenticate: (token) => options.authenticate(token, { db, events: this.#events }),
+      authenticate,
       look: (target) => this.#runner.request(target),
       lookNow: (target) => this.#runner.runNow(target),
       onPushEnded: () => this.#recorder.kick(),
@@ -121,12 +134,13 @@ class Worker {
       awayMs: tuning.awayMs,
       notReadyMs: tuning.notReadyMs,
       sessions,
+      envoys: this.#envoys,
       look: (target) => this.#runner.request(target),
     });
   }
 
   async start(): Promise<{ port: number; statusPort: number | undefined }> {
-    const { log, listen: address, statusListen, databaseUrl } = this.#options;
+    const { log, listen: address, tls, statusListen, databaseUrl } = this.#options;
     await this.#gateways.start();
     this.#redeployments = followRedeployments({
       database: this.#database,
@@ -145,7 +159,8 @@ class Worker {
       onReconnect: () => undefined, // what was missed meanwhile is the sweep's
       log,
     });
-    this.#server = await startDeliveryServer({ ...address, handlers: this.#handlers, log });
+    const credentials = tls === undefined ? {} : { credentials: mutualTls(tls) };
+    this.#server = await startDeliveryServer({ ...address, ...credentials, handlers: this.#handlers, envoys: this.#envoys.endpoint, log });
     this.#opening = this.#openQueue();
     this.#recorder.start();
     this.#confirmations.start();
@@ -161,6 +176,7 @@ class Worker {
     await this.#opening;
     await this.#sweep.close();
     await Promise.all([this.#gateways.close(), this.#redeployments?.close(), this.#listener?.close()]);
+    this.#envoys.close();
     await this.#server?.close();
     await this.#live.close();
     await this.#queue?.close();
@@ -209,7 +225,7 @@ class Worker {
         if (state === 'proven' && seenAtMs !== undefined) this.#metrics.propagated(Date.now() - seenAtMs);
       },
       onAnswer: (session, typeUrl, result) => this.#metrics.answered(session.gateway, typeUrl, result),
-      onHead: () => undefined,
+      onHead: (publisher) => this.#envoys.update(publisher),
     });
   }
 
