@@ -12,8 +12,9 @@ import type { Entry } from './host-rows.js';
 /** The rows of a phase that are asked together: one scope. */
 export class Shard {
   readonly rows = new Set<Entry>();
-  /** What was given out for it last. */
+  /** What was given out for it last, and the rows that it was made of. */
   resource: XdsResource | undefined;
+  given: Entry[] = [];
 
   constructor(
     readonly key: string,
@@ -41,9 +42,8 @@ const miss: Route = {
 const blank = '0'.repeat(64);
 
 /** A shard's resource. `rows` are its own and those of later phases that precede some of them, in any order. */
-export function renderShard(shard: Shard, rows: Iterable<Entry>, perRouteStats: boolean): XdsResource {
-  const all = [...rows];
-  const virtualHosts = partOfTable(all, perRouteStats, mostCopiedBytes).map(
+export function renderShard(shard: Shard, rows: readonly Entry[], perRouteStats: boolean): XdsResource {
+  const virtualHosts = partOfTable(rows, perRouteStats, mostCopiedBytes).map(
     (host): VirtualHost => ({
       ...host,
       routes: [...(host.domains[0] === '*' ? [markerRoute(shard.key)] : []), ...host.routes, ...(shard.isLast ? [] : [miss])],
@@ -53,7 +53,7 @@ export function renderShard(shard: Shard, rows: Iterable<Entry>, perRouteStats: 
   const ordered = [...virtualHosts.slice(-1), ...virtualHosts.slice(0, -1)];
   const value = scopeBytes(shard.key, ordered);
   const needs = new Set<string>();
-  for (const { outcome } of all) if (outcome.kind === 'forwarded') needs.add(outcome.cluster);
+  for (const { outcome } of rows) if (outcome.kind === 'forwarded') needs.add(outcome.cluster);
   value.write(sha256Hex(value), markerAt(value, shard.key), 'latin1');
   return { typeUrl: SCOPED_ROUTE_TYPE, name: shard.key, version: sha256Hex(value), value, needs: [...needs].sort() };
 }
