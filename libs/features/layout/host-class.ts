@@ -50,9 +50,10 @@ export class HostClass {
     if (this.#length !== undefined) this.#middle = this.#phase(`l${this.#length}`, 1, this.#length);
   }
 
-  /** Those that have rows, in the order in which they are asked. */
-  get phases(): PhaseShards[] {
-    return [this.#bound, this.#middle, this.#rest].filter((phase) => phase?.isInForce === true) as PhaseShards[];
+  /** Those that have rows, in the order in which they are asked; with `emptied`, those as well that had some when they were given out last. */
+  phases(emptied: boolean): PhaseShards[] {
+    const all = [this.#bound, this.#middle, this.#rest].filter((phase) => phase !== null);
+    return all.filter((phase) => phase.isInForce || (emptied && phase.isGiven));
   }
 
   /** What of the plan is this class's. */
@@ -94,7 +95,7 @@ export class HostClass {
   /** Have the rows outgrown their shards? `far`: so much that it cannot wait for a moment in which nothing else changes. */
   hasOutgrown(far: boolean): boolean {
     const times = far ? 4 : 1;
-    const isFull = this.phases.some((phase) => phase.hasOutgrown(this.sizing, times));
+    const isFull = this.phases(false).some((phase) => phase.hasOutgrown(this.sizing, times));
     if (this.id === 'w' || isFull) return isFull;
     if (this.#length !== undefined) return !far && this.#unboundRows <= this.sizing.crowd / 2;
     return this.#unboundRows > times * this.sizing.crowd && this.#unboundRows > 1.25 * this.#considered;

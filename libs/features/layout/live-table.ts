@@ -94,6 +94,7 @@ export class LiveTable {
     return this.#isUnfinished;
   }
   #isUnfinished = false;
+  #hasEmptied = false;
   /** Did the last settling make shards that no filter knows yet? */
   #isKeeping = false;
 
@@ -203,7 +204,7 @@ export class LiveTable {
     if (isRecounted) for (const shard of this.#inForce.values()) this.#dirty.add(shard);
     const render = [...this.#dirty].filter((shard) => this.#inForce.get(shard.key) === shard);
     this.#dirty.clear();
-    this.#isUnfinished = isHeld;
+    this.#isUnfinished = isHeld || this.#hasEmptied;
     return { render, removed };
   }
 
@@ -226,7 +227,9 @@ export class LiveTable {
 
   /** Brings the shards in force up to the phases; most often these are as they were. */
   #enforce(): ResourceKey[] {
-    const phases = classes.flatMap((id) => this.#classes[id].phases);
+    // A phase that has lost its last rows is asked until the filter is another one: it is made empty first, and left out the next time.
+    const phases = classes.flatMap((id) => this.#classes[id].phases(this.#dirty.size > 0));
+    this.#hasEmptied = phases.some(({ isInForce }) => !isInForce);
     const spaces = (list: readonly Phase[]) => list.map(({ id, shards }) => `${id}.${shards}`);
     const [before, now] = [spaces(this.#phases), spaces(phases.map(({ phase }) => phase))];
     this.#isKeeping = before.length > 0 && now.some((space) => !before.includes(space));

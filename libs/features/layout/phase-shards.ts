@@ -37,6 +37,10 @@ export class PhaseShards {
     return this.#rows > 0 || this.isLast;
   }
 
+  get isGiven(): boolean {
+    return this.#shards[0]?.resource !== undefined;
+  }
+
   add(entry: Entry): Shard {
     const shard = this.#shardFor(entry);
     shard.rows.add(entry);
