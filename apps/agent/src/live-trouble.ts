@@ -30,7 +30,7 @@ const GATHER_MS = 15;
 export class LiveTrouble {
   readonly #options: LiveTroubleOptions;
   #rejections: Rejection[] = [];
-  #held = '';
+  #held: ReadonlySet<string> = new Set();
   /** Probes of resources that were held back when their release was proven. */
   #owed: ReadonlyMap<string, string> = new Map();
   #offer: NodeJS.Timeout | null = null;
@@ -70,12 +70,13 @@ export class LiveTrouble {
   /** All that Envoy must not have yet, because a cluster is not warm. */
   heldBack(held: readonly HeldBack[]): void {
     const { node, report, onFreed } = this.#options;
-    const text = JSON.stringify(held.map(({ key, version }) => [key, version]));
-    if (text === this.#held || node.release === null) return;
-    this.#held = text;
-    if (held.length > 0) {
-      const detail = held.map(({ key, waitsFor }) => `${key.name} waits for ${waitsFor.join(', ')}`).join('; ');
-      report({ ...named(node.release), step: 'held_back', code: 'not_warm', detail, resources: held.map(({ key }) => key), live: true });
+    const nameOf = ({ key, version }: HeldBack) => `${resourceId(key)} ${version}`;
+    const news = held.filter((one) => !this.#held.has(nameOf(one)));
+    this.#held = new Set(held.map(nameOf));
+    if (node.release === null) return;
+    if (news.length > 0) {
+      const detail = news.map(({ key, waitsFor }) => `${key.name} waits for ${waitsFor.join(', ')}`).join('; ');
+      report({ ...named(node.release), step: 'held_back', code: 'not_warm', detail, resources: news.map(({ key }) => key), live: true });
     }
     const still = new Set(held.map(({ key }) => key.name));
     const free = [...this.#owed].filter(([path]) => !still.has(probedName(path)));
