@@ -87,7 +87,7 @@ export class ScriptedAgent {
         for (const name of removed) this.files.delete(name);
         for (const resource of resources) {
           if (resource.kind === 'manifest') this.#accept(resource.manifest);
-          else this.files.set(resource.name, { version: resource.version, json: resource.json });
+          else if (resource.kind !== 'live') this.files.set(resource.name, { version: resource.version, json: resource.json });
         }
       },
       onReportAck: (id) => this.#journal.delete(id),

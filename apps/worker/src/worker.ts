@@ -82,6 +82,8 @@ class Worker {
       wake: this.#wake,
       pollMs: tuning.pollMs,
       servicesFile: options.servicesFile,
+      onLoaded: async () => undefined,
+      onApplied: () => undefined,
       onChange: (gateway) => this.#gatewayChanged(gateway),
     });
     this.#handlers = new AgentHandlers({

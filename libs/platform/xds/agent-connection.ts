@@ -13,7 +13,7 @@ import {
   type WorkerMessage,
 } from './generated/delivery.js';
 import { AggregatedDiscoveryServiceClient, type DeltaDiscoveryRequest, type DeltaDiscoveryResponse } from './generated/discovery.js';
-import { DELIVERY_TYPES, type DeliveredResource, decodeResource } from './resource.js';
+import { DELIVERY_TYPES, type DeliveredResource, decodeResource, LIVE_TYPE } from './resource.js';
 
 /** Thrown by `onResources` to refuse a push: the message goes to the worker as the reason (NACK). */
 export class DeliveryRefusal extends Error {
@@ -60,7 +60,7 @@ export interface AgentConnection {
 }
 
 /**
- * Dials a worker: hello, welcome, then the delta stream with a wildcard subscription to the three types.
+ * Dials a worker: hello, welcome, then the delta stream with a wildcard subscription to our types.
  * @throws Error when there is no welcome in time: the token is refused, the worker is not there, or it sent the agent away (the message says which).
  */
 export function connectAgent(options: AgentConnectionOptions): Promise<AgentConnection> {
@@ -139,7 +139,7 @@ class Connection implements AgentConnection {
     this.#discovery = call;
     call.on('error', (error) => this.#end(error.message, undefined));
     call.on('end', () => this.#end('the worker ended the stream', undefined));
-    for (const typeUrl of DELIVERY_TYPES) {
+    for (const typeUrl of [...DELIVERY_TYPES, LIVE_TYPE]) {
       const held = Object.fromEntries(this.#options.held?.get(typeUrl) ?? []);
       call.write(request({ typeUrl, resourceNamesSubscribe: ['*'], initialResourceVersions: held, nodeId: this.#options.hello.target }));
     }

@@ -28,7 +28,7 @@ export interface DeliveryHandlers {
   /** The report is acknowledged when this resolves: it must be stored by then. */
   report(session: DeliverySession, report: Report): Promise<void>;
   stats(session: DeliverySession, stats: Stats): Promise<void>;
-  /** The agent can be pushed to: its discovery stream has subscribed. */
+  /** The agent can be pushed to: its discovery stream has subscribed. Called once more when it has asked for live releases. */
   subscribed(session: DeliverySession): void;
   closed(session: DeliverySession, reason: string): void;
 }
@@ -159,8 +159,9 @@ class SessionSet {
       attached.attach(call);
       let announced = false;
       for await (const request of call as AsyncIterable<DeltaDiscoveryRequest>) {
+        const askedForLive = attached.asksForLive;
         attached.receive(request);
-        if (!announced) this.options.handlers.subscribed(attached);
+        if (!announced || attached.asksForLive !== askedForLive) this.options.handlers.subscribed(attached);
         announced = true;
       }
       call.end();
