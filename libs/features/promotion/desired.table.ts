@@ -15,13 +15,13 @@ export interface DesiredRow {
   readonly head: number;
 }
 
-/** Writes it, unless somebody who has followed both streams further was here. */
-export async function writeDesired(db: Db, { gateway, plan, wave, hold, strategy, followed, head }: DesiredRow): Promise<void> {
+/** Writes it, unless somebody was here who has followed one of the streams further. True when it was written. */
+export async function writeDesired(db: Db, { gateway, plan, wave, hold, strategy, followed, head }: DesiredRow): Promise<boolean> {
   const overrides = [...plan.overrides].flatMap(([target, { version, because, record }]) =>
     version === 'head' ? [] : [{ target, version, because, record }],
   );
   const { version, because, record } = plan.base;
-  await sqlQuery(
+  const rows = await sqlQuery(
     db,
     `with written as (
        insert into chancery.desired as d (gateway, version, because, wave, hold, policy, record, followed, head)
@@ -33,11 +33,13 @@ export async function writeDesired(db: Db, { gateway, plan, wave, hold, strategy
        returning gateway),
      gone as (
        delete from chancery.desired_override o using written
-        where o.gateway = written.gateway and o.target <> all (select j->>'target' from jsonb_array_elements($10::jsonb) j))
-     insert into chancery.desired_override as o (gateway, target, version, because, record)
-     select written.gateway, j->>'target', (j->>'version')::bigint, j->>'because', j->>'record'
-       from written, jsonb_array_elements($10::jsonb) j
-     on conflict (gateway, target) do update set version = excluded.version, because = excluded.because, record = excluded.record`,
+        where o.gateway = written.gateway and o.target <> all (select j->>'target' from jsonb_array_elements($10::jsonb) j)),
+     overridden as (
+       insert into chancery.desired_override as o (gateway, target, version, because, record)
+       select written.gateway, j->>'target', (j->>'version')::bigint, j->>'because', j->>'record'
+         from written, jsonb_array_elements($10::jsonb) j
+       on conflict (gateway, target) do update set version = excluded.version, because = excluded.because, record = excluded.record)
+     select 1 from written`,
     [
       gateway,
       version === 'head' ? null : version,
@@ -51,4 +53,5 @@ export async function writeDesired(db: Db, { gateway, plan, wave, hold, strategy
       JSON.stringify(overrides),
     ],
   );
+  return rows.length > 0;
 }

@@ -1,6 +1,6 @@
 import { expect, test } from '@jest/globals';
 
-import { addTraffic, riseOf, type TrafficSample, trafficBetween } from './traffic.js';
+import { addTraffic, riseOf, type TrafficSample, trafficBetween, trafficOf } from './traffic.js';
 
 const sample = (atS: number, requests: number, rq5xx = 0): TrafficSample => ({ at: atS * 1_000, requests, rq5xx, noRoute: 0 });
 
@@ -26,4 +26,15 @@ test('a rise is of the share of requests, and of more than a handful', () => {
   expect(riseOf('rq5xx', counts(100, 6), counts(100, 2), 5)).toBeUndefined();
   expect(riseOf('rq5xx', counts(4, 4), counts(0, 0), 5)).toBeUndefined();
   expect(riseOf('noRoute', counts(100, 60), counts(0, 0), 5)).toBeUndefined();
+});
+
+test('of the counters only those of the traffic count, of both listeners', () => {
+  const counters = {
+    'http.ingress_http.downstream_rq_total': 5,
+    'http.ingress_https.downstream_rq_total': 7,
+    'http.admin.downstream_rq_total': 9,
+  };
+  const more = { 'http.ingress_http.downstream_rq_5xx': 2, 'http.ingress_http.no_route': 3, 'server.uptime': 4 };
+  const list = Object.entries({ ...counters, ...more }).map(([name, value]) => ({ name, value }));
+  expect(trafficOf(list, 8)).toEqual({ at: 8, requests: 12, rq5xx: 2, noRoute: 3 });
 });

@@ -17,6 +17,18 @@ export function addTraffic(kept: readonly TrafficSample[], newest: TrafficSample
   return [...(replaces ? kept.slice(0, -1) : kept), newest].filter(({ at }) => at > newest.at - KEPT_MS);
 }
 
+/** What a target has answered so far, out of the counters of its Envoy by name (`http.ingress_http.downstream_rq_total`). */
+export function trafficOf(counters: Iterable<{ readonly name: string; readonly value: number }>, atMs: number): TrafficSample {
+  let [requests, rq5xx, noRoute] = [0, 0, 0];
+  for (const { name, value } of counters) {
+    if (!name.startsWith('http.ingress_')) continue;
+    if (name.endsWith('.downstream_rq_total')) requests += value;
+    if (name.endsWith('.downstream_rq_5xx')) rq5xx += value;
+    if (name.endsWith('.no_route')) noRoute += value;
+  }
+  return { at: atMs, requests, rq5xx, noRoute };
+}
+
 /** The answers between two moments, from the last sample before the first of them on. A node that counted from zero again counts what it has. */
 export function trafficBetween(samples: readonly TrafficSample[], fromMs: number, toMs: number): TrafficCounts {
   const first = samples.findLastIndex(({ at }) => at <= fromMs);
