@@ -103,7 +103,7 @@ export class Gateways {
   }
 
   /** Loopback is allowed on this gateway by its settings or for the whole process. */
-  allowsLoopback(fold: GatewayFold): boolean {
+  allowsLoopback(fold: Pick<GatewayFold, 'settings'>): boolean {
     return fold.settings.allowLoopbackUpstreams || this.#options.allowLoopback;
   }
 
@@ -113,6 +113,7 @@ export class Gateways {
     const { db } = this.#options.database;
     const version = await readSnapshotPages(db, stream, PAGE, (page) => fold.load(0, page));
     fold.load(version, []);
+    this.#discovery.forget(fold.gateway); // a reading before this one may have failed halfway
     this.#discovery.track(fold.gateway, listsOf(fold));
     let taken = 0;
     for (const { state } of fold.mappings.values()) {

@@ -35,6 +35,10 @@ export interface Tuning {
   /** For an agent to become ready, beyond the end of its window. */
   readonly readyDeadlineMs: number;
   readonly validateDeadlineMs: number;
+  /** For a cluster to become warm, before the mappings that need it are set aside. */
+  readonly heldBackDeadlineMs: number;
+  /** Before those are tried again. */
+  readonly notReadyMs: number;
   readonly statsIntervalMs: number;
   readonly queueLockMs: number;
   readonly backoffMs: number;
@@ -50,6 +54,8 @@ export const defaultTuning: Tuning = {
   pushDeadlineMs: 120_000,
   readyDeadlineMs: 60_000,
   validateDeadlineMs: 30_000,
+  heldBackDeadlineMs: 15_000,
+  notReadyMs: 60_000,
   statsIntervalMs: 5_000,
   queueLockMs: 10_000,
   backoffMs: 1_000,

@@ -12,6 +12,7 @@ import { type DeliveryServer, startDeliveryServer } from '#platform/xds/delivery
 import { AgentHandlers } from './agent-handlers.js';
 import { Confirmations } from './confirmations.js';
 import { Gateways } from './gateways.js';
+import { LiveDelivery } from './live-delivery.js';
 import { type LookContext, look } from './look.js';
 import { LookRunner } from './look-runner.js';
 import { WorkerMetrics } from './metrics.js';
@@ -47,6 +48,8 @@ class Worker {
   readonly #recorder: Recorder;
   readonly #confirmations: Confirmations;
   readonly #gateways: Gateways;
+  readonly #renderer: Renderer;
+  readonly #live: LiveDelivery;
   readonly #handlers: AgentHandlers;
   readonly #runner: LookRunner;
   readonly #sweep: Sweep;
@@ -82,12 +85,15 @@ class Worker {
       wake: this.#wake,
       pollMs: tuning.pollMs,
       servicesFile: options.servicesFile,
-      onLoaded: async () => undefined,
-      onApplied: () => undefined,
+      onLoaded: (fold) => this.#live.load(fold),
+      onApplied: (...change) => this.#live.apply(...change),
       onChange: (gateway) => this.#gatewayChanged(gateway),
     });
+    this.#renderer = new Renderer(db, this.#gateways);
+    this.#live = this.#liveDelivery();
     this.#handlers = new AgentHandlers({
       db,
+      live: this.#live,
       worker: name,
       log,
       statsIntervalMs: tuning.statsIntervalMs,
@@ -108,10 +114,12 @@ class Worker {
       db,
       worker: name,
       gateways: this.#gateways,
+      live: this.#live,
       log,
       everyMs: tuning.sweepMs,
       silentMs: tuning.silentMs,
       awayMs: tuning.awayMs,
+      notReadyMs: tuning.notReadyMs,
       sessions,
       look: (target) => this.#runner.request(target),
     });
@@ -129,9 +137,10 @@ class Worker {
     });
     this.#listener = listen({
       url: databaseUrl,
-      channels: ['chancery_look'],
-      onNotify: (_channel, target) => {
-        if (this.#handlers.session(target) !== undefined) this.#runner.runNow(target);
+      channels: ['chancery_look', 'chancery_aside'],
+      onNotify: (channel, name) => {
+        if (channel === 'chancery_aside') this.#takeAsides(name);
+        else if (this.#handlers.session(name) !== undefined) this.#runner.runNow(name);
       },
       onReconnect: () => undefined, // what was missed meanwhile is the sweep's
       log,
@@ -153,6 +162,7 @@ class Worker {
     await this.#sweep.close();
     await Promise.all([this.#gateways.close(), this.#redeployments?.close(), this.#listener?.close()]);
     await this.#server?.close();
+    await this.#live.close();
     await this.#queue?.close();
     await this.#runner.close();
     await this.#recorder.close();
@@ -169,7 +179,8 @@ class Worker {
       db,
       worker: this.#options.name,
       gateways: this.#gateways,
-      renderer: new Renderer(db, this.#gateways),
+      renderer: this.#renderer,
+      live: this.#live,
       log: this.#options.log,
       pushDeadlineMs: this.#tuning.pushDeadlineMs,
       readyDeadlineMs: this.#tuning.readyDeadlineMs,
@@ -184,7 +195,32 @@ class Worker {
     };
   }
 
+  #liveDelivery(): LiveDelivery {
+    const { log } = this.#options;
+    const { pushDeadlineMs, heldBackDeadlineMs, validateDeadlineMs } = this.#tuning;
+    return new LiveDelivery({
+      context: { db: this.#database.db, gateways: this.#gateways, renderer: this.#renderer, log, validateDeadlineMs },
+      pushDeadlineMs,
+      heldBackDeadlineMs,
+      sessions: () => this.#handlers.sessions(),
+      onRecord: () => this.#recorder.kick(),
+      onEnd: (state, durationMs, seenAtMs) => {
+        this.#metrics.pushed(state, durationMs);
+        if (state === 'proven' && seenAtMs !== undefined) this.#metrics.propagated(Date.now() - seenAtMs);
+      },
+      onAnswer: (session, typeUrl, result) => this.#metrics.answered(session.gateway, typeUrl, result),
+      onHead: () => undefined,
+    });
+  }
+
+  #takeAsides(gateway: string): void {
+    this.#live
+      .takeAsides(gateway)
+      .catch((err: unknown) => this.#options.log.warn({ err, gateway }, 'what is set aside could not be read; the sweep reads it'));
+  }
+
   #gatewayChanged(gateway: string): void {
+    if (this.#live.isLive(gateway)) return; // those targets have been written to
     failpoint('worker.afterReadBeforeEnqueue');
     for (const session of this.#handlers.sessions()) if (session.gateway === gateway) this.#runner.request(session.target);
   }

@@ -107,6 +107,13 @@ export class ServiceDiscovery {
     return true;
   }
 
+  /** Nobody names a service on this gateway any more, and nothing is tracked for it. */
+  forget(gateway: string): void {
+    const tracked = this.#tracked.get(gateway);
+    for (const { reference } of tracked?.references.values() ?? []) if (tracked !== undefined) this.#set(tracked, reference, undefined);
+    this.#tracked.delete(gateway);
+  }
+
   /** By ServiceReference.key: what is known now. */
   found(gateway: string): ReadonlyMap<string, Found> {
     return this.#tracked.get(gateway)?.found ?? new Map();

@@ -37,7 +37,7 @@ const fields = {
   services: z.record(z.string(), z.array(z.string())),
   allowLoopbackUpstreams: z.boolean(),
   perRouteStats: z.enum(['auto', 'on', 'off']),
-  delivery: z.literal('hot-restart'),
+  delivery: z.enum(['live', 'hot-restart']),
   rollout,
 };
 

@@ -50,25 +50,55 @@ export function toEnvoy(mappings: readonly MappingState[], context: EnvoyContext
   const upstreams = new Map<string, ServiceReference>();
   const rendered = new Map<RouteTableRow, readonly Route[]>();
   for (const row of table) {
-    const fault = rowFault(row, context);
-    if (fault !== undefined) refused.set(row.mapping, fault);
-    const aside = fault ?? context.setAside.get(row.mapping);
-    if (aside?.drop === true) continue;
-    const statPrefix = context.perRouteStats ? { stat_prefix: statToken(row.mapping) } : {};
+    const { refusal, outcome, service } = planRow(row, context.setAside.get(row.mapping), context.allowLoopback);
+    if (refusal !== undefined) refused.set(row.mapping, refusal);
+    if (outcome.kind === 'dropped') continue;
     if (context.perRouteStats) statPrefixOf.set(row.mapping, statToken(row.mapping));
-    if (aside !== undefined) {
-      rendered.set(row, routes(row, { ...setAside(row, aside.code), ...statPrefix }));
-      continue;
+    if (outcome.kind === 'forwarded' && service !== undefined) {
+      upstreams.set(outcome.cluster, service);
+      clusterOf.set(row.mapping, outcome.cluster);
     }
-    const service = readService(row.service);
-    if (isFault(service)) throw new Error(`rowFault let the service of ${row.mapping} through`);
-    const cluster = clusterName(service);
-    upstreams.set(cluster, service);
-    clusterOf.set(row.mapping, cluster);
-    rendered.set(row, forwarding(row, cluster, statPrefix));
+    rendered.set(row, rowRoutes(row, outcome, context.perRouteStats));
   }
   const virtualHosts = toVirtualHosts(table, rendered, context.maxCopiedBytes ?? mostCopiedBytes, first);
   return { virtualHosts, upstreams: new Map([...upstreams].sort(([a], [b]) => (a < b ? -1 : 1))), refused, clusterOf, statPrefixOf };
+}
+
+/** What becomes of one row: no route, one that says why there is none, or one that forwards. */
+export type RowOutcome =
+  | { readonly kind: 'dropped' }
+  | { readonly kind: 'aside'; readonly code: string }
+  | { readonly kind: 'forwarded'; readonly cluster: string };
+
+/** The decision about a row: its outcome, why it was refused if it was, and the upstream if it forwards. */
+export interface RowPlan {
+  readonly outcome: RowOutcome;
+  readonly refusal: Refusal | undefined;
+  readonly service: ServiceReference | undefined;
+}
+
+/** Decides what becomes of a row. Its own fault goes before what was set aside. */
+export function planRow(
+  row: RouteTableRow,
+  setAside: { readonly code: string; readonly drop: boolean } | undefined,
+  allowLoopback: boolean,
+): RowPlan {
+  const refusal = rowFault(row, { allowLoopback });
+  const aside = refusal ?? setAside;
+  if (aside !== undefined) {
+    return { outcome: aside.drop ? { kind: 'dropped' } : { kind: 'aside', code: aside.code }, refusal, service: undefined };
+  }
+  const service = readService(row.service);
+  if (isFault(service)) throw new Error(`rowFault let the service of ${row.mapping} through`);
+  return { outcome: { kind: 'forwarded', cluster: clusterName(service) }, refusal, service };
+}
+
+/** A row's routes, in the order in which they are asked; none for a dropped one. */
+export function rowRoutes(row: RouteTableRow, outcome: RowOutcome, perRouteStats: boolean): readonly Route[] {
+  if (outcome.kind === 'dropped') return [];
+  const statPrefix = perRouteStats ? { stat_prefix: statToken(row.mapping) } : {};
+  if (outcome.kind === 'forwarded') return forwarding(row, outcome.cluster, statPrefix);
+  return routes(row, { ...setAside(row, outcome.code), ...statPrefix });
 }
 
 /** One Envoy route per method: an alternation would need a regular expression, and those have a size limit of their own. */

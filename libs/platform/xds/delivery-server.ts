@@ -25,8 +25,8 @@ export interface DeliveryHandlers {
   /** Enrols the agent or throws; the session can be pushed to afterwards. */
   opened(session: DeliverySession, identity: AgentIdentity): Promise<Omit<Welcome, 'session'>>;
   status(session: DeliverySession, status: Status): Promise<void>;
-  /** The report is acknowledged when this resolves: it must be stored by then. */
-  report(session: DeliverySession, report: Report): Promise<void>;
+  /** The report is acknowledged when this resolves: it must be stored by then. With `later` the handlers acknowledge it themselves, or never. */
+  report(session: DeliverySession, report: Report): Promise<'taken' | 'later'>;
   stats(session: DeliverySession, stats: Stats): Promise<void>;
   /** The agent can be pushed to: its discovery stream has subscribed. Called once more when it has asked for live releases. */
   subscribed(session: DeliverySession): void;
@@ -207,8 +207,8 @@ class SessionSet {
       case 'validated':
         return session.takeValidated(message.validated);
       case 'report':
-        await this.options.handlers.report(session, message.report);
-        return session.acknowledge(message.report.id);
+        if ((await this.options.handlers.report(session, message.report)) === 'taken') session.acknowledge(message.report.id);
+        return;
       case 'hello':
         throw new DomainError('malformed', 'hello_twice', 'A stream says hello once.');
       default: // a message of a newer agent: not for us
