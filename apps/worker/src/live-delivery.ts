@@ -19,6 +19,8 @@ export interface LiveDeliveryOptions extends Pick<LiveOutcomesOptions, 'onRecord
   readonly heldBackDeadlineMs: number;
   sessions(): readonly TargetSession[];
   onAnswer(session: TargetSession, typeUrl: string, result: 'ack' | 'nack'): void;
+  /** A gateway can be written to as soon as this returns: its targets are to be on their lanes by then. */
+  onPublisher(gateway: string): void;
   /** The head of a gateway that is delivered live has changed, and the agents have been written to. */
   onHead(publisher: GatewayPublisher): void;
 }
@@ -57,12 +59,13 @@ export class LiveDelivery {
       fold,
       targets: () => sessions().filter(({ gateway }) => gateway === fold.gateway),
       found: () => context.gateways.found(fold.gateway),
-      allowsLoopback: () => context.gateways.allowsLoopback(fold),
+      allowsLoopback: (source) => context.gateways.allowsLoopback(source),
       onAnswer: (live, sent, answer) => this.#answered(live, sent, answer),
       onUnchanged: (live) => this.#unchanged(live),
       onHead: () => onHead(publisher),
     });
     this.#publishers.set(fold.gateway, publisher);
+    this.#options.onPublisher(fold.gateway);
     await publisher.start();
   }
 

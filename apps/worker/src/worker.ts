@@ -1,6 +1,5 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 
-import { listReadOnlyTargets } from '#features/rollout/lineage.table.js';
 import { type Database, openDatabase } from '#platform/database/database.js';
 import { listen } from '#platform/database/listener.js';
 import { EventStore } from '#platform/eventstore/event-store.js';
@@ -11,6 +10,7 @@ import { type DeliveryServer, startDeliveryServer } from '#platform/xds/delivery
 
 import { AgentHandlers } from './agent-handlers.js';
 import { Confirmations } from './confirmations.js';
+import type { FoldChange, GatewayFold } from './gateway-fold.js';
 import { Gateways } from './gateways.js';
 import { LiveDelivery } from './live-delivery.js';
 import { type LookContext, look } from './look.js';
@@ -19,8 +19,11 @@ import { WorkerMetrics } from './metrics.js';
 import { Recorder } from './recorder.js';
 import { followRedeployments } from './redeployments.js';
 import { Renderer } from './renderer.js';
-import { type Check, startStatusServer } from './status-server.js';
+import { RolloutDirector } from './rollout-director.js';
+import { RolloutSteering } from './rollout-steering.js';
+import { startStatusServer } from './status-server.js';
 import { Sweep } from './sweep.js';
+import { workerChecks } from './worker-checks.js';
 import { defaultTuning, type Tuning, type WorkerOptions } from './worker-options.js';
 
 export interface RunningWorker {
@@ -48,6 +51,8 @@ class Worker {
   readonly #recorder: Recorder;
   readonly #confirmations: Confirmations;
   readonly #gateways: Gateways;
+  readonly #director: RolloutDirector;
+  readonly #steering: RolloutSteering;
   readonly #renderer: Renderer;
   readonly #live: LiveDelivery;
   readonly #handlers: AgentHandlers;
@@ -85,11 +90,28 @@ class Worker {
       wake: this.#wake,
       pollMs: tuning.pollMs,
       servicesFile: options.servicesFile,
-      onLoaded: (fold) => this.#live.load(fold),
-      onApplied: (...change) => this.#live.apply(...change),
+      onLoaded: (fold) => this.#gatewayLoaded(fold),
+      onApplied: (...change) => this.#gatewayApplied(...change),
+      onVersionFound: (...found) => this.#steering.found(...found),
       onChange: (gateway) => this.#gatewayChanged(gateway),
     });
-    this.#renderer = new Renderer(db, this.#gateways);
+    this.#director = new RolloutDirector({
+      database: this.#database,
+      events: this.#events,
+      wake: this.#wake,
+      log,
+      pollMs: tuning.pollMs,
+      everyMs: tuning.wavesMs,
+      onChange: (gateway) => this.#planChanged(gateway),
+    });
+    this.#steering = new RolloutSteering({
+      director: this.#director,
+      versions: this.#gateways.versions,
+      log,
+      publisher: (gateway) => this.#live.publisher(gateway),
+      onVersion: (gateway) => this.#gatewayChanged(gateway),
+    });
+    this.#renderer = new Renderer(db, this.#gateways, (...target) => this.#steering.sourceOf(...target));
     this.#live = this.#liveDelivery();
     this.#handlers = new AgentHandlers({
       db,
@@ -128,6 +150,7 @@ class Worker {
   async start(): Promise<{ port: number; statusPort: number | undefined }> {
     const { log, listen: address, statusListen, databaseUrl } = this.#options;
     await this.#gateways.start();
+    this.#director.start();
     this.#redeployments = followRedeployments({
       database: this.#database,
       wake: this.#wake,
@@ -151,7 +174,11 @@ class Worker {
     this.#confirmations.start();
     this.#sweep.start();
     if (statusListen !== undefined) {
-      this.#status = await startStatusServer({ ...statusListen, registry: this.#metrics.registry, checks: this.#checks() });
+      this.#status = await startStatusServer({
+        ...statusListen,
+        registry: this.#metrics.registry,
+        checks: workerChecks({ db: this.#database.db, gateways: this.#gateways, queue: () => this.#queue }),
+      });
     }
     return { port: this.#server.port, statusPort: this.#status?.port };
   }
@@ -160,13 +187,14 @@ class Worker {
     this.#closing.abort();
     await this.#opening;
     await this.#sweep.close();
+    await this.#director.close();
+    this.#steering.close();
     await Promise.all([this.#gateways.close(), this.#redeployments?.close(), this.#listener?.close()]);
     await this.#server?.close();
     await this.#live.close();
     await this.#queue?.close();
     await this.#runner.close();
-    await this.#recorder.close();
-    await this.#confirmations.close();
+    await Promise.all([this.#recorder.close(), this.#confirmations.close()]);
     await this.#events.close();
     await this.#wake.close();
     await this.#status?.close();
@@ -209,8 +237,26 @@ class Worker {
         if (state === 'proven' && seenAtMs !== undefined) this.#metrics.propagated(Date.now() - seenAtMs);
       },
       onAnswer: (session, typeUrl, result) => this.#metrics.answered(session.gateway, typeUrl, result),
+      onPublisher: (gateway) => this.#steering.steer(gateway),
       onHead: () => undefined,
     });
+  }
+
+  async #gatewayLoaded(fold: GatewayFold): Promise<void> {
+    fold.knowImmediate(await this.#director.loaded(fold.gateway, fold.version, fold.settings));
+    await this.#live.load(fold);
+  }
+
+  /** Who is to have what comes first: what is not for every target must not be sent to any before that is settled. */
+  #gatewayApplied(fold: GatewayFold, change: FoldChange, services: ReadonlySet<string>): void {
+    this.#director.applied(fold);
+    if (change.settings) this.#steering.steer(fold.gateway);
+    this.#live.apply(fold, change, services);
+  }
+
+  #planChanged(gateway: string): void {
+    this.#steering.steer(gateway);
+    this.#gatewayChanged(gateway);
   }
 
   #takeAsides(gateway: string): void {
@@ -249,21 +295,5 @@ class Worker {
         await sleep(waitMs, undefined, { signal: this.#closing.signal }).catch(() => undefined); // aborted: the loop ends
       }
     }
-  }
-
-  #checks(): Record<string, Check> {
-    const { db } = this.#database;
-    return {
-      database: async () => {
-        await db.selectNoFrom((select) => select.val(1).as('one')).execute();
-        return '';
-      },
-      queue: () => (this.#queue === undefined ? 'not open yet' : ''),
-      services_file: () => this.#gateways.servicesFileError,
-      targets: async () => {
-        const still = await listReadOnlyTargets(db);
-        return still.map(({ name, reason }) => `${name}: ${reason}; run chancery recover`).join('; ');
-      },
-    };
   }
 }
