@@ -12,6 +12,7 @@ import type { AgentIdentity, DeliveryHandlers } from '#platform/xds/delivery-ser
 import type { DeliverySession } from '#platform/xds/delivery-session.js';
 import type { Hello, Report, Stats, Status, Welcome } from '#platform/xds/generated/delivery.js';
 
+import { checkTargetNames, mayServe } from './agent-rights.js';
 import type { LiveDelivery } from './live-delivery.js';
 import { countedBy } from './live-statistics.js';
 import { TargetSession } from './target-session.js';
@@ -92,10 +93,12 @@ export class AgentHandlers implements DeliveryHandlers {
     const session = this.#of(delivery);
     if (session === undefined) return;
     const drifted = status.appliedRenderSha256 !== session.status.appliedRenderSha256;
+    const isFirst = !session.statusCame;
     session.takeStatus(status);
     await this.#storeStatus(session);
     // With each live release the applied render is another one; one that is not what was sent is found by the sweep.
-    if (drifted && status.state !== 'busy' && !this.#options.live.isLive(session.gateway)) this.#options.look(session.target);
+    const matters = this.#options.live.isLive(session.gateway) ? isFirst : drifted && status.state !== 'busy';
+    if (matters) this.#options.look(session.target);
   }
 
   async report(delivery: DeliverySession, report: Report): Promise<'taken' | 'later'> {
@@ -118,7 +121,7 @@ export class AgentHandlers implements DeliveryHandlers {
       final,
     });
     // No row: a live release that was sent by a worker before this one, or on a stream before this one.
-    if (taken === undefined && report.renderSha256 !== '') return live.report(session, report);
+    if (taken === undefined && report.coversFrom > 0) return live.report(session, report);
     if (taken === undefined)
       this.#options.log.info(
         { target: session.target, release: report.releaseId, step: report.step },
@@ -189,19 +192,10 @@ export class AgentHandlers implements DeliveryHandlers {
 }
 
 function checkHello(hello: Hello, identity: AgentIdentity): void {
-  if (!/^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$/.test(hello.target))
-    throw new DomainError('invalid', 'target_name', 'A target is named by 1 to 64 letters, digits, dots, hyphens and underscores.');
-  if (!/^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$/.test(hello.gateway))
-    throw new DomainError('invalid', 'gateway_name_invalid', 'This is not the name of a gateway.');
+  checkTargetNames(hello.target, hello.gateway);
   if (hello.proofSecret.length < 16 || hello.proofSecret.length > 256)
     throw new DomainError('invalid', 'proof_secret', 'The proof secret has 16 to 256 characters.');
-  const allowed = identity.scopes.some((scope) => scope === `agent:${hello.target}` || scope === 'agent:*' || scope === 'agent');
-  if (!allowed)
-    throw new DomainError(
-      'forbidden',
-      'scope_missing',
-      `This token is not for the agent of ${hello.target}: it needs the scope agent:${hello.target}.`,
-    );
+  mayServe(identity, hello.target);
 }
 
 function sampleOf(

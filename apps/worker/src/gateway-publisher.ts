@@ -23,8 +23,8 @@ export interface PublisherOptions {
   allowsLoopback(source: LaneSource): boolean;
   onAnswer(live: LiveSession, release: SentRelease, answer: LiveAnswer): void;
   onUnchanged(live: LiveSession): void;
-  /** Somebody else than an agent follows the head as well. Called after the agents were written to. */
-  onHead(): void;
+  /** A lane has changed, or who is on it: somebody else than an agent follows them as well. Called after the agents were written to. */
+  onLane(): void;
 }
 
 /** So long are targets written to in one turn of the event loop; the others follow in the next. Milliseconds. */
@@ -110,7 +110,7 @@ export class GatewayPublisher {
       onReserved: () => live.update(),
       onError: (err) => log.warn({ err, target: session.target }, 'no places in the fence could be reserved; the next look asks again'),
     });
-    const lane = this.#laneOf(session.target) ?? this.#head;
+    const lane = this.laneOf(session.target) ?? this.#head;
     const live: LiveSession = new LiveSession({ session, lane, fences, onAnswer, onUnchanged });
     this.#sessions.set(session, live);
     if (!session.readOnly) fences.ask();
@@ -166,12 +166,18 @@ export class GatewayPublisher {
     this.#base = base;
     this.#assigned = named;
     for (const live of this.#sessions.values()) {
-      const lane = this.#laneOf(live.session.target) ?? this.#head;
+      const lane = this.laneOf(live.session.target);
       if (lane !== undefined) live.assign(lane);
     }
+    this.#options.onLane();
   }
 
-  #laneOf(target: string): LiveLane | undefined {
+  /** The lane of a target, whether it is here or not; undefined while it is not known. */
+  laneOf(target: string): LiveLane | undefined {
+    return this.#steered(target) ?? this.#head;
+  }
+
+  #steered(target: string): LiveLane | undefined {
     return this.#assigned.has(target) ? this.#assigned.get(target) : this.#base;
   }
 
@@ -206,7 +212,7 @@ export class GatewayPublisher {
     if (this.#closed || !this.isLive) return;
     const lane = this.#lane(fold, () => '', this.#options.found);
     this.#head = lane; // from here on it hears of changes, and takes them when it is made
-    for (const live of this.#sessions.values()) if (this.#laneOf(live.session.target) === undefined) live.assign(lane);
+    for (const live of this.#sessions.values()) if (this.laneOf(live.session.target) === lane) live.assign(lane);
     for (const session of this.#options.targets()) this.attach(session);
     await lane.build();
     this.#statuses.touch();
@@ -246,7 +252,7 @@ export class GatewayPublisher {
   #publish(lane: LiveLane): void {
     if (lane === this.#head) this.#write([...this.#sessions.values()], lane, 0);
     else for (const live of this.#sessions.values()) if (live.lane === lane) live.update();
-    if (lane === this.#head) this.#options.onHead();
+    this.#options.onLane();
   }
 
   /** A thousand targets take longer than a turn of the event loop may: the rest goes on in the next one, unless a newer change does it all anew. */

@@ -2,11 +2,11 @@ import { setImmediate as nextTurn } from 'node:timers/promises';
 
 import type { Found } from '#features/discovery/discovery.js';
 import type { ServiceDiscovery } from '#features/discovery/service-discovery.js';
+import type { ServiceReference } from '#features/mapping/service-reference.js';
 import type { Db } from '#platform/database/database.js';
 import { stateAt } from '#platform/eventstore/read-log.js';
 
 import { GatewayFold } from './gateway-fold.js';
-import { serviceOf } from './gateways.js';
 
 /** So many subjects are folded in one turn of the event loop. */
 const PAGE = 1_000;
@@ -22,6 +22,7 @@ export class GatewayVersions {
   constructor(
     readonly db: Db,
     readonly discovery: ServiceDiscovery,
+    readonly serviceOf: (text: string) => ServiceReference | undefined,
   ) {}
 
   /** The version when it is open. */
@@ -59,7 +60,7 @@ export class GatewayVersions {
     }
     this.discovery.track(id, { services: fold.settings.services, allowLoopback: fold.settings.allowLoopbackUpstreams });
     for (const { state } of fold.mappings.values()) {
-      const reference = serviceOf(state.service);
+      const reference = this.serviceOf(state.service);
       if (reference !== undefined) this.discovery.use(id, reference);
     }
     this.#open.set(id, fold);

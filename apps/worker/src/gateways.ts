@@ -63,7 +63,7 @@ export class Gateways {
       onFileError: (error) => options.log.error({ error }, 'the services file cannot be used; the last good one stays'),
       ...(options.lookup === undefined ? {} : { lookup: options.lookup }),
     });
-    this.versions = new GatewayVersions(options.database.db, this.#discovery);
+    this.versions = new GatewayVersions(options.database.db, this.#discovery, serviceOf);
   }
 
   async start(): Promise<void> {

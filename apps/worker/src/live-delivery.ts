@@ -3,9 +3,11 @@ import { readFacts, writeProvenVersion } from '#features/rollout/target-stream.t
 import type { Report } from '#platform/xds/generated/delivery.js';
 import type { LiveAnswer } from '#platform/xds/live-stream.js';
 import { LIVE_TYPE } from '#platform/xds/resource.js';
+import type { ResourceKey } from '#platform/xds/xds-resource.js';
 
 import type { FoldChange, GatewayFold } from './gateway-fold.js';
 import { GatewayPublisher } from './gateway-publisher.js';
+import type { LiveLane } from './live-lane.js';
 import { LiveOutcomes, type LiveOutcomesOptions } from './live-outcomes.js';
 import { LiveRefusals } from './live-refusals.js';
 import type { LiveSession, SentRelease } from './live-session.js';
@@ -21,8 +23,8 @@ export interface LiveDeliveryOptions extends Pick<LiveOutcomesOptions, 'onRecord
   onAnswer(session: TargetSession, typeUrl: string, result: 'ack' | 'nack'): void;
   /** A gateway can be written to as soon as this returns: its targets are to be on their lanes by then. */
   onPublisher(gateway: string): void;
-  /** The head of a gateway that is delivered live has changed, and the agents have been written to. */
-  onHead(publisher: GatewayPublisher): void;
+  /** A lane of a gateway that is delivered live has changed, and the agents have been written to. */
+  onLane(publisher: GatewayPublisher): void;
 }
 
 /** Towards a live agent nothing waits for a window or for another release. */
@@ -44,14 +46,14 @@ export class LiveDelivery {
       log: context.log,
       onRecord: () => onRecord(),
       onEnd: (...end) => onEnd(...end),
-      onRefused: (live, report) => this.#refusals.refused(live, report),
+      onRefused: (live, report) => this.#refusals.reported(live, report),
       onHeldBack: (live, report) => this.#refusals.heldBack(live, report),
     });
   }
 
   /** A gateway was read: resolves when its targets can be written to. */
   async load(fold: GatewayFold): Promise<void> {
-    const { context, sessions, onHead } = this.#options;
+    const { context, sessions, onLane } = this.#options;
     await this.#publishers.get(fold.gateway)?.close();
     const publisher: GatewayPublisher = new GatewayPublisher({
       db: context.db,
@@ -62,7 +64,7 @@ export class LiveDelivery {
       allowsLoopback: (source) => context.gateways.allowsLoopback(source),
       onAnswer: (live, sent, answer) => this.#answered(live, sent, answer),
       onUnchanged: (live) => this.#unchanged(live),
-      onHead: () => onHead(publisher),
+      onLane: () => onLane(publisher),
     });
     this.#publishers.set(fold.gateway, publisher);
     this.#options.onPublisher(fold.gateway);
@@ -111,6 +113,13 @@ export class LiveDelivery {
     return this.#outcomes.report(session, this.liveOf(session), report);
   }
 
+  /** An Envoy without an agent refused something. @throws Error when the cause could not be looked for now. */
+  refused(lane: LiveLane, resources: readonly ResourceKey[], message: string): Promise<void> {
+    const { gateway } = lane.source;
+    const validator = this.#options.sessions().find((session) => session.gateway === gateway && session.open);
+    return this.#refusals.refused(lane, { validator, resources, message, sentAt: lane.set.revision });
+  }
+
   /** What is set aside on a gateway is read again. */
   async takeAsides(gateway: string): Promise<void> {
     await this.#publishers.get(gateway)?.takeAsides();
@@ -133,6 +142,7 @@ export class LiveDelivery {
     const live = this.liveOf(session);
     if (live === undefined || session.readOnly) return 'waiting';
     live.update();
+    if (!session.statusCame) return 'waiting'; // what is in the agent's journal may be just what is missing here
     await this.#giveUpOverdue(live);
     const { newest } = live;
     if (newest === undefined || (live.unproven.length > 0 && !facts.redeployment)) return 'waiting';

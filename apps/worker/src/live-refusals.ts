@@ -6,6 +6,7 @@ import type { LiveLane } from './live-lane.js';
 import type { LiveSession } from './live-session.js';
 import { type SetAsideContext, setAsideAmong, writeSetAside } from './set-aside.js';
 import { ENVOY_REFUSED, UPSTREAM_NOT_READY } from './set-asides.js';
+import type { TargetSession } from './target-session.js';
 
 export interface LiveRefusalsOptions {
   readonly context: SetAsideContext & { readonly log: Log };
@@ -13,6 +14,17 @@ export interface LiveRefusalsOptions {
   readonly heldBackDeadlineMs: number;
   /** What is set aside on this gateway has changed: its targets are brought to it. */
   onSetAside(gateway: string): Promise<void>;
+}
+
+/** What an Envoy refused, each resource when it was sent alone. */
+export interface Refusal {
+  /** Whose node tries what the cause is; undefined when there is none to ask. */
+  readonly validator: TargetSession | undefined;
+  readonly resources: readonly ResourceKey[];
+  /** Envoy's own words. */
+  readonly message: string;
+  /** The revision of the lane's set that was sent; undefined when that is not known. */
+  readonly sentAt: number | undefined;
 }
 
 /**
@@ -35,13 +47,22 @@ export class LiveRefusals {
   }
 
   /** Resolves when the cause is set aside, or it is clear that there is none. @throws Error when it could not be looked for now. */
-  refused(live: LiveSession, report: Report): Promise<void> {
-    const { lane } = live;
+  reported(live: LiveSession, report: Report): Promise<void> {
     const sent = live.sent(report.releaseId);
-    const changed = sent === undefined ? undefined : lane.set.changesSince(sent.revision);
+    return this.refused(live.lane, {
+      validator: live.session,
+      resources: report.resources,
+      message: report.detail,
+      sentAt: sent?.revision,
+    });
+  }
+
+  /** The same for what any Envoy refused. */
+  refused(lane: LiveLane, refusal: Refusal): Promise<void> {
+    const changed = refusal.sentAt === undefined ? undefined : lane.set.changesSince(refusal.sentAt);
     const since = new Set(changed?.upserts.map(resourceId));
     // What was refused and is still what the target should have; of what was sent by another worker that is not known.
-    const refused = report.resources.map((key) => ({
+    const refused = refusal.resources.map((key) => ({
       key,
       version: lane.set.get(key)?.version,
       stands: changed !== undefined && !since.has(resourceId(key)),
@@ -49,7 +70,7 @@ export class LiveRefusals {
     return this.#inTurn(lane.source.gateway, async () => {
       for (const { key, version, stands } of refused) {
         if (lane.set.get(key)?.version !== version) continue; // another target's refusal has settled it
-        await this.#findCause(live, lane, key, report.detail, stands);
+        await this.#findCause(lane, refusal, key, stands);
       }
     });
   }
@@ -69,7 +90,7 @@ export class LiveRefusals {
     this.#waiting.set(live, timer);
   }
 
-  async #findCause(live: LiveSession, lane: LiveLane, key: ResourceKey, message: string, stands: boolean): Promise<void> {
+  async #findCause(lane: LiveLane, { validator, message }: Refusal, key: ResourceKey, stands: boolean): Promise<void> {
     const { context, onSetAside } = this.#options;
     const { source } = lane;
     if (key.typeUrl === CLUSTER_TYPE || key.typeUrl === ENDPOINT_TYPE) {
@@ -83,14 +104,11 @@ export class LiveRefusals {
       return;
     }
     const candidates = key.typeUrl === SCOPED_ROUTE_TYPE ? lane.table.mappingsOf(key.name) : [];
-    if (candidates.length > 0 && (await setAsideAmong(context, live.session, { source, candidates, message })))
+    if (validator !== undefined && candidates.length > 0 && (await setAsideAmong(context, validator, { source, candidates, message })))
       return onSetAside(source.gateway);
     const newest = stands ? newestOf(lane, candidates) : undefined;
     if (newest === undefined) {
-      context.log.error(
-        { target: live.session.target, resource: key.name, message },
-        'Envoy refuses a resource, and no mapping is the cause',
-      );
+      context.log.error({ gateway: source.gateway, resource: key.name, message }, 'Envoy refuses a resource, and no mapping is the cause');
       return;
     }
     // A trial accepts what the running Envoy refused: the change that came last is the likeliest cause, and if it is not, the next refusal tells.

@@ -8,6 +8,7 @@ import type { Gateways } from './gateways.js';
 import type { LiveDelivery } from './live-delivery.js';
 import { Rounds } from './rounds.js';
 import { UPSTREAM_NOT_READY } from './set-asides.js';
+import type { StockEnvoys } from './stock-envoys.js';
 import type { TargetSession } from './target-session.js';
 
 export interface SweepOptions {
@@ -24,6 +25,8 @@ export interface SweepOptions {
   /** Mappings whose upstream was not ready get another chance after this. Milliseconds. */
   readonly notReadyMs: number;
   sessions(): TargetSession[];
+  /** Those without an agent. */
+  readonly envoys: StockEnvoys;
   look(target: string): void;
 }
 
@@ -56,11 +59,10 @@ export class Sweep {
   async #sweep(): Promise<void> {
     const { db, worker, live, silentMs, awayMs, notReadyMs } = this.#options;
     const sessions = this.#options.sessions();
-    const lost = await heartbeat(
-      db,
-      sessions.map(({ owner }) => owner),
-    );
+    const envoys = this.#options.envoys.owners();
+    const lost = await heartbeat(db, [...sessions.map(({ owner }) => owner), ...envoys]);
     for (const owner of lost) {
+      this.#options.envoys.lost(owner);
       const session = sessions.find((candidate) => candidate.owner === owner);
       session?.delivery.close('another stream of this target was opened');
     }

@@ -2,6 +2,7 @@ import type { Db } from '#platform/database/database.js';
 import type { EventStore } from '#platform/eventstore/event-store.js';
 import type { Log } from '#platform/log/log.js';
 import type { AgentIdentity } from '#platform/xds/delivery-server.js';
+import type { ServerCertificate } from '#platform/xds/server-credentials.js';
 
 export interface WorkerOptions {
   /** Unique among workers, also over restarts: it says who holds a target. */
@@ -10,6 +11,8 @@ export interface WorkerOptions {
   readonly redisUrl?: string | undefined;
   readonly log: Log;
   readonly listen: { readonly host: string; readonly port: number };
+  /** Mutual TLS on the agents' port, PEM; without it the port is open to this machine alone. */
+  readonly tls?: ServerCertificate | undefined;
   readonly statusListen?: { readonly host: string; readonly port: number } | undefined;
   readonly servicesFile?: string | undefined;
   readonly allowLoopback: boolean;

@@ -7,10 +7,10 @@ import { createWake, type Follower, type Wake } from '#platform/eventstore/follo
 import { failpoint } from '#platform/failpoint/failpoint.js';
 import { openQueue, type Queue } from '#platform/queue/queue.js';
 import { type DeliveryServer, startDeliveryServer } from '#platform/xds/delivery-server.js';
+import { mutualTls, peerIdentity } from '#platform/xds/server-credentials.js';
 
 import { AgentHandlers } from './agent-handlers.js';
 import { Confirmations } from './confirmations.js';
-import type { FoldChange, GatewayFold } from './gateway-fold.js';
 import { Gateways } from './gateways.js';
 import { LiveDelivery } from './live-delivery.js';
 import { type LookContext, look } from './look.js';
@@ -19,9 +19,9 @@ import { WorkerMetrics } from './metrics.js';
 import { Recorder } from './recorder.js';
 import { followRedeployments } from './redeployments.js';
 import { Renderer } from './renderer.js';
-import { RolloutDirector } from './rollout-director.js';
-import { RolloutSteering } from './rollout-steering.js';
+import { Rollouts } from './rollouts.js';
 import { startStatusServer } from './status-server.js';
+import { StockEnvoys } from './stock-envoys.js';
 import { Sweep } from './sweep.js';
 import { workerChecks } from './worker-checks.js';
 import { defaultTuning, type Tuning, type WorkerOptions } from './worker-options.js';
@@ -51,10 +51,10 @@ class Worker {
   readonly #recorder: Recorder;
   readonly #confirmations: Confirmations;
   readonly #gateways: Gateways;
-  readonly #director: RolloutDirector;
-  readonly #steering: RolloutSteering;
+  readonly #rollouts: Rollouts;
   readonly #renderer: Renderer;
   readonly #live: LiveDelivery;
+  readonly #envoys: StockEnvoys;
   readonly #handlers: AgentHandlers;
   readonly #runner: LookRunner;
   readonly #sweep: Sweep;
@@ -90,36 +90,44 @@ class Worker {
       wake: this.#wake,
       pollMs: tuning.pollMs,
       servicesFile: options.servicesFile,
-      onLoaded: (fold) => this.#gatewayLoaded(fold),
-      onApplied: (...change) => this.#gatewayApplied(...change),
-      onVersionFound: (...found) => this.#steering.found(...found),
+      onLoaded: (fold) => this.#rollouts.loaded(fold).then(() => this.#live.load(fold)),
+      onApplied: (fold, change, services) => {
+        this.#rollouts.applied(fold, change);
+        this.#live.apply(fold, change, services);
+      },
+      onVersionFound: (...found) => this.#rollouts.steering.found(...found),
       onChange: (gateway) => this.#gatewayChanged(gateway),
     });
-    this.#director = new RolloutDirector({
+    this.#rollouts = new Rollouts({
       database: this.#database,
       events: this.#events,
       wake: this.#wake,
       log,
       pollMs: tuning.pollMs,
       everyMs: tuning.wavesMs,
-      onChange: (gateway) => this.#planChanged(gateway),
-    });
-    this.#steering = new RolloutSteering({
-      director: this.#director,
       versions: this.#gateways.versions,
-      log,
       publisher: (gateway) => this.#live.publisher(gateway),
       onVersion: (gateway) => this.#gatewayChanged(gateway),
     });
-    this.#renderer = new Renderer(db, this.#gateways, (...target) => this.#steering.sourceOf(...target));
+    this.#renderer = new Renderer(db, this.#gateways, (...target) => this.#rollouts.steering.sourceOf(...target));
     this.#live = this.#liveDelivery();
+    const authenticate = (token: string) => options.authenticate(token, { db, events: this.#events });
+    this.#envoys = new StockEnvoys({
+      db,
+      worker: name,
+      log,
+      authenticate,
+      certificateOf: ({ call }) => peerIdentity(call)?.name,
+      publisher: (gateway) => this.#live.publisher(gateway),
+      onRefused: (...refusal) => this.#live.refused(...refusal),
+    });
     this.#handlers = new AgentHandlers({
       db,
       live: this.#live,
       worker: name,
       log,
       statsIntervalMs: tuning.statsIntervalMs,
-      authenticate: (token) => options.authenticate(token, { db, events: this.#events }),
+      authenticate,
       look: (target) => this.#runner.request(target),
       lookNow: (target) => this.#runner.runNow(target),
       onPushEnded: () => this.#recorder.kick(),
@@ -143,14 +151,15 @@ class Worker {
       awayMs: tuning.awayMs,
       notReadyMs: tuning.notReadyMs,
       sessions,
+      envoys: this.#envoys,
       look: (target) => this.#runner.request(target),
     });
   }
 
   async start(): Promise<{ port: number; statusPort: number | undefined }> {
-    const { log, listen: address, statusListen, databaseUrl } = this.#options;
+    const { log, listen: address, tls, statusListen, databaseUrl } = this.#options;
     await this.#gateways.start();
-    this.#director.start();
+    this.#rollouts.director.start();
     this.#redeployments = followRedeployments({
       database: this.#database,
       wake: this.#wake,
@@ -168,7 +177,8 @@ class Worker {
       onReconnect: () => undefined, // what was missed meanwhile is the sweep's
       log,
     });
-    this.#server = await startDeliveryServer({ ...address, handlers: this.#handlers, log });
+    const credentials = tls === undefined ? {} : { credentials: mutualTls(tls) };
+    this.#server = await startDeliveryServer({ ...address, ...credentials, handlers: this.#handlers, envoys: this.#envoys.endpoint, log });
     this.#opening = this.#openQueue();
     this.#recorder.start();
     this.#confirmations.start();
@@ -187,9 +197,9 @@ class Worker {
     this.#closing.abort();
     await this.#opening;
     await this.#sweep.close();
-    await this.#director.close();
-    this.#steering.close();
+    await this.#rollouts.close();
     await Promise.all([this.#gateways.close(), this.#redeployments?.close(), this.#listener?.close()]);
+    this.#envoys.close();
     await this.#server?.close();
     await this.#live.close();
     await this.#queue?.close();
@@ -237,26 +247,9 @@ class Worker {
         if (state === 'proven' && seenAtMs !== undefined) this.#metrics.propagated(Date.now() - seenAtMs);
       },
       onAnswer: (session, typeUrl, result) => this.#metrics.answered(session.gateway, typeUrl, result),
-      onPublisher: (gateway) => this.#steering.steer(gateway),
-      onHead: () => undefined,
+      onPublisher: (gateway) => this.#rollouts.steering.steer(gateway),
+      onLane: (publisher) => this.#envoys.update(publisher),
     });
-  }
-
-  async #gatewayLoaded(fold: GatewayFold): Promise<void> {
-    fold.knowImmediate(await this.#director.loaded(fold.gateway, fold.version, fold.settings));
-    await this.#live.load(fold);
-  }
-
-  /** Who is to have what comes first: what is not for every target must not be sent to any before that is settled. */
-  #gatewayApplied(fold: GatewayFold, change: FoldChange, services: ReadonlySet<string>): void {
-    this.#director.applied(fold);
-    if (change.settings) this.#steering.steer(fold.gateway);
-    this.#live.apply(fold, change, services);
-  }
-
-  #planChanged(gateway: string): void {
-    this.#steering.steer(gateway);
-    this.#gatewayChanged(gateway);
   }
 
   #takeAsides(gateway: string): void {

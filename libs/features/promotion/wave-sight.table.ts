@@ -18,14 +18,16 @@ interface TargetRow {
 const ms = (column: string) => `(extract(epoch from ${column}) * 1000)::double precision`;
 
 /**
- * What is seen of a gateway's targets, by the database's clock. Targets that nothing may be pushed to are left out: no wave waits for them.
+ * What is seen of a gateway's targets, by the database's clock. Targets that nothing may be pushed to are left out: no wave waits for them. Of an
+ * Envoy without an agent nobody has a proof; that it has acknowledged the version is taken for it.
  * @param above set-aside mappings are of interest that were written after this version of the gateway
  */
 export async function readWaveSight(db: Db, gateway: string, above: number): Promise<WaveSight> {
   const rows = await sqlQuery<TargetRow>(
     db,
     `select ${ms('clock_timestamp()')} as now_ms, t.name, t.worker is not null as connected, ${ms('t.last_seen_at')} as last_seen_ms,
-            ${ms('t.present_since')} as present_since_ms, t.proven_version, r.refused, s.traffic
+            ${ms('t.present_since')} as present_since_ms,
+            case when t.kind = 'envoy' then t.applied_version else t.proven_version end as proven_version, r.refused, s.traffic
        from (select 1) one
        left join chancery.target t on t.gateway = $1 and t.state <> 'retired' and t.read_only is null
        left join chancery.target_stats s on s.target = t.name

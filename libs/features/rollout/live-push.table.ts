@@ -57,7 +57,8 @@ export interface LiveOutcome {
 }
 
 /**
- * Writes the outcome of a live push. The same outcome again, or another one of a push whose outcome is written, adds a step and changes nothing else.
+ * Writes the outcome of a live push. The same outcome again, or another one of a push whose outcome is written, adds a step and changes nothing else, but
+ * that the newest push may prove its version the second time, when what was held back of it has come.
  * `ended` when it was written just now. Undefined: the stream is not ours any more.
  */
 export async function recordLivePush(db: Db, owner: StreamOwner, outcome: LiveOutcome): Promise<{ readonly ended: boolean } | undefined> {
@@ -88,6 +89,9 @@ export async function recordLivePush(db: Db, owner: StreamOwner, outcome: LiveOu
 const RECORD = `
   with owner as (select name, gateway from chancery.target where name = $1 and term = $2),
   known as (select d.id from chancery.deployment d join owner on owner.name = d.target where d.release = $4),
+  again as (
+    select k.id from known k join chancery.deployment d on d.id = k.id
+     where d.state = 'proven' and not exists (select 1 from chancery.deployment n where n.target = $1 and n.id > k.id and n.state = 'proven')),
   made as (
     insert into chancery.deployment (id, gateway, target, release, version, covers_from, delivery, render_sha256, trigger, state, code, detail,
                                      started_at, finished_at, epoch_from, epoch_to)
@@ -98,13 +102,13 @@ const RECORD = `
     insert into chancery.deployment_step (deployment, step, report, at, duration_ms, detail, code)
     select made.id, 'pushed', -1::bigint, to_timestamp($9::double precision / 1000), 0, '', '' from made
     union all
-    select id, $10::text, $13::bigint, to_timestamp($14::double precision / 1000), $15::int, $12, $11 from (select id from made union all select id from known) as both
+    select id, $10::text, $13::bigint, to_timestamp($14::double precision / 1000), $15::int, $12, $11 from (select id from made union all select id from known) as pushes
     on conflict (deployment, report) do nothing),
   proven as (
     update chancery.target t
        set proven_release = $4, proven_version = $5::bigint, proven_render = $7, proven_endpoints = '',
            applied_release = $4, applied_version = $5::bigint, applied_render = $7, failures = 0, failed_render = '', failed_at = null
-      from made where t.name = $1 and $10::text = 'proven' and $18::boolean),
+      from (select id from made union all select id from again) as pushes where t.name = $1 and $10::text = 'proven' and $18::boolean),
   failed as (
     update chancery.target t
        set failures = case when t.failed_render = $7 then t.failures + 1 else 1 end, failed_render = $7, failed_at = clock_timestamp()
