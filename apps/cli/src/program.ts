@@ -9,6 +9,7 @@ import { addMappingCommands } from './commands/mapping-commands.js';
 import { addQuarantineCommands } from './commands/quarantine-commands.js';
 import { addRedeployCommand } from './commands/redeploy-command.js';
 import { addRestoreCommands } from './commands/restore-commands.js';
+import { addRolloutCommands } from './commands/rollout-commands.js';
 import { addStatusCommand } from './commands/status-command.js';
 import { addTokenListCommands } from './commands/token-commands.js';
 import { addVerifyCommand } from './commands/verify-command.js';
@@ -43,6 +44,7 @@ export function createProgram(root: string): Command {
   addMappingCommands(program);
   addWaitCommand(program);
   addRedeployCommand(program);
+  addRolloutCommands(program);
   addEnvoyCommand(program);
   addQuarantineCommands(program);
   addAuditCommand(program);

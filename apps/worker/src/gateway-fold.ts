@@ -30,6 +30,7 @@ export class GatewayFold {
   #version = 0;
   #settings: GatewaySettings = settingsOf({});
   #seenAtMs = Date.now();
+  #immediateVersion = 1;
   readonly #mappings = new Map<string, FoldedMapping>();
 
   constructor(readonly gateway: string) {}
@@ -43,12 +44,22 @@ export class GatewayFold {
     return this.#seenAtMs;
   }
 
+  /** The newest version whose settings deploy at once; at least 1. */
+  get immediateVersion(): number {
+    return this.#immediateVersion;
+  }
+
   get settings(): GatewaySettings {
     return this.#settings;
   }
 
   get mappings(): ReadonlyMap<string, FoldedMapping> {
     return this.#mappings;
+  }
+
+  /** What a snapshot does not tell: since which version of it the settings do not deploy at once. */
+  knowImmediate(version: number): void {
+    this.#immediateVersion = version;
   }
 
   /** Takes subjects of a snapshot of this version, instead of folding from the start. */
@@ -77,6 +88,7 @@ export class GatewayFold {
         settings ||= subject === 'gateway';
       }
       this.#version = version.version;
+      if (this.#settings.rollout.strategy === 'immediate') this.#immediateVersion = version.version;
       this.#seenAtMs = Date.now();
     }
     return { mappings, settings };

@@ -20,11 +20,11 @@ export interface PublisherOptions {
   /** The targets of this gateway that are connected to this worker. */
   targets(): readonly TargetSession[];
   found(): ReadonlyMap<string, Found>;
-  allowsLoopback(): boolean;
+  allowsLoopback(source: LaneSource): boolean;
   onAnswer(live: LiveSession, release: SentRelease, answer: LiveAnswer): void;
   onUnchanged(live: LiveSession): void;
-  /** Somebody else than an agent follows the head as well. Called after the agents were written to. */
-  onHead(): void;
+  /** A lane has changed, or who is on it: somebody else than an agent follows them as well. Called after the agents were written to. */
+  onLane(): void;
 }
 
 /** So long are targets written to in one turn of the event loop; the others follow in the next. Milliseconds. */
@@ -41,7 +41,10 @@ export class GatewayPublisher {
   readonly #options: PublisherOptions;
   readonly #sessions = new Map<TargetSession, LiveSession>();
   /** Targets that are not on the head, whether they are here or not. */
-  readonly #assigned = new Map<string, LiveLane>();
+  #assigned: ReadonlyMap<string, LiveLane | undefined> = new Map();
+  /** The lane of all others; undefined is the head. */
+  #base: LiveLane | undefined;
+  #pending: LiveLane | undefined;
   readonly #lanes = new Set<LiveLane>();
   readonly #statuses: MappingStatuses;
   #head: LiveLane | undefined;
@@ -107,7 +110,7 @@ export class GatewayPublisher {
       onReserved: () => live.update(),
       onError: (err) => log.warn({ err, target: session.target }, 'no places in the fence could be reserved; the next look asks again'),
     });
-    const lane = this.#assigned.get(session.target) ?? this.#head;
+    const lane = this.laneOf(session.target) ?? this.#head;
     const live: LiveSession = new LiveSession({ session, lane, fences, onAnswer, onUnchanged });
     this.#sessions.set(session, live);
     if (!session.readOnly) fences.ask();
@@ -129,9 +132,6 @@ export class GatewayPublisher {
     }
     const all = { mappings: change.mappings.keys(), services, settings: change.settings };
     this.#guarded(this.#head, () => this.#head?.apply(all));
-    if (services.size > 0) {
-      for (const lane of this.#lanes) if (lane !== this.#head) lane.apply({ mappings: [], services, settings: false });
-    }
     this.#statuses.touch();
   }
 
@@ -142,35 +142,52 @@ export class GatewayPublisher {
     for (const lane of this.#lanes) this.#guarded(lane, () => lane.apply({ mappings: names, services: [], settings: false }));
   }
 
-  /** Another lane, for targets that stay at a version or come later than others. Close it when no target is assigned to it any more. */
-  async openLane(source: LaneSource, lowerVersionReason: string): Promise<LiveLane> {
-    const lane = this.#lane(source, lowerVersionReason);
+  /** Another lane, for targets that stay at a version or come to it before others. Close it when no target is on it any more. */
+  async openLane(source: LaneSource, lowerVersionReason: () => string, found: () => ReadonlyMap<string, Found>): Promise<LiveLane> {
+    const lane = this.#lane(source, lowerVersionReason, found);
     await lane.build();
     return lane;
   }
 
   closeLane(lane: LiveLane): void {
-    for (const [target, assigned] of this.#assigned) if (assigned === lane) this.assign(target, undefined);
     lane.close();
     this.#lanes.delete(lane);
   }
 
-  /** Brings a target to a lane, now and whenever it connects; undefined is the head. */
-  assign(target: string, lane: LiveLane | undefined): void {
-    if (lane === undefined) this.#assigned.delete(target);
-    else this.#assigned.set(target, lane);
-    const to = lane ?? this.#head;
-    if (to === undefined) return;
-    for (const live of this.#sessions.values()) if (live.session.target === target) live.assign(to);
+  /** A lane that brings nothing: targets on it stay at what they run. */
+  get pending(): LiveLane {
+    const { gateway, settings } = this.#options.fold;
+    this.#pending ??= this.#lane({ gateway, version: 0, seenAtMs: 0, settings, mappings: new Map() }, () => '', this.#options.found);
+    return this.#pending;
   }
 
-  #lane(source: LaneSource, lowerVersionReason: string): LiveLane {
-    const { allowsLoopback, found, log } = this.#options;
+  /** Brings targets to lanes, now and whenever they connect: all to `base` but those that are named. Undefined is the head. */
+  steer(base: LiveLane | undefined, named: ReadonlyMap<string, LiveLane | undefined>): void {
+    this.#base = base;
+    this.#assigned = named;
+    for (const live of this.#sessions.values()) {
+      const lane = this.laneOf(live.session.target);
+      if (lane !== undefined) live.assign(lane);
+    }
+    this.#options.onLane();
+  }
+
+  /** The lane of a target, whether it is here or not; undefined while it is not known. */
+  laneOf(target: string): LiveLane | undefined {
+    return this.#steered(target) ?? this.#head;
+  }
+
+  #steered(target: string): LiveLane | undefined {
+    return this.#assigned.has(target) ? this.#assigned.get(target) : this.#base;
+  }
+
+  #lane(source: LaneSource, lowerVersionReason: () => string, found: () => ReadonlyMap<string, Found>): LiveLane {
+    const { allowsLoopback, log } = this.#options;
     const lane: LiveLane = new LiveLane({
       source,
       lowerVersionReason,
       endpointsOf: (key) => found().get(key)?.endpoints ?? [],
-      allowsLoopback: () => allowsLoopback(),
+      allowsLoopback: () => allowsLoopback(source),
       asideOf: (name, mapping) => this.asides.asideOf(name, mapping),
       onChange: () => this.#publish(lane),
       onError: (err) => this.#failed(lane, err),
@@ -193,9 +210,9 @@ export class GatewayPublisher {
     const { db, fold } = this.#options;
     this.asides.take(await readStatusRows(db, this.gateway));
     if (this.#closed || !this.isLive) return;
-    const lane = this.#lane(fold, '');
+    const lane = this.#lane(fold, () => '', this.#options.found);
     this.#head = lane; // from here on it hears of changes, and takes them when it is made
-    for (const live of this.#sessions.values()) if (!this.#assigned.has(live.session.target)) live.assign(lane);
+    for (const live of this.#sessions.values()) if (this.laneOf(live.session.target) === lane) live.assign(lane);
     for (const session of this.#options.targets()) this.attach(session);
     await lane.build();
     this.#statuses.touch();
@@ -235,7 +252,7 @@ export class GatewayPublisher {
   #publish(lane: LiveLane): void {
     if (lane === this.#head) this.#write([...this.#sessions.values()], lane, 0);
     else for (const live of this.#sessions.values()) if (live.lane === lane) live.update();
-    if (lane === this.#head) this.#options.onHead();
+    this.#options.onLane();
   }
 
   /** A thousand targets take longer than a turn of the event loop may: the rest goes on in the next one, unless a newer change does it all anew. */

@@ -23,7 +23,7 @@ export interface LaneSource {
 export interface LiveLaneOptions {
   readonly source: LaneSource;
   /** Why targets may be brought to a lower version than they have, where a recorded decision says so; '' otherwise. */
-  readonly lowerVersionReason: string;
+  lowerVersionReason(): string;
   /** What was found for a service, by ServiceReference.key. */
   endpointsOf(key: string): readonly Endpoint[];
   allowsLoopback(): boolean;
@@ -101,7 +101,7 @@ export class LiveLane {
   }
 
   get lowerVersionReason(): string {
-    return this.#options.lowerVersionReason;
+    return this.#options.lowerVersionReason();
   }
 
   /** The version that the set holds; 0 until it was built. */
