@@ -1,5 +1,7 @@
 import { type Db, sqlQuery } from '#platform/database/database.js';
 
+import type { Found } from './discovery.js';
+
 /** What the discovery says of a name that it has not asked for yet; see `resolve`. */
 export const NOT_LOOKED_UP = 'not looked up yet';
 
@@ -39,6 +41,22 @@ export async function areServicesKnown(
     if (said.some(({ found }) => found)) return true;
     return said.some(({ looked }) => looked) ? false : undefined;
   });
+}
+
+/** Where a service of this gateway is, as discovery last wrote it; undefined: nobody has looked yet. */
+export async function readKnownEndpoints(
+  db: Db,
+  gateway: string,
+  { host, port }: { readonly host: string; readonly port: number },
+): Promise<Found | undefined> {
+  const [found] = await sqlQuery<Found>(
+    db,
+    // The entry for the very port before that of the name alone.
+    `SELECT source, endpoints, error FROM chancery.discovered_service
+      WHERE gateway = $1 AND service = ANY ($2) ORDER BY length(service) DESC LIMIT 1`,
+    [gateway, [host, `${host}:${port}`]],
+  );
+  return found;
 }
 
 const SERVICES_KNOWN = `

@@ -157,7 +157,7 @@ export class MappingController {
     const outcome = await this.commands.run(new DeleteMapping(gateway, name, request), write.context);
     if (outcome.dryRun) return dryRunAnswer(reply, outcome);
     writeHeaders(reply, outcome, mappingSubject(name));
-    return { name, deleted: true, gatewayVersion: outcome.version };
+    return { name, deleted: true, gatewayVersion: outcome.version, ...outcome.notes };
   }
 
   /** Runs a write of one mapping and answers it: 201 with Location for a new one, else 200. */
@@ -178,7 +178,7 @@ export class MappingController {
     const created = outcome.events.some((event) => event.type === 'MappingCreated');
     reply.status(created ? 201 : 200);
     if (created) reply.header('Location', `/v1/gateways/${gateway}/mappings/${name}`);
-    return { ...state, ...standing(outcome, subject), warnings };
+    return { ...state, ...standing(outcome, subject), warnings, ...outcome.notes };
   }
 }
 

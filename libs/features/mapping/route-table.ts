@@ -21,7 +21,8 @@ export interface RouteTableRow {
   readonly timeoutMs: number;
 }
 
-type Unplaced = Omit<RouteTableRow, 'order'>;
+/** A row that does not know its place: one mapping by itself. */
+export type RouteRow = Omit<RouteTableRow, 'order'>;
 
 /**
  * The route table: a total order, so that equal sets of mappings give equal tables on every machine, whatever order
@@ -30,12 +31,13 @@ type Unplaced = Omit<RouteTableRow, 'order'>;
  */
 export function buildRouteTable(mappings: Iterable<MappingState>): RouteTableRow[] {
   return [...mappings]
-    .map(row)
+    .map(routeRow)
     .sort(compareRows)
     .map((unplaced, order) => ({ order, ...unplaced }));
 }
 
-function row(mapping: MappingState): Unplaced {
+/** The row that a mapping makes. */
+export function routeRow(mapping: MappingState): RouteRow {
   const service = readService(mapping.service);
   return {
     mapping: mapping.name,
@@ -54,20 +56,41 @@ function row(mapping: MappingState): Unplaced {
 
 const hostRank: Readonly<Record<HostKind, number>> = { exact: 0, suffix: 1, any: 2 };
 
-function compareRows(a: Unplaced, b: Unplaced): number {
+/** Why one row is asked before another, in the order in which the reasons count. */
+export type OrderRule = 'host' | 'precedence' | 'exact_path' | 'longer_match' | 'more_conditions' | 'name';
+
+const order: readonly (readonly [OrderRule, (a: RouteRow, b: RouteRow) => number])[] = [
+  ['host', compareHosts],
+  ['precedence', (a, b) => b.precedence - a.precedence],
+  ['exact_path', (a, b) => compareText(a.match.kind, b.match.kind)], // 'path' sorts before 'prefix'
+  ['longer_match', (a, b) => b.match.value.length - a.match.value.length],
+  ['more_conditions', (a, b) => conditions(b) - conditions(a)],
+  ['name', (a, b) => compareText(a.mapping, b.mapping)],
+];
+
+/** Negative when `a` is asked before `b`. */
+export function compareRows(a: RouteRow, b: RouteRow): number {
+  for (const [, compare] of order) {
+    const result = compare(a, b);
+    if (result !== 0) return result;
+  }
+  return 0;
+}
+
+/** The reason by which one of the two is asked before the other. */
+export function orderRule(a: RouteRow, b: RouteRow): OrderRule {
+  return order.find(([, compare]) => compare(a, b) !== 0)?.[0] ?? 'name';
+}
+
+function compareHosts(a: RouteRow, b: RouteRow): number {
   return (
     hostRank[a.hostKind] - hostRank[b.hostKind] ||
     (a.hostKind === 'suffix' ? b.host.length - a.host.length : 0) ||
-    compareText(a.host, b.host) ||
-    b.precedence - a.precedence ||
-    compareText(a.match.kind, b.match.kind) || // 'path' sorts before 'prefix'
-    b.match.value.length - a.match.value.length ||
-    conditions(b) - conditions(a) ||
-    compareText(a.mapping, b.mapping)
+    compareText(a.host, b.host)
   );
 }
 
 /** How many conditions a row has beside host and path: each header, and the methods as one. */
-function conditions(row: Pick<RouteTableRow, 'headers' | 'methods'>): number {
+function conditions(row: Pick<RouteRow, 'headers' | 'methods'>): number {
   return Object.keys(row.headers).length + (row.methods.length > 0 ? 1 : 0);
 }

@@ -108,5 +108,5 @@ function answered(reply: FastifyReply, gateway: string, outcome: Outcome): objec
   if (outcome.replayed) reply.header('Idempotency-Replayed', 'true');
   reply.status(unchanged ? 200 : 201);
   if (!unchanged) reply.header('Location', `/v1/gateways/${gateway}/versions/${version}`);
-  return { version, unchanged, changes: changesOf(outcome) };
+  return { version, unchanged, changes: changesOf(outcome), ...outcome.notes };
 }

@@ -41,7 +41,7 @@ export function dryRunAnswer(reply: FastifyReply, outcome: Outcome, warnings: re
     .header('ETag', streamTag(outcome.basedOn))
     .header('Chancery-Version', String(outcome.basedOn))
     .status(200);
-  return { dryRun: true, basedOn: outcome.basedOn, changes: changesOf(outcome), warnings } as unknown as JsonObject;
+  return { dryRun: true, basedOn: outcome.basedOn, changes: changesOf(outcome), warnings, ...outcome.notes } as unknown as JsonObject;
 }
 
 /** One event as an answer shows it. */
