@@ -70,7 +70,10 @@ describe('explain', () => {
     const none = (await explain({ method: 'GET', url: 'http://h/usr/x' })).json;
     expect(none.summary).toBe('No mapping matches: 404. The nearest is user: The path /usr/x does not start with /user/.');
     const bad = await explain({ method: 'GE T', url: 'ftp://x', headers: { 'a b': '1' } });
-    expect([bad.status, bad.json.errors.map(({ pointer }: { pointer: string }) => pointer)]).toEqual([422, ['/method', '/url', '/headers/a b']]);
+    expect([bad.status, bad.json.errors.map(({ pointer }: { pointer: string }) => pointer)]).toEqual([
+      422,
+      ['/method', '/url', '/headers/a b'],
+    ]);
   });
 
   it('follows every write at once', async () => {
@@ -88,8 +91,16 @@ describe('route tests', () => {
   it('are kept, listed with their results, changed and ended', async () => {
     const { put, test: put_, g } = await newGateway('kept');
     await put('user', { prefix: '/user/' });
-    const made = await put_('health', 'http://h/user/health?x=1', { mapping: 'user', rewrittenPath: '/health?x=1', upstream: 'http://usersvc:80' });
-    expect([made.status, made.json.version, made.json.routeTests]).toEqual([201, 1, { passed: 1, failed: [], failedCount: 0, notAffected: 0 }]);
+    const made = await put_('health', 'http://h/user/health?x=1', {
+      mapping: 'user',
+      rewrittenPath: '/health?x=1',
+      upstream: 'http://usersvc:80',
+    });
+    expect([made.status, made.json.version, made.json.routeTests]).toEqual([
+      201,
+      1,
+      { passed: 1, failed: [], failedCount: 0, notAffected: 0 },
+    ]);
     expect((await put_('nobody', '/zzz', { none: true })).status).toBe(201);
     expect((await put_('nobody', '/zzz', { none: true })).status).toBe(200);
     const list = (await test.ask('GET', `${g}/route-tests`)).json.items;
@@ -204,7 +215,11 @@ describe('route tests', () => {
 
   it('are bounded in number', async () => {
     const { g } = await newGateway('bounded');
-    const tests = Array.from({ length: 1_001 }, (_, i) => ({ name: `t${i}`, request: { method: 'GET', url: `/${i}` }, expect: { none: true } }));
+    const tests = Array.from({ length: 1_001 }, (_, i) => ({
+      name: `t${i}`,
+      request: { method: 'GET', url: `/${i}` },
+      expect: { none: true },
+    }));
     const send = (routeTests: Json) => test.ask('PUT', `${g}/config`, { body: { routeTests }, headers: { 'if-match': '*' } });
     const many = await send(tests as unknown as Json);
     expect([many.status, many.json.code]).toEqual([422, 'route_test_budget']);

@@ -238,7 +238,10 @@ export function apiModule(parts: ApiParts): DynamicModule {
       { provide: EventStreams, useValue: parts.streams },
       { provide: MappingBudget, useValue: new MappingBudget(parts.database.db) },
       { provide: OwnPorts, useValue: new OwnPorts(parts.ownPorts) },
-      { provide: SubjectKinds, useValue: new SubjectKinds([gatewayKind, mappingKind(new Set(parts.ownPorts)), principalKind, routeTestKind]) },
+      {
+        provide: SubjectKinds,
+        useValue: new SubjectKinds([gatewayKind, mappingKind(new Set(parts.ownPorts)), principalKind, routeTestKind]),
+      },
       {
         provide: LogVerifier,
         inject: [SubjectKinds],

@@ -2,12 +2,14 @@ import { Command, InvalidArgumentError } from 'commander';
 
 import { addAuditCommand } from './commands/audit-command.js';
 import { addConfigurationCommands } from './commands/configuration-commands.js';
+import { addExplainCommand } from './commands/explain-command.js';
 import { addHistoryCommands } from './commands/history-commands.js';
 import { addLoginCommands } from './commands/login-command.js';
 import { addMappingCommands } from './commands/mapping-commands.js';
 import { addQuarantineCommands } from './commands/quarantine-commands.js';
 import { addRedeployCommand } from './commands/redeploy-command.js';
 import { addRestoreCommands } from './commands/restore-commands.js';
+import { addRouteTestCommands } from './commands/route-test-commands.js';
 import { addStatusCommand } from './commands/status-command.js';
 import { addTokenListCommands } from './commands/token-commands.js';
 import { addVerifyCommand } from './commands/verify-command.js';
@@ -40,6 +42,8 @@ export function createProgram(root: string): Command {
   addRestoreCommands(program);
   addConfigurationCommands(program);
   addMappingCommands(program);
+  addExplainCommand(program);
+  addRouteTestCommands(program);
   addWaitCommand(program);
   addRedeployCommand(program);
   addQuarantineCommands(program);

@@ -4,11 +4,10 @@ import { type IQueryHandler, Query, QueryHandler } from '@nestjs/cqrs';
 import type { Db } from '#platform/database/database.js';
 import { DB } from '#platform/http/tokens.js';
 
-import type { Found } from './discovery.js';
-import { readKnownEndpoints } from './known-services.table.js';
+import { type KnownEndpoints, readKnownEndpoints } from './known-services.table.js';
 
 /** Where a service is right now, as far as discovery knows; undefined: nobody has looked yet. */
-export class FindKnownEndpoints extends Query<Found | undefined> {
+export class FindKnownEndpoints extends Query<KnownEndpoints | undefined> {
   constructor(
     readonly gateway: string,
     readonly service: { readonly host: string; readonly port: number },
@@ -21,7 +20,7 @@ export class FindKnownEndpoints extends Query<Found | undefined> {
 export class FindKnownEndpointsHandler implements IQueryHandler<FindKnownEndpoints> {
   constructor(@Inject(DB) private readonly db: Db) {}
 
-  execute({ gateway, service }: FindKnownEndpoints): Promise<Found | undefined> {
+  execute({ gateway, service }: FindKnownEndpoints): Promise<KnownEndpoints | undefined> {
     return readKnownEndpoints(this.db, gateway, service);
   }
 }

@@ -1,7 +1,5 @@
 import { type Db, sqlQuery } from '#platform/database/database.js';
 
-import type { Found } from './discovery.js';
-
 /** What the discovery says of a name that it has not asked for yet; see `resolve`. */
 export const NOT_LOOKED_UP = 'not looked up yet';
 
@@ -43,13 +41,20 @@ export async function areServicesKnown(
   });
 }
 
+/** What discovery wrote of a service. No endpoints: `error` says why when there is a reason. */
+export interface KnownEndpoints {
+  readonly source: string;
+  readonly endpoints: readonly { readonly address: string; readonly port: number }[];
+  readonly error: string;
+}
+
 /** Where a service of this gateway is, as discovery last wrote it; undefined: nobody has looked yet. */
 export async function readKnownEndpoints(
   db: Db,
   gateway: string,
   { host, port }: { readonly host: string; readonly port: number },
-): Promise<Found | undefined> {
-  const [found] = await sqlQuery<Found>(
+): Promise<KnownEndpoints | undefined> {
+  const [found] = await sqlQuery<KnownEndpoints>(
     db,
     // The entry for the very port before that of the name alone.
     `SELECT source, endpoints, error FROM chancery.discovered_service

@@ -1,7 +1,7 @@
 import { describe, expect, test } from '@jest/globals';
 import fc from 'fast-check';
 
-import { explainLosers, losingReason, type Losers } from './explanation.js';
+import { explainLosers, type Losers, losingReason } from './explanation.js';
 import { aMapping } from './mapping.fixture.js';
 import type { MappingState } from './mapping-state.js';
 import { normaliseRequest } from './normalised-request.js';
@@ -11,7 +11,10 @@ import { buildRouteTable, compareRows, orderRule, routeRow } from './route-table
 import { headerWords, hostWords, methodWords, pathWords, tables, valueWords } from './table.arbitrary.js';
 
 const requests = fc.record({
-  host: fc.oneof(fc.constantFrom(...hostWords).map((host) => host.replace('*', 'x')), fc.constantFrom('', '.com', 'a..com', '*')),
+  host: fc.oneof(
+    fc.constantFrom(...hostWords).map((host) => host.replace('*', 'x')),
+    fc.constantFrom('', '.com', 'a..com', '*'),
+  ),
   path: fc.constantFrom(...pathWords, '/a/b/c/d/e', '/abc', '/zzz'),
   method: fc.constantFrom(...methodWords),
   headers: fc.dictionary(fc.constantFrom(...headerWords), fc.constantFrom(...valueWords), { noNullPrototype: true }),
@@ -90,21 +93,22 @@ describe('an explanation', () => {
 
   test('of 100,000 mappings it takes less than 50 ms, and holds nobody up', () => {
     const book = new RouteBook();
-    for (let i = 0; i < 100_000; i++) book.put(aMapping(`m${i}`, { host: i % 3 === 0 ? `h${i % 1000}.example.com` : '*', prefix: `/s${i}/` }));
+    for (let i = 0; i < 100_000; i++)
+      book.put(aMapping(`m${i}`, { host: i % 3 === 0 ? `h${i % 1000}.example.com` : '*', prefix: `/s${i}/` }));
     const { request } = normaliseRequest({ method: 'GET', url: 'http://h999.example.com/s77777/x', headers: {} });
     const took: number[] = [];
     const slices: number[] = [];
     for (let round = 0; round < 5; round++) {
-      const began = performance.now();
+      const began = process.cpuUsage();
       const winner = book.find(request);
       expect(winner?.mapping).toBe('m77777');
       const looking = explainLosers([...book.rows()], request, winner, 20);
       for (let step = looking.next(), last = performance.now(); step.done !== true; step = looking.next(), last = performance.now()) {
         slices.push(performance.now() - last);
       }
-      took.push(performance.now() - began);
+      took.push(process.cpuUsage(began).user / 1000);
     }
-    // The least of five: what the machine does beside is no fault of this.
+    // Of the processor, and the least of five: what the machine does beside is no fault of this.
     expect(Math.min(...took)).toBeLessThan(50);
     expect(slices.sort((a, b) => a - b)[Math.floor(slices.length / 2)]).toBeLessThan(10);
   });

@@ -1,4 +1,4 @@
-import { type BareRequest, type MismatchRule, mismatchOf, missingHeader } from './route-matcher.js';
+import { type BareRequest, type MismatchRule, mismatchBesideHost, mismatchOf, missingHeader } from './route-matcher.js';
 import { compareRows, type OrderRule, orderRule, type RouteRow } from './route-table.js';
 
 /** Why a mapping did not get a request: it does not match it, or it does and another one is asked before it. */
@@ -68,8 +68,9 @@ function keepNearest(kept: (Loser & { readonly score: number })[], most: number)
  * more is right is nearer, and a host that is wrong weighs most unless all else is right.
  */
 function nearness(row: RouteRow, request: BareRequest, mismatch: MismatchRule): number {
-  if (mismatch !== 'host') return steps[mismatch] * 1e6 + (mismatch === 'path' ? sharedLength(row.match.value, request.path) : row.match.value.length);
-  const rest = mismatchOf({ ...row, host: '*', hostKind: 'any' }, request);
+  if (mismatch !== 'host')
+    return steps[mismatch] * 1e6 + (mismatch === 'path' ? sharedLength(row.match.value, request.path) : row.match.value.length);
+  const rest = mismatchBesideHost(row, request);
   // Only the host is wrong: as near as a row of which as much of the path is right, and nearer the more the hosts have in common at their ends.
   return rest === undefined ? steps.path * 1e6 + row.match.value.length + sharedEnd(row.host, request.host) : steps.host;
 }
@@ -118,6 +119,12 @@ export function losingReason({ row, rule }: Loser, request: BareRequest, winner:
 function headerReason(row: RouteRow, request: BareRequest): string {
   const name = missingHeader(row, request) ?? '';
   const sent = request.headers[name];
-  const was = sent === undefined ? 'is not sent' : `is ${[sent].flat().map((value) => JSON.stringify(value)).join(', ')}`;
+  const was =
+    sent === undefined
+      ? 'is not sent'
+      : `is ${[sent]
+          .flat()
+          .map((value) => JSON.stringify(value))
+          .join(', ')}`;
   return `The header ${name} must be ${JSON.stringify(row.headers[name])}, and ${was}.`;
 }

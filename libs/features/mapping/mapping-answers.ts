@@ -43,7 +43,12 @@ export const writtenMappingSchema = z.object({
   routeTests: routeTestsSchema.optional(),
 });
 
-export const deletedMappingSchema = z.object({ name: z.string(), deleted: z.literal(true), gatewayVersion: z.int(), routeTests: routeTestsSchema.optional() });
+export const deletedMappingSchema = z.object({
+  name: z.string(),
+  deleted: z.literal(true),
+  gatewayVersion: z.int(),
+  routeTests: routeTestsSchema.optional(),
+});
 
 export const routeRowSchema = z.object({
   order: z.int(),

@@ -38,7 +38,9 @@ const newGateway = async (name: string) => {
   await new CreateGatewayHandler(events).execute(new CreateGateway(name, {}, request()));
   const queries = guardedQueries(database.db);
   const create = (mapping: string, fields: Parameters<typeof inputOf>[1], budget?: MappingBudget) =>
-    new CreateMappingHandler(events, queries, new OwnPorts([]), budget).execute(new CreateMapping(name, inputOf(mapping, fields), request()));
+    new CreateMappingHandler(events, queries, new OwnPorts([]), budget).execute(
+      new CreateMapping(name, inputOf(mapping, fields), request()),
+    );
   const upsert = (mapping: string, fields: Parameters<typeof inputOf>[1], budget?: MappingBudget) =>
     new UpdateMappingHandler(events, queries, new OwnPorts([]), budget).execute(
       new UpdateMapping(name, mapping, { mode: 'upsert', input: inputOf(mapping, fields) }, request()),

@@ -2,16 +2,15 @@ import { connect } from 'node:net';
 
 import { afterAll, beforeAll, expect, test } from '@jest/globals';
 import fc from 'fast-check';
-
-import { defaultSettings } from '#features/gateway/gateway.js';
 import { toBootstrap } from '#features/gateway/gateway.envoy.js';
+import { defaultSettings } from '#features/gateway/gateway.js';
 import { type RunningEnvoy, startEnvoy } from '#features/rollout/running-envoy.fixture.js';
 
 import { normaliseRequest } from './normalised-request.js';
 
 let envoy: RunningEnvoy;
 beforeAll(async () => {
-  const header = (key: string, value: string) => ({ header: { key, value } });
+  const header = (key: string, value: string) => ({ header: { key, value }, append_action: 'OVERWRITE_IF_EXISTS_OR_ADD' }) as const;
   const echo = {
     name: 'echo',
     match: { prefix: '/' },
@@ -35,7 +34,10 @@ afterAll(() => envoy?.stop());
 async function atEnvoy({ method = 'GET', host, target, header = '' }: { method?: string; host: string; target: string; header?: string }) {
   const socket = connect(envoy.ports.get('http') ?? 0, '127.0.0.1');
   const parts: Buffer[] = [];
-  socket.on('data', (part) => parts.push(part));
+  socket.on('data', (part) => {
+    parts.push(part);
+    if (Buffer.concat(parts).includes('\r\n\r\n')) socket.destroy(); // Envoy waits a second for clients that it refuses
+  });
   const closed = new Promise((resolve, reject) => socket.on('close', resolve).on('error', reject));
   socket.write(Buffer.from(`${method} ${target} HTTP/1.1\r\nhost: ${host}\r\n${header}connection: close\r\n\r\n`, 'latin1'));
   await closed;
@@ -52,7 +54,21 @@ function said({ method = 'GET', host, target }: { method?: string; host: string;
 
 const targets = [
   ...['/a/./b', '/a/../b', '/../b', '/a/..', '/a/.', '/a/..;x/b', '/a/.;x/b', '/a/%2e/b', '/a/%2E%2e/b', '/a//b', '//a', '///', '/a/b//'],
-  ...['/a%2fb', '/a%5Cb', '/a\\b', '/a/..\\b', '/%', '/%zz', '/a?x=//b/../c', '/a//?x#y', '/a#f', '/a/%2e%2e;x/b', '*', '/a/.../', '/%252e/'],
+  ...[
+    '/a%2fb',
+    '/a%5Cb',
+    '/a\\b',
+    '/a/..\\b',
+    '/%',
+    '/%zz',
+    '/a?x=//b/../c',
+    '/a//?x#y',
+    '/a#f',
+    '/a/%2e%2e;x/b',
+    '*',
+    '/a/.../',
+    '/%252e/',
+  ],
   ...['/a//../b', '/a/b//../c', '/%3b', '/a;x/../b', '/é', '/a/%e9', '/.', '/..', '/a/.%2E', '?x', '/a/..?x', '/a%00b', '/a%0ab', '/a/;..'],
   ...['/"<>^`{|}', "/a!$&'()*+,;=:@~-._z", '/%41%7E%2D%5f%61', '/a/..;x\\b', '/a/.%2e;x/b', '/..;/..;/a', '/a?q=%2F%5C', 'a'],
 ];
@@ -76,7 +92,28 @@ test('a header with an underscore', async () => {
 });
 
 test('random paths out of what normalisation is about', async () => {
-  const word = fc.constantFrom('a', 'B', '.', '..', '%2e', '%2E', ';', 'x', '/', '/', '//', '\\', '%41', '%7e', '%3A', '?', '%', '"', '^', '%2F');
+  const word = fc.constantFrom(
+    'a',
+    'B',
+    '.',
+    '..',
+    '%2e',
+    '%2E',
+    ';',
+    'x',
+    '/',
+    '/',
+    '//',
+    '\\',
+    '%41',
+    '%7e',
+    '%3A',
+    '?',
+    '%',
+    '"',
+    '^',
+    '%2F',
+  );
   const targetOf = fc.array(word, { minLength: 1, maxLength: 9 }).map((words) => `/${words.join('')}`);
   const drawn = [...new Set(fc.sample(targetOf, { seed: 1_125, numRuns: 600 }))];
   const wrong: { target: string; said: string; is: string }[] = [];

@@ -75,13 +75,16 @@ function splitUrl(url: string): { authority: string; target: string } {
 
 function refusal(sent: SentRequest, path: string, target: string): OwnAnswer | undefined {
   const no = (code: string, message: string): OwnAnswer => ({ status: 400, code, message });
-  if (!methods.includes(sent.method)) return no('method_unknown', `The gateway does not let the method ${sent.method.slice(0, 32)} through.`);
+  if (!methods.includes(sent.method))
+    return no('method_unknown', `The gateway does not let the method ${sent.method.slice(0, 32)} through.`);
   const underscored = Object.keys(sent.headers).find((name) => name.includes('_'));
-  if (underscored !== undefined) return no('header_underscore', `The gateway refuses requests with "_" in a header name: ${underscored.slice(0, 128)}.`);
+  if (underscored !== undefined)
+    return no('header_underscore', `The gateway refuses requests with "_" in a header name: ${underscored.slice(0, 128)}.`);
   if (!target.startsWith('/')) return no('path_not_absolute', 'The gateway refuses a path that does not start with "/".');
   if (target.includes('#')) return no('path_has_fragment', 'A fragment never belongs to a request; the gateway refuses it.');
   if (/[^\x21-\x7e]/.test(target)) return no('path_not_ascii', 'The gateway refuses what is not visible ASCII in a path.');
-  if (/%(2f|5c)/i.test(path)) return no('escaped_slash', 'The gateway refuses an escaped slash or backslash (%2F, %5C): services disagree on what it means.');
+  if (/%(2f|5c)/i.test(path))
+    return no('escaped_slash', 'The gateway refuses an escaped slash or backslash (%2F, %5C): services disagree on what it means.');
   if (/%00/.test(path)) return no('escaped_nul', 'The gateway refuses an escaped NUL (%00).');
   return undefined;
 }
@@ -112,9 +115,9 @@ function withoutDotSegments(path: string): string {
 /** Escapes of unreserved characters are decoded; characters that a URL cannot hold are escaped. */
 function canonicalEscapes(path: string): string {
   return path
-    .replace(/%[0-9a-f]{2}/gi, (escape) => {
-      const character = String.fromCharCode(Number.parseInt(escape.slice(1), 16));
-      return /[A-Za-z0-9._~-]/.test(character) ? character : escape;
+    .replace(/%[0-9a-f]{2}/gi, (escaped) => {
+      const character = String.fromCharCode(Number.parseInt(escaped.slice(1), 16));
+      return /[A-Za-z0-9._~-]/.test(character) ? character : escaped;
     })
     .replace(/["<>^`{|}]/g, (character) => `%${character.charCodeAt(0).toString(16).toUpperCase()}`);
 }

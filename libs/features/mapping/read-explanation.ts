@@ -30,7 +30,10 @@ export interface Explanation {
   readonly losers: Losers;
   /** What holds at this moment, not at the version. Undefined with no winner. */
   readonly standing:
-    | { readonly status: { readonly state: string; readonly code: string; readonly reason: string; readonly since: string } | null; readonly upstream: KnownUpstream }
+    | {
+        readonly status: { readonly state: string; readonly code: string; readonly reason: string; readonly since: string } | null;
+        readonly upstream: KnownUpstream;
+      }
     | undefined;
 }
 

@@ -3,7 +3,6 @@ import { setImmediate as nextTurn } from 'node:timers/promises';
 import { Inject } from '@nestjs/common';
 import { type IQueryHandler, Query, QueryHandler } from '@nestjs/cqrs';
 
-import { checkVersion } from '#features/history/version-number.js';
 import type { Db } from '#platform/database/database.js';
 import { readChanges, readLiving } from '#platform/eventstore/read-changes.js';
 import { readHead } from '#platform/eventstore/read-history.js';
@@ -77,7 +76,11 @@ export class ReadRouteBookHandler implements IQueryHandler<ReadRouteBook> {
   private async past(gateway: string, version: number): Promise<GatewayBook> {
     const stream = `gateway/${gateway}`;
     const head = await readHead(this.db, stream);
-    checkVersion(version, { head, least: 1 });
+    if (head === 0) throw notFound(gateway);
+    if (version < 1 || version > head) {
+      const message = `This gateway has no version of this number; its newest is ${head}.`;
+      throw new DomainError('not_found', 'version_not_found', message, { extra: { currentVersion: head } });
+    }
     if (version === head) return this.execute(new ReadRouteBook(gateway));
     const book = new GatewayBook();
     for (const [i, { subject, state }] of (await stateAt(this.db, stream, version)).entries()) {

@@ -22,7 +22,7 @@ export const requestFields = {
 /** The body of `POST /v1/gateways/{gateway}/explain`. */
 export const ExplainInput = z.strictObject({
   ...requestFields,
-  version: z.int().optional().describe("Asks the routes of this version of the gateway; the newest without it."),
+  version: z.int().optional().describe('Asks the routes of this version of the gateway; the newest without it.'),
 });
 
 /** @throws DomainError malformed (shape); invalid `url_invalid`, `url_too_long`, `method_invalid`, `header_invalid`, `headers_too_many`. */
@@ -36,7 +36,11 @@ export function parseExplain(body: unknown): { readonly request: SentRequest; re
 
 /** Reads a request; what cannot be sent at all is a fault, at `pointer` and below. What a gateway refuses can be sent. */
 export function checkRequest(
-  { method, url, headers = {} }: { method: string; url: string; headers?: Readonly<Record<string, string | readonly string[]>> | undefined },
+  {
+    method,
+    url,
+    headers = {},
+  }: { method: string; url: string; headers?: Readonly<Record<string, string | readonly string[]>> | undefined },
   pointer: string,
   faults: Pick<Faults, 'add'>,
 ): SentRequest {

@@ -41,7 +41,11 @@ function matches(row: RouteRow, request: BareRequest): boolean {
 
 /** Why a row does not match a request; undefined when it does. This is the one place that says whether a mapping matches. */
 export function mismatchOf(row: RouteRow, request: BareRequest): MismatchRule | undefined {
-  if (!hostCovers(row.host, request.host)) return 'host';
+  return hostCovers(row.host, request.host) ? mismatchBesideHost(row, request) : 'host';
+}
+
+/** The same for a row whose host is not in question. */
+export function mismatchBesideHost(row: RouteRow, request: BareRequest): Exclude<MismatchRule, 'host'> | undefined {
   if (row.match.kind === 'path' ? request.path !== row.match.value : !request.path.startsWith(row.match.value)) return 'path';
   if (row.methods.length > 0 && !row.methods.includes(request.method)) return 'method';
   return missingHeader(row, request) === undefined ? undefined : 'header';

@@ -71,9 +71,13 @@ export function isTested({ subject }: Pick<NewEvent, 'subject'>): boolean {
  */
 export function* runRouteTests(book: GatewayBook, events: readonly NewEvent[]): Generator<undefined, TestVerdict> {
   const after = new Map(events.filter(isTested).map(({ subject, state }) => [subject, state]));
-  const written = new Map([...after].filter(([subject]) => subject.startsWith(TEST)).map(([subject, state]) => [subject.slice(TEST.length), state]));
+  const written = new Map(
+    [...after].filter(([subject]) => subject.startsWith(TEST)).map(([subject, state]) => [subject.slice(TEST.length), state]),
+  );
   const tests = testsAfter(book, written);
-  const changed = [...after].flatMap(([subject, state]) => (subject.startsWith(MAPPING) ? change(book, subject.slice(MAPPING.length), state) : []));
+  const changed = [...after].flatMap(([subject, state]) =>
+    subject.startsWith(MAPPING) ? change(book, subject.slice(MAPPING.length), state) : [],
+  );
   const overlay = new RouteBook();
   for (const [i, { after: state }] of changed.entries()) {
     if (i % SLICE === SLICE - 1) yield undefined;
@@ -90,7 +94,11 @@ export function* runRouteTests(book: GatewayBook, events: readonly NewEvent[]): 
       continue;
     }
     if ((passed + failedCount) % SLICE === SLICE - 1) yield undefined;
-    const failure = judge(name, test, resultOf(normalised, first(book.routes.find(normalised.request, names), overlay.find(normalised.request))));
+    const failure = judge(
+      name,
+      test,
+      resultOf(normalised, first(book.routes.find(normalised.request, names), overlay.find(normalised.request))),
+    );
     if (failure === undefined) passed += 1;
     else {
       failedCount += 1;
@@ -101,7 +109,10 @@ export function* runRouteTests(book: GatewayBook, events: readonly NewEvent[]): 
 }
 
 /** What each of some tests comes to on the book as it is: undefined for one that holds. */
-export function judgeTests(book: GatewayBook, states: readonly JsonObject[]): { readonly failure: FailedTest | undefined; readonly got: RouteResult }[] {
+export function judgeTests(
+  book: GatewayBook,
+  states: readonly JsonObject[],
+): { readonly failure: FailedTest | undefined; readonly got: RouteResult }[] {
   return states.map((state) => {
     const { test, normalised } = prepare(state);
     const got = resultOf(normalised, book.routes.find(normalised.request));

@@ -71,7 +71,8 @@ export class RouteTestController {
   @Describe({
     tag,
     summary: 'Create or replace a route test',
-    details: 'Refused (422 `route_test_failed`) when it does not hold on the routes as they are, unless `overrideRouteTests` is said with a reason.',
+    details:
+      'Refused (422 `route_test_failed`) when it does not hold on the routes as they are, unless `overrideRouteTests` is said with a reason.',
     write: 'configuration',
     body: RouteTestInput,
     answers: { 200: z.union([writtenRouteTestSchema, dryRunSchema]), 201: writtenRouteTestSchema },
@@ -104,7 +105,12 @@ export class RouteTestController {
 
   @Delete(':test')
   @Scopes('write')
-  @Describe({ tag, summary: 'Delete a route test', write: 'configuration', answers: { 200: z.union([deletedRouteTestSchema, dryRunSchema]) } })
+  @Describe({
+    tag,
+    summary: 'Delete a route test',
+    write: 'configuration',
+    answers: { 200: z.union([deletedRouteTestSchema, dryRunSchema]) },
+  })
   async remove(
     @Param('gateway') gateway: string,
     @Param('test') name: string,

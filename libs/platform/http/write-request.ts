@@ -35,7 +35,9 @@ export const configurationWriteParameters = writeParameters.extend({
   confirmWithin: durationParameter
     .optional()
     .describe('Undo this version by itself unless POST versions/{n}/confirm comes within this time: 90s, 5m, 1h.'),
-  overrideRouteTests: flagParameter.describe('true: carry it out although route tests fail by it. Needs a reason; both are kept in the record.'),
+  overrideRouteTests: flagParameter.describe(
+    'true: carry it out although route tests fail by it. Needs a reason; both are kept in the record.',
+  ),
 });
 
 /** One write as HTTP said it, before it is known which subject it is about. */
