@@ -5,7 +5,7 @@ import { isoTime } from '#platform/http/answer-schemas.js';
 import { losingReason } from './explanation.js';
 import type { Explanation } from './read-explanation.js';
 import { rewrittenPath } from './route-matcher.js';
-import type { RouteRow } from './route-table.js';
+import { type RouteRow, upstreamOf } from './route-table.js';
 
 const rowFields = {
   mapping: z.string(),
@@ -63,7 +63,7 @@ export function explanationAnswer(explanation: Explanation): z.infer<typeof expl
         : {
             ...shown(winner),
             service: winner.service,
-            upstream: winner.upstream,
+            upstream: upstreamOf(winner),
             rewrittenPath: rewrittenPath(winner, request.path) + query,
             timeoutMs: winner.timeoutMs,
             endpoints: { source: standing.upstream.source, known: [...standing.upstream.endpoints], error: standing.upstream.error },
@@ -84,7 +84,7 @@ function summary({ normalised: { request, query, answered }, winner, losers, sta
   if (answered !== undefined) return `The gateway answers ${answered.status} by itself: ${answered.message}`;
   if (winner !== undefined) {
     const aside = standing?.status?.state === 'set_aside' ? ` It is set aside and answers 503: ${standing.status.reason}` : '';
-    return `${winner.mapping} gets it, and asks ${winner.upstream ?? winner.service} for ${rewrittenPath(winner, request.path)}${query}.${aside}`;
+    return `${winner.mapping} gets it, and asks ${upstreamOf(winner) ?? winner.service} for ${rewrittenPath(winner, request.path)}${query}.${aside}`;
   }
   const [nearest] = losers.nearest;
   if (nearest === undefined) return 'No mapping matches, since there is none: 404.';

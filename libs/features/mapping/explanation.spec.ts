@@ -48,7 +48,7 @@ describe('an explanation', () => {
         expect(losers.nearest.length + losers.leftOut).toBe(others);
         expect(Object.values(losers.byRule).reduce((sum, count) => sum + count, 0)).toBe(others);
         for (const { row, rule } of losers.nearest) {
-          const alone = matchRoute([{ order: 0, ...row }], request);
+          const alone = matchRoute([{ order: 0, upstream: null, ...row }], request);
           if (!rule.startsWith('order_')) expect([alone, mismatchOf(row, request)]).toEqual([undefined, rule]);
           else {
             expect(alone).toBeDefined();

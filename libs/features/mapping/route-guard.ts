@@ -66,7 +66,7 @@ export class RouteGuard {
     const book = this.#book;
     if (book === undefined) {
       if (decided.events.some(({ subject }) => subject.startsWith('route-test/'))) throw new BookBehind();
-      return withVerdict(decided, nothingTested);
+      return this.judged(decided, nothingTested);
     }
     if (book.version < version) throw new BookBehind();
     const running = runRouteTests(book, decided.events);
@@ -82,7 +82,7 @@ export class RouteGuard {
   async reviewedSnapshot(decided: Decided, version: number): Promise<Decided> {
     if (!decided.events.some(isTested)) return decided;
     if (this.#book === undefined && !decided.events.some(({ subject }) => subject.startsWith('route-test/'))) {
-      return withVerdict(decided, nothingTested);
+      return this.judged(decided, nothingTested);
     }
     const book = await this.#read();
     this.#book = book;
@@ -97,14 +97,16 @@ export class RouteGuard {
   }
 
   private judged(decided: Decided, verdict: TestVerdict): Decided {
-    if (verdict.failedCount === 0 || this.#rules.dryRun) return withVerdict(decided, verdict);
-    if (!this.#rules.override) throw refusal(verdict);
-    const overridden = { overriddenRouteTests: verdict.failed.map(({ test }) => test), overriddenRouteTestCount: verdict.failedCount };
-    return withVerdict({ ...decided, details: { ...decided.details, ...overridden } }, verdict);
+    if (this.#rules.dryRun) return planned(decided, verdict);
+    if (verdict.failedCount > 0 && !this.#rules.override) throw refusal(verdict);
+    if (verdict.passed + verdict.failedCount === 0) return decided;
+    // In the record, so that the same request sent again has the same answer, and history tells what was overridden.
+    const routeTests = { ...verdict, failed: verdict.failed.map(({ test, message }) => ({ test, message })) };
+    return { ...decided, details: { ...decided.details, routeTests } };
   }
 }
 
-function withVerdict(decided: Decided, verdict: TestVerdict): Decided {
+function planned(decided: Decided, verdict: TestVerdict): Decided {
   return { ...decided, notes: { routeTests: verdict as unknown as JsonObject } };
 }
 

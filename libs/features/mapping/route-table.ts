@@ -21,8 +21,8 @@ export interface RouteTableRow {
   readonly timeoutMs: number;
 }
 
-/** A row that does not know its place: one mapping by itself. */
-export type RouteRow = Omit<RouteTableRow, 'order'>;
+/** What of a row its routes are made of. */
+export type RouteRow = Omit<RouteTableRow, 'order' | 'upstream'>;
 
 /**
  * The route table: a total order, so that equal sets of mappings give equal tables on every machine, whatever order
@@ -33,22 +33,26 @@ export function buildRouteTable(mappings: Iterable<MappingState>): RouteTableRow
   return [...mappings]
     .map(routeRow)
     .sort(compareRows)
-    .map((unplaced, order) => ({ order, ...unplaced }));
+    .map((row, order) => ({ order, ...row, upstream: upstreamOf(row) }));
 }
 
-/** The row that a mapping makes. */
+/** The identity of a row's upstream, or null for a service that makes no sense. */
+export function upstreamOf({ service }: Pick<RouteRow, 'service'>): string | null {
+  const read = readService(service);
+  return isFault(read) ? null : read.key;
+}
+
+/** A mapping as a row that has no place yet. */
 export function routeRow(mapping: MappingState): RouteRow {
-  const service = readService(mapping.service);
   return {
     mapping: mapping.name,
     host: mapping.host,
     hostKind: hostKind(mapping.host),
     match: mapping.path === null ? { kind: 'prefix', value: mapping.prefix ?? '' } : { kind: 'path', value: mapping.path },
-    methods: [...mapping.methods].sort(compareText),
+    methods: mapping.methods.length > 1 ? [...mapping.methods].sort(compareText) : mapping.methods,
     headers: mapping.headers,
     precedence: mapping.precedence,
     service: mapping.service,
-    upstream: isFault(service) ? null : service.key,
     rewrite: mapping.rewrite,
     timeoutMs: mapping.timeoutMs,
   };

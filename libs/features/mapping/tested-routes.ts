@@ -8,7 +8,7 @@ import { fromJson } from './mapping-state.js';
 import { type NormalisedRequest, normaliseRequest } from './normalised-request.js';
 import { RouteBook } from './route-book.js';
 import { mismatchOf, rewrittenPath } from './route-matcher.js';
-import { compareRows, type RouteRow, routeRow } from './route-table.js';
+import { compareRows, type RouteRow, routeRow, upstreamOf } from './route-table.js';
 
 /** So many route tests a gateway may have: all of them are run in some 20 ms, whatever the size of the table. */
 export const MOST_ROUTE_TESTS = 1_000;
@@ -147,9 +147,9 @@ function change(book: GatewayBook, name: string, state: JsonObject | null): RowC
   return [{ name, rows: [before, row].filter((one) => one !== undefined), after }];
 }
 
-function routing({ host, match, methods, headers, precedence, rewrite, upstream }: RouteRow): string {
+function routing({ host, match, methods, headers, precedence, rewrite, service }: RouteRow): string {
   const conditions = Object.entries(headers).sort(([a], [b]) => (a < b ? -1 : 1));
-  return JSON.stringify([host, match.kind, match.value, methods, conditions, precedence, rewrite, upstream]);
+  return JSON.stringify([host, match.kind, match.value, methods, conditions, precedence, rewrite, service]);
 }
 
 /** A row that matches neither before nor after has nothing to do with who gets the request. */
@@ -166,7 +166,7 @@ function resultOf({ request, query, answered }: NormalisedRequest, row: RouteRow
   if (answered !== undefined || row === undefined) {
     return { mapping: null, rewrittenPath: null, upstream: null, answered: answered?.code ?? null };
   }
-  return { mapping: row.mapping, rewrittenPath: rewrittenPath(row, request.path) + query, upstream: row.upstream, answered: null };
+  return { mapping: row.mapping, rewrittenPath: rewrittenPath(row, request.path) + query, upstream: upstreamOf(row), answered: null };
 }
 
 function judge(test: string, { expect }: RouteTestState, got: RouteResult): FailedTest | undefined {

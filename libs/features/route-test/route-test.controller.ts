@@ -12,7 +12,7 @@ import { answerPage, decodeCursor, type Page, pageParameters, toPage } from '#pl
 import { QueryBy } from '#platform/http/query-parameters.js';
 import { QueryRunner } from '#platform/http/query-runner.js';
 import { Answer, Asked } from '#platform/http/request-context.js';
-import { dryRunAnswer, subjectState, subjectVersion, writeHeaders } from '#platform/http/write-answer.js';
+import { dryRunAnswer, subjectState, subjectVersion, testedRoutes, writeHeaders } from '#platform/http/write-answer.js';
 import { ConfigurationWrite, type WriteRequest } from '#platform/http/write-request.js';
 import { DomainError } from '#platform/kernel/errors.js';
 import type { Json } from '#platform/kernel/json.js';
@@ -99,7 +99,7 @@ export class RouteTestController {
       version: subjectVersion(outcome, subject),
       gatewayVersion: before?.streamVersion ?? outcome.version,
       recordedAt: before?.recordedAt ?? outcome.recordedAt,
-      ...outcome.notes,
+      ...testedRoutes(outcome),
     };
   }
 

@@ -27,8 +27,10 @@ export const routeTestsSchema = z
   .looseObject({
     passed: z.int(),
     failed: z
-      .array(z.looseObject({ test: z.string(), message: z.string(), expect: z.looseObject({}), got: z.looseObject({}) }))
-      .describe('At most 100.'),
+      .array(
+        z.looseObject({ test: z.string(), message: z.string(), expect: z.looseObject({}).optional(), got: z.looseObject({}).optional() }),
+      )
+      .describe('At most 100; a plan and a refusal say of each what it expects and got.'),
     failedCount: z.int(),
     notAffected: z.int().describe('Tests that the changes cannot have to do with; they were not run.'),
   })

@@ -44,6 +44,12 @@ export function dryRunAnswer(reply: FastifyReply, outcome: Outcome, warnings: re
   return { dryRun: true, basedOn: outcome.basedOn, changes: changesOf(outcome), warnings, ...outcome.notes } as unknown as JsonObject;
 }
 
+/** What the record says of the route tests that a write was tried by; nothing where it met none. */
+export function testedRoutes(outcome: Outcome): JsonObject {
+  const routeTests = outcome.details?.routeTests;
+  return routeTests === undefined ? {} : { routeTests };
+}
+
 /** One event as an answer shows it. */
 export interface Change {
   readonly subject: string;
