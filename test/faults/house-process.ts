@@ -62,7 +62,8 @@ export class HouseProcess {
   /** Waits until it said that it is ready; fails when it ends before. */
   async ready(timeoutMs = 30_000): Promise<Readonly<Record<string, unknown>>> {
     const line = await waitUntil(() => this.said('ready') ?? (this.isRunning ? null : { event: 'ended' }), { timeoutMs, everyMs: 5 });
-    if (line === null || line.event === 'ended') throw new Error(`${this.name} did not become ready (${this.#exit ?? 'late'}): ${this.log.slice(-3_000)}`);
+    if (line === null || line.event === 'ended')
+      throw new Error(`${this.name} did not become ready (${this.#exit ?? 'late'}): ${this.log.slice(-3_000)}`);
     return line;
   }
 
