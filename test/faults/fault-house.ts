@@ -5,12 +5,16 @@ import { type AddressInfo, createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 
+import pg from 'pg';
+
 import { type IssuedToken, issueToken } from '#features/access/create-token.js';
+import { mappingTransition } from '#features/mapping/mapping.js';
 import { type Database, openDatabase } from '#platform/database/database.js';
 import { migrate } from '#platform/database/migrator.js';
 import { testEnvoy } from '#platform/envoy/envoy.fixture.js';
 import { waitUntil } from '#platform/envoy/wait-until.js';
 import { EventStore } from '#platform/eventstore/event-store.js';
+import type { JsonObject } from '#platform/kernel/json.js';
 import { startPostgres } from '#platform/postgres/embedded-postgres.js';
 
 import { type RunningLoad, startLoad } from '../load/load-client.js';
@@ -144,24 +148,66 @@ export class FaultHouse {
   ): Promise<HttpAnswer> {
     const key = randomUUID();
     const end = performance.now() + deadlineMs;
-    const base = { actor: 'writer', op: 'write' } as const;
     for (;;) {
-      const cmdId = this.history.id();
-      this.#keys.set(key, cmdId);
-      const sent = { ...value, deadlineMs: REQUEST_DEADLINE_MS, by: this.#actor, scopes: ['write'] };
-      this.history.add({ ...base, type: 'invoke', cmdId, value: sent });
-      const answer = await this.ask(path, { method: 'PUT', body, headers: { 'idempotency-key': key } }).catch((error: Error) => error);
-      if (answer instanceof Error) {
-        const reason = /no answer .* in time/.test(answer.message) ? 'timeout' : answer.message;
-        this.history.add({ ...base, type: 'info', cmdId, value: { reason } });
-      } else {
-        const retryAfter = answer.headers['retry-after'] !== undefined;
-        const type = answer.status < 300 ? 'ok' : answer.status >= 500 || answer.status === 429 ? 'info' : 'fail';
-        this.history.add({ ...base, type, cmdId, value: { status: answer.status, retryAfter, version: value.revision } });
-        if (type !== 'info') return answer;
-      }
+      const answer = await this.#send(path, body, value, key);
+      if (answer !== undefined) return answer;
       if (performance.now() > end) throw new Error(`revision ${value.revision} had no known outcome within ${deadlineMs} ms`);
     }
+  }
+
+  /** @returns the answer; undefined when it leaves open what became of it */
+  async #send(
+    path: string,
+    body: unknown,
+    value: { revision: number; bad?: boolean; mostAffected?: number },
+    key: string,
+  ): Promise<HttpAnswer | undefined> {
+    const base = { actor: 'writer', op: 'write' } as const;
+    const cmdId = this.history.id();
+    this.#keys.set(key, cmdId);
+    const sent = { ...value, deadlineMs: REQUEST_DEADLINE_MS, by: this.#actor, scopes: ['write'] };
+    this.history.add({ ...base, type: 'invoke', cmdId, value: sent });
+    const answer = await this.ask(path, { method: 'PUT', body, headers: { 'idempotency-key': key } }).catch((error: Error) => error);
+    if (answer instanceof Error) {
+      const reason = /no answer .* in time/.test(answer.message) ? 'timeout' : answer.message;
+      this.history.add({ ...base, type: 'info', cmdId, value: { reason } });
+    } else {
+      const retryAfter = answer.headers['retry-after'] !== undefined;
+      const type = answer.status < 300 ? 'ok' : answer.status >= 500 || answer.status === 429 ? 'info' : 'fail';
+      this.history.add({ ...base, type, cmdId, value: { status: answer.status, retryAfter, version: value.revision } });
+      if (type !== 'info') return answer;
+    }
+    return undefined;
+  }
+
+  /** A connection of the tables' owner, past the proxy, for tests that hold things. The caller ends it. */
+  async owner(): Promise<pg.Client> {
+    const client = new pg.Client({ connectionString: this.#postgres?.ownerUrl });
+    await client.connect();
+    return client;
+  }
+
+  /** One write of the next revision, sent once: it ends as it may, within its deadline or with what the history says of it. */
+  async writeOnce(): Promise<void> {
+    this.#revision += 1;
+    const body = { prefix: '/canary/', service: `127.0.0.1:${this.echoPort}`, rewrite: `/revision-${this.#revision}/` };
+    await this.#send('/mappings/canary', body, { revision: this.#revision }, randomUUID());
+  }
+
+  /** Writes a mapping past every check, as a program with a fault would have recorded it: for what only Envoy itself refuses. */
+  async writeUnchecked(name: string, fields: JsonObject): Promise<void> {
+    this.#revision += 1;
+    const cmdId = this.history.id();
+    const value = { revision: this.#revision, bad: true, mostAffected: 0, by: 'system', scopes: ['write'] };
+    this.history.add({ actor: 'writer', op: 'write', type: 'invoke', cmdId, value });
+    const subject = `mapping/${name}`;
+    const state = { host: '*', prefix: `/${name}/`, service: `127.0.0.1:${this.echoPort}`, ...fields };
+    const context = { commandId: randomUUID(), action: 'UpdateMapping', actor: 'system' };
+    await this.#events?.handle({ stream: 'gateway/default', subjects: [subject], context }, (view) => {
+      const event = mappingTransition(subject, view.subject(subject).state, state);
+      return event === undefined ? [] : [event];
+    });
+    this.history.add({ actor: 'writer', op: 'write', type: 'ok', cmdId, value: { version: this.#revision } });
   }
 
   /** Waits until the data planes of these nodes (all by default) serve a revision, and writes down what they say. */
@@ -252,10 +298,11 @@ export class FaultHouse {
   }
 
   /** Begins the traffic for what nobody changes, and looks at what changes, at every node, until `finish`. */
-  startTraffic(): void {
+  startTraffic(nodes: readonly string[] = [...this.nodes.keys()]): void {
     const sampling = { running: [] as RunningLoad[], isSampling: true, sampling: [] as Promise<void>[] };
     this.#load = sampling;
-    for (const [name, { port }] of this.nodes) {
+    for (const name of nodes) {
+      const { port } = this.node(name);
       const running = startLoad({
         host: '127.0.0.1',
         port,

@@ -60,6 +60,12 @@ export class TcpProxy {
     }
   }
 
+  /** The connections that there are stay open and carry nothing any more, as when a router forgets them; new ones pass. */
+  forget(): void {
+    for (const pair of [...this.#pairs]) pair.apply('silent');
+    this.#mode = 'pass';
+  }
+
   async close(): Promise<void> {
     for (const pair of [...this.#pairs]) pair.end();
     await new Promise((resolve) => this.#server.close(resolve));
