@@ -49,14 +49,15 @@ export async function startProduct(site: Site): Promise<Product> {
 /** All mappings by one import: one version. */
 export function importMappings(product: Pick<Product, 'call'>, routes: number, upstreamPort: number, revision = 'v0'): Promise<string> {
   const mappings = Array.from({ length: routes }, (_, route) => mappingOf(route, revision, upstreamPort));
-  return product.call('config?prune=true', { method: 'PUT', body: JSON.stringify({ mappings }) });
+  return product.call('config?prune=true', { method: 'PUT', body: JSON.stringify({ mappings }), headers: { 'if-match': '*' } });
 }
 
 function productOf(dev: DevHarness, upstreamPort: number): Product {
   const base = `${dev.ready.api}/v1/gateways/default/`;
   const headers = { authorization: `Bearer ${dev.ready.token}` };
   const json = { ...headers, 'content-type': 'application/json' };
-  const call = (path: string, options: Order) => order(base + path, { ...options, headers: options.body === undefined ? headers : json });
+  const call = (path: string, options: Order) =>
+    order(base + path, { ...options, headers: { ...(options.body === undefined ? headers : json), ...options.headers } });
   const body = (route: number, revision: string) => JSON.stringify(mappingOf(route, revision, upstreamPort));
   return {
     dev,
