@@ -4,8 +4,8 @@ import { fileURLToPath } from 'node:url';
 import { StartedProcess, untilSo } from './started-process.js';
 
 /*
- * The service behind the routes, in a process of its own: it answers every request with its path, in the header `x-echo` and in the body, from raw
- * sockets, so that it costs next to nothing and closes no connection. Requests without a body only.
+ * The service behind the routes, in a process of its own: it answers every request with its path in the header `x-echo`, and with its port
+ * and the path in the body, from raw sockets, so that it costs next to nothing and closes no connection. Requests without a body only.
  */
 
 const END_OF_HEAD = '\r\n\r\n';
@@ -19,7 +19,8 @@ function serve(socket: Socket): void {
     let answers = '';
     for (let end = text.indexOf(END_OF_HEAD); end >= 0; end = text.indexOf(END_OF_HEAD)) {
       const path = text.slice(text.indexOf(' ') + 1, text.indexOf(' HTTP/'));
-      answers += `HTTP/1.1 200 OK\r\nx-echo: ${path}\r\ncontent-length: ${path.length}\r\n\r\n${path}`;
+      const body = `${socket.localPort} ${path}`;
+      answers += `HTTP/1.1 200 OK\r\nx-echo: ${path}\r\ncontent-length: ${body.length}\r\n\r\n${body}`;
       text = text.slice(end + END_OF_HEAD.length);
     }
     if (answers !== '') socket.write(answers);
