@@ -28,10 +28,11 @@ export function mappingOf(route: number, revision: string, upstreamPort: number)
   };
 }
 
-export async function startProduct(site: Site): Promise<Product> {
+/** @param env Further environment of `bin/dev`. */
+export async function startProduct(site: Site, env: Readonly<Record<string, string>> = {}): Promise<Product> {
   const dev = await DevHarness.start({
     args: ['--no-demo'],
-    env: { ENVOY_PATH: site.envoy, CHANCERY_AGENT_CONCURRENCY: String(ENVOY_CONCURRENCY), CHANCERY_LOG_LEVEL: 'error' },
+    env: { ENVOY_PATH: site.envoy, CHANCERY_AGENT_CONCURRENCY: String(ENVOY_CONCURRENCY), CHANCERY_LOG_LEVEL: 'error', ...env },
   });
   const product = productOf(dev, site.upstreamPort);
   try {

@@ -59,7 +59,7 @@ interface Running {
 
 const PAUSE_MS = 150;
 /** A slot of a slow contender ends after the round in which it took so long. */
-const SLOT_MS = 20_000;
+const SLOT_MS = 10_000;
 
 let seed = Number(flags.seed);
 function random(): number {
