@@ -100,6 +100,13 @@ export function residentMb(pids: readonly number[]): number {
   return kilobytes / 1024;
 }
 
+/** How long ago a process was started, milliseconds; the system tells it in hundredths of a second. */
+export function ageMs(pid: number): number {
+  const stat = read(`/proc/${pid}/stat`);
+  const startedAtTicks = Number(stat.slice(stat.lastIndexOf(')') + 2).split(' ')[19]);
+  return Number(read('/proc/uptime').split(' ')[0]) * 1000 - startedAtTicks * 10;
+}
+
 function read(path: string): string {
   try {
     return readFileSync(path, 'utf8');

@@ -30,33 +30,45 @@ export const envoyGateway: Peer = {
   start: startEnvoyGateway,
 };
 
-async function startEnvoyGateway(site: Site): Promise<Contender> {
+export interface RestartableGateway extends Contender {
+  /** Ends the controller without a warning, waits for `meanwhile`, and starts it again. Envoy and the kube-apiserver go on. */
+  restart(meanwhile: () => Promise<void>): Promise<void>;
+}
+
+export async function startEnvoyGateway(site: Site): Promise<RestartableGateway> {
   const { folder } = site;
   const kube = await KubeApi.start(folder);
-  const started: StartedProcess[] = [];
+  let [controller, envoy]: (StartedProcess | undefined)[] = [];
   const stop = async () => {
-    for (const each of started.reverse()) await each.stop();
+    await envoy?.stop();
+    await controller?.stop();
     await kube.stop();
     rmSync(CERTIFICATES, { force: true });
   };
   try {
     await createDefinitions(kube);
     await createObjects(kube, site);
-    const controller = startController(kube, folder);
-    started.push(controller);
+    prepareController(kube, folder);
+    controller = runController(folder);
     const words = await envoyArguments(kube, controller);
-    const envoy = startEnvoy(site, 'envoy-gateway.yaml', prepareEnvoy(folder, words));
-    started.push(envoy);
-    const contender: Contender = {
+    envoy = startEnvoy(site, 'envoy-gateway.yaml', prepareEnvoy(folder, words));
+    const contender: RestartableGateway = {
       host: '127.0.0.1',
       port: GATEWAY_PORT,
       answer: routeHeader,
       create: (route, revision) => kube.call('POST', routesPath, httpRoute(route, revision)).then(() => undefined),
       update: (route, revision) => kube.call('PATCH', `${routesPath}/svc${route}`, httpRoute(route, revision)).then(() => undefined),
       remove: (route) => kube.call('DELETE', `${routesPath}/svc${route}`).then(() => undefined),
-      control: [controller.pid, ...kube.pids],
+      get control() {
+        return [controller?.pid ?? 0, ...kube.pids];
+      },
       data: [envoy.pid],
       stop,
+      async restart(meanwhile) {
+        await controller?.stop('SIGKILL');
+        await meanwhile();
+        controller = runController(folder);
+      },
     };
     await untilServing(contender, { route: site.routes - 1, path: pathOf(site.routes - 1) });
     return contender;
@@ -110,10 +122,16 @@ async function createObjects(kube: KubeApi, { routes, ownAddress = '', upstreamP
   await Promise.all(Array.from({ length: 8 }, create));
 }
 
-function startController(kube: KubeApi, folder: string): StartedProcess {
+const controllerEnvironment = (folder: string) => ({
+  KUBECONFIG: join(folder, 'kubeconfig'),
+  ENVOY_GATEWAY_NAMESPACE: NAMESPACE,
+  HOME: folder,
+});
+
+function prepareController(kube: KubeApi, folder: string): void {
   const binary = peerBinary('envoy-gateway') ?? '';
   writeFileSync(join(folder, 'kubeconfig'), kube.kubeconfig, { mode: 0o600 });
-  const env = { KUBECONFIG: join(folder, 'kubeconfig'), ENVOY_GATEWAY_NAMESPACE: NAMESPACE, HOME: folder };
+  const env = controllerEnvironment(folder);
   const run = (...words: string[]) => execFileSync(binary, words, { env: { ...env, PATH: process.env.PATH ?? '' }, stdio: 'pipe' });
   run('certgen', '--local', '--config-home', join(folder, 'home'));
   run('certgen', '--disable-topology-injector');
@@ -121,10 +139,13 @@ function startController(kube: KubeApi, folder: string): StartedProcess {
   symlinkSync(join(folder, 'home/certs/envoy-gateway'), CERTIFICATES);
   const kubernetes = { leaderElection: { disable: true }, topologyInjector: { disabled: true } };
   writeFileSync(join(folder, 'controller.yaml'), JSON.stringify(controllerConfig({ type: 'Kubernetes', kubernetes })));
+}
+
+function runController(folder: string): StartedProcess {
   return new StartedProcess({
-    command: binary,
+    command: peerBinary('envoy-gateway') ?? '',
     words: ['server', '--config-path', join(folder, 'controller.yaml')],
-    ...{ folder, name: 'envoy-gateway', env },
+    ...{ folder, name: 'envoy-gateway', env: controllerEnvironment(folder) },
   });
 }
 
