@@ -25,19 +25,22 @@ for (const signal of ['SIGINT', 'SIGTERM'] as const) process.once(signal, () => 
 /** A process that a bench started, and ends. */
 export class StartedProcess {
   readonly child: ChildProcess;
-  readonly #log: string;
+  #said = '';
   readonly #ended: Promise<void>;
 
   constructor({ command, words, folder, name, env, cwd, talk }: StartWords) {
-    this.#log = join(folder, `${name}.log`);
-    const log = createWriteStream(this.#log);
+    const log = createWriteStream(join(folder, `${name}.log`));
+    const keep = (chunk: Buffer) => {
+      log.write(chunk);
+      this.#said = (this.#said + chunk.toString()).slice(-1500);
+    };
     this.child = spawn(command, words, {
       cwd: cwd ?? folder,
       env: { PATH: process.env.PATH ?? '', HOME: folder, ...env },
       stdio: [talk ? 'pipe' : 'ignore', 'pipe', 'pipe'],
     });
-    if (!talk) this.child.stdout?.pipe(log, { end: false });
-    this.child.stderr?.pipe(log, { end: false });
+    if (!talk) this.child.stdout?.on('data', keep);
+    this.child.stderr?.on('data', keep);
     this.#ended = new Promise((resolve) => {
       this.child.once('error', () => resolve());
       this.child.once('exit', () => resolve());
@@ -56,11 +59,7 @@ export class StartedProcess {
 
   /** The end of what it printed. */
   said(): string {
-    try {
-      return readFileSync(this.#log, 'utf8').slice(-1500);
-    } catch {
-      return '';
-    }
+    return this.#said;
   }
 
   async stop(signal: NodeJS.Signals = 'SIGTERM', deadlineMs = 10_000): Promise<void> {

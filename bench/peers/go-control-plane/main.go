@@ -219,6 +219,8 @@ func main() {
 		publish()
 		fmt.Fprintf(w, "%d", version)
 	})
+	trigger, err := net.Listen("tcp", *admin)
+	must(err)
 	fmt.Println("ready", *n, "routes")
-	must(http.ListenAndServe(*admin, nil))
+	must(http.Serve(trigger, nil))
 }

@@ -219,7 +219,7 @@ func (c *client) subscribe(s stream, t string, names []string) error {
 	rq := &ads.DeltaDiscoveryRequest{TypeUrl: t, ResourceNamesSubscribe: fresh}
 	if first {
 		rq.InitialResourceVersions = c.held[t]
-		rq.Node = &core.Node{Id: c.id, Cluster: "fleet", UserAgentName: "envoy"}
+		rq.Node = &core.Node{Id: c.id, Cluster: *group, UserAgentName: "envoy"}
 	}
 	return s.Send(rq)
 }

@@ -34,6 +34,7 @@ var (
 	refusing = flag.Float64("refusing", 0, "share that refuses")
 	halfOpen = flag.Float64("halfopen", 0, "share that goes mute")
 	pace     = flag.Duration("pace", 250*time.Millisecond, "a slow client reads one response in this time")
+	group    = flag.String("cluster", "fleet", "node.cluster of all of them")
 	nodes    = flag.String("nodes", "", "file with a line `id token` for each client; without it they are n1, n2, ... without a token")
 )
 

@@ -99,6 +99,10 @@ func main() {
 		}
 		w.WriteHeader(204)
 	})
+	trigger, err := net.Listen("tcp", *httpAddr)
+	if err != nil {
+		panic(err)
+	}
 	fmt.Println("ready", t.Layout, *n, "routes")
-	panic(http.ListenAndServe(*httpAddr, nil))
+	panic(http.Serve(trigger, nil))
 }
