@@ -1,4 +1,4 @@
-import { execFileSync } from 'node:child_process';
+import { generateKeyPairSync } from 'node:crypto';
 import { existsSync, mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 
@@ -29,7 +29,8 @@ export class KubeApi {
     const run = join(folder, 'kube');
     mkdirSync(run);
     const key = join(run, 'sa.key');
-    execFileSync('openssl', ['genrsa', '-out', key, '2048'], { stdio: 'ignore' });
+    const { privateKey } = generateKeyPairSync('rsa', { modulusLength: 2048 });
+    writeFileSync(key, privateKey.export({ type: 'pkcs8', format: 'pem' }), { mode: 0o600 });
     writeFileSync(join(run, 'tokens.csv'), 'admin-token,admin,1,"system:masters"\n');
     const etcdUrl = `http://127.0.0.1:${KubeApi.#etcdPort}`;
     const etcd = new StartedProcess({
