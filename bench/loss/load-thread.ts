@@ -1,7 +1,7 @@
 import { parentPort, workerData } from 'node:worker_threads';
 
 import { type LoadResult, type RunningLoad, startLoad } from '../../test/load/load-client.js';
-import { lanes } from './lanes.js';
+import type { Lane } from './lanes.js';
 
 /** A thread of raw-socket clients: each path at an equal share of the rate, half on new connections and half on busy kept ones. */
 export interface ThreadOrder {
@@ -9,11 +9,12 @@ export interface ThreadOrder {
   readonly port: number;
   /** Requests a second of the whole thread. */
   readonly rate: number;
+  readonly lanes: readonly Lane[];
 }
 
-const { host, port, rate } = workerData as ThreadOrder;
+const { host, port, rate, lanes } = workerData as ThreadOrder;
 
-function start({ path, right }: (typeof lanes)[number]): RunningLoad {
+function start({ path, right }: Lane): RunningLoad {
   const pattern = new RegExp(right);
   return startLoad({
     ...{ host, port, path, headers: { host: 'bench.test' }, lanes: ['new', 'busy'], rate: rate / lanes.length / 2 },

@@ -15,6 +15,7 @@ import { type Product, startProduct } from '../peers/product.js';
 import { Changes } from './changes.js';
 import { Clients } from './clients.js';
 import { lanes } from './lanes.js';
+import { measurePeers } from './peer-loss.js';
 import { startWrk } from './wrk.js';
 
 const HELP = `bench/loss (B3): requests lost through live changes, with the worker and the agent killed again and again
@@ -24,6 +25,7 @@ const HELP = `bench/loss (B3): requests lost through live changes, with the work
   --changes 1000       live changes, spread over the time
   --kills 10           kill -9 of the worker, and as many of the agent
   --threads 2          of the clients
+  --peers nginx,caddy  the same clients through 100 changes of these, for comparison; '' leaves them out
   --out FILE           everything that was measured, as JSON
 `;
 
@@ -34,6 +36,7 @@ const { values: flags } = parseArgs({
     changes: { type: 'string', default: '1000' },
     kills: { type: 'string', default: '10' },
     threads: { type: 'string', default: '2' },
+    peers: { type: 'string', default: 'nginx,caddy' },
     out: { type: 'string' },
     help: { type: 'boolean', default: false },
   },
@@ -94,6 +97,7 @@ async function main(): Promise<void> {
     cacheDir: join(import.meta.dirname, '../../.cache/envoy'),
     envoyPath: process.env.ENVOY_PATH,
   });
+  const ownFolder = (name: string) => mkdtempSync(join(folder, `${name}-`));
   const calibration = calibrate();
   const echo = await startEchoService(folder, { ports: UPSTREAMS });
   try {
@@ -101,10 +105,16 @@ async function main(): Promise<void> {
     try {
       const measured = await measure(product, { echoPorts: echo.ports, folder, requests, rate, count });
       const lost = report(measured, calibration);
+      const upstreamPort = echo.ports[0] ?? 0;
+      const peers = await measurePeers(
+        flags.peers.split(','),
+        (name) => ({ folder: ownFolder(name), routes: 8, upstreamPort, ownAddress: undefined, envoy }),
+        rate,
+      );
       if (flags.out !== undefined) {
         mkdirSync(dirname(flags.out), { recursive: true });
         const facts = { bench: 'loss', at: new Date().toISOString(), node: process.version, cores: cpus().length, flags, calibration };
-        writeFileSync(flags.out, `${JSON.stringify({ ...facts, ...measured }, null, 1)}\n`);
+        writeFileSync(flags.out, `${JSON.stringify({ ...facts, ...measured, peers }, null, 1)}\n`);
       }
       if (lost > 0) process.exitCode = 1;
     } finally {
@@ -132,7 +142,7 @@ async function measure(product: Product, { echoPorts, folder, requests, rate, co
   console.log(
     `B3  ${count} live changes in ${seconds.toFixed(0)} s at ${rate} requests/s; ${cpus().length} cores, Node ${process.version}`,
   );
-  const clients = new Clients({ host: product.host, port: product.port, rate }, Number(flags.threads));
+  const clients = new Clients({ host: product.host, port: product.port, rate, lanes }, Number(flags.threads));
   const url = `http://${product.host}:${product.port}/`;
   const wrk = startWrk({ folder, url, paths: lanes.map(({ path }) => path), seconds });
   const killer = new Killer(product, count, Number(flags.kills));
@@ -188,7 +198,8 @@ function report(
   console.log(
     `  seen to serve ${changes.seenLive}, p50 ${median(changes.liveMs).toFixed(1)} ms, p90 ${quantile(changes.liveMs, 0.9).toFixed(1)} ms; not within 30 s: ${changes.late.length === 0 ? 'none' : changes.late.join('; ')}`,
   );
-  console.log(`killed: worker ${killed.worker} times, agent ${killed.agent} times; back after ${median(awayMs).toFixed(0)} ms`);
+  if (awayMs.length > 0)
+    console.log(`killed: worker ${killed.worker} times, agent ${killed.agent} times; back after ${median(awayMs).toFixed(0)} ms`);
   return lost + (wrk === null ? 0 : wrk.connect + wrk.read + wrk.write + wrk.timeout + wrk.wrongStatus);
 }
 
