@@ -1,8 +1,25 @@
-import type { Bootstrap, HttpConnectionManager, Listener } from '#platform/envoy/model/bootstrap.js';
+import type {
+  Bootstrap,
+  BootstrapFrame,
+  HttpConnectionManager,
+  Listener,
+  LiveBootstrap,
+  ManagerHardening,
+  ScopedConnectionManager,
+} from '#platform/envoy/model/bootstrap.js';
 import type { Cluster, PathConfigSource } from '#platform/envoy/model/cluster.js';
 import { duration, literal } from '#platform/envoy/model/envoy-text.js';
-import { ADMIN_SOCKET, MARKER_PATH, PROOF_HEADER, RELEASE_HEADER, RESERVED_PREFIX } from '#platform/envoy/model/reserved.js';
-import type { Route, VirtualHost } from '#platform/envoy/model/route.js';
+import {
+  ADMIN_SOCKET,
+  ADS_CLUSTER,
+  ADS_SOCKET,
+  MARKER_PATH,
+  NO_CLUSTER,
+  PROOF_HEADER,
+  RELEASE_HEADER,
+  RESERVED_PREFIX,
+} from '#platform/envoy/model/reserved.js';
+import type { Route, RouteConfiguration, VirtualHost } from '#platform/envoy/model/route.js';
 import type { JsonObject } from '#platform/kernel/json.js';
 
 import { type GatewaySettings, type ListenAddress, settingsOf } from './gateway.js';
@@ -28,9 +45,9 @@ const maxDirectResponseBytes = 4096;
  * The routes that stand before every mapping in every virtual host: the marker, which answers only to the node's proof
  * secret, and 404 for all else under the reserved prefix.
  */
-export function reservedRoutes(proofSecret: string): Route[] {
+export function reservedRoutes(proofSecret: string, marker: Marker = noMarker): Route[] {
   return [
-    markerRoute(proofSecret, noMarker),
+    markerRoute(proofSecret, marker),
     { name: 'chancery-reserved', match: { prefix: RESERVED_PREFIX }, direct_response: { status: 404 } },
   ];
 }
@@ -87,13 +104,104 @@ export interface BootstrapParts {
 
 /** A fully static bootstrap, hardened as Envoy's own page on edge proxies asks. */
 export function toBootstrap(parts: BootstrapParts): Bootstrap {
+  const manager: HttpConnectionManager = {
+    ...hardened(parts),
+    // Clusters of a file are loaded after the routes are checked; the compiler names no other than its own.
+    route_config: toRouteConfiguration('routes', parts.virtualHosts, {
+      validateClusters: parts.clusterFile === null,
+      ownHeaders: [PROOF_HEADER],
+    }),
+    http_filters: [router],
+  };
   return {
-    node: { id: parts.gateway, cluster: parts.gateway },
+    ...frame(parts.gateway),
+    static_resources: { listeners: [toListener('http', parts.http, manager)], clusters: parts.clusters },
+    ...(parts.clusterFile === null ? {} : { dynamic_resources: { cds_config: parts.clusterFile } }),
+  };
+}
+
+/** A bootstrap that has everything that may change from the stream on the node's Unix socket. */
+export function toLiveBootstrap(gateway: string): LiveBootstrap {
+  const ads = { ads: {}, resource_api_version: 'V3' } as const;
+  return {
+    ...frame(gateway),
+    static_resources: {
+      clusters: [
+        {
+          name: ADS_CLUSTER,
+          type: 'STATIC',
+          connect_timeout: '1s',
+          typed_extension_protocol_options: {
+            'envoy.extensions.upstreams.http.v3.HttpProtocolOptions': {
+              '@type': 'type.googleapis.com/envoy.extensions.upstreams.http.v3.HttpProtocolOptions',
+              explicit_http_config: { http2_protocol_options: {} },
+            },
+          },
+          load_assignment: {
+            cluster_name: ADS_CLUSTER,
+            endpoints: [{ lb_endpoints: [{ endpoint: { address: { pipe: { path: ADS_SOCKET } } } }] }],
+          },
+        },
+        { name: NO_CLUSTER, type: 'STATIC', connect_timeout: '1s', load_assignment: { cluster_name: NO_CLUSTER, endpoints: [] } },
+      ],
+    },
+    dynamic_resources: {
+      ads_config: {
+        api_type: 'DELTA_GRPC',
+        transport_api_version: 'V3',
+        grpc_services: [{ envoy_grpc: { cluster_name: ADS_CLUSTER } }],
+      },
+      cds_config: ads,
+      lds_config: ads,
+    },
+    // Whatever Envoy counts per route table and not per mapping: with thousands of shards that would be most of its counters.
+    stats_config: {
+      stats_matcher: {
+        exclusion_list: { patterns: [{ prefix: `http.${statPrefix}.rds.` }, { prefix: `http.${statPrefix}.scoped_rds.` }] },
+      },
+    },
+  };
+}
+
+/** Where the routes of a listener come from when they are not within it, and the filters that choose among them. */
+export type ScopedParts = Pick<ScopedConnectionManager, 'scoped_routes' | 'http_filters'>;
+
+/** A listener whose routes come in scopes. It is hardened as the static one is. `filters` go before the router. */
+export function toScopedListener(
+  parts: Pick<BootstrapParts, 'http' | 'settings' | 'streamIdleTimeoutMs'>,
+  { scoped_routes, http_filters }: ScopedParts,
+): Listener<ScopedConnectionManager> {
+  return toListener('http', parts.http, { ...hardened(parts), scoped_routes, http_filters: [...http_filters, router] });
+}
+
+/** `ownHeaders` are ours and kept from services. */
+export function toRouteConfiguration(
+  name: string,
+  virtualHosts: readonly VirtualHost[],
+  options: { readonly validateClusters: boolean; readonly ownHeaders: readonly string[] },
+): RouteConfiguration {
+  return {
+    name,
+    virtual_hosts: virtualHosts,
+    validate_clusters: options.validateClusters,
+    max_direct_response_body_size_bytes: maxDirectResponseBytes,
+    request_headers_to_remove: options.ownHeaders,
+  };
+}
+
+const statPrefix = 'ingress_http';
+
+const router = {
+  name: 'envoy.filters.http.router',
+  typed_config: { '@type': 'type.googleapis.com/envoy.extensions.filters.http.router.v3.Router' },
+} as const;
+
+function frame(gateway: string): BootstrapFrame {
+  return {
+    node: { id: gateway, cluster: gateway },
     admin: { address: { pipe: { path: ADMIN_SOCKET, mode: 0o600 } } },
     // A hot restart hands the child what was counted since the last flush: flushed whenever the agent reads, nothing is counted twice.
     stats_flush_on_admin: true,
-    static_resources: { listeners: [toListener('http', parts.http, toManager(parts))], clusters: parts.clusters },
-    ...(parts.clusterFile === null ? {} : { dynamic_resources: { cds_config: parts.clusterFile } }),
     layered_runtime: { layers: [{ name: 'chancery', static_layer: { 're2.max_program_size.error_level': 100 } }] },
     overload_manager: {
       resource_monitors: [
@@ -109,7 +217,7 @@ export function toBootstrap(parts: BootstrapParts): Bootstrap {
   };
 }
 
-function toListener(name: string, at: ListenAddress, manager: HttpConnectionManager): Listener {
+function toListener<Manager>(name: string, at: ListenAddress, manager: Manager): Listener<Manager> {
   return {
     name,
     address: { socket_address: { address: at.address, port_value: at.port } },
@@ -119,25 +227,12 @@ function toListener(name: string, at: ListenAddress, manager: HttpConnectionMana
   };
 }
 
-function toManager(parts: BootstrapParts): HttpConnectionManager {
+/** The hardening of Envoy's own page on edge proxies, the same wherever the routes come from. */
+function hardened(parts: Pick<BootstrapParts, 'settings' | 'streamIdleTimeoutMs'>): ManagerHardening {
   return {
     '@type': 'type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager',
-    stat_prefix: 'ingress_http',
+    stat_prefix: statPrefix,
     codec_type: 'AUTO',
-    route_config: {
-      name: 'routes',
-      virtual_hosts: parts.virtualHosts,
-      // Clusters of a file are loaded after the routes are checked; the compiler names no other than its own.
-      validate_clusters: parts.clusterFile === null,
-      max_direct_response_body_size_bytes: maxDirectResponseBytes,
-      request_headers_to_remove: [PROOF_HEADER],
-    },
-    http_filters: [
-      {
-        name: 'envoy.filters.http.router',
-        typed_config: { '@type': 'type.googleapis.com/envoy.extensions.filters.http.router.v3.Router' },
-      },
-    ],
     use_remote_address: true,
     // Nobody is internal: x-envoy-* headers of clients are removed wherever they connect from.
     internal_address_config: { unix_sockets: false, cidr_ranges: [] },

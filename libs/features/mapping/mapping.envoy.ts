@@ -5,7 +5,7 @@ import type { JsonObject } from '#platform/kernel/json.js';
 
 import { clusterName } from './mapping-cluster.envoy.js';
 import { fromJson, type MappingState } from './mapping-state.js';
-import { buildRouteTable, type RouteTableRow } from './route-table.js';
+import { buildRouteTable, compareRows, type RouteRow, type RouteTableRow, routeRow } from './route-table.js';
 import { type Refusal, rowFault } from './row-fault.js';
 import { readService, type ServiceReference } from './service-reference.js';
 import { isFault } from './text.js';
@@ -34,6 +34,23 @@ export interface EnvoyMappings {
   readonly statPrefixOf: ReadonlyMap<string, string>;
 }
 
+/**
+ * The virtual hosts of a part of a table: mappings whose outcome is decided, in any order. One for any host is always among them. Where a broader
+ * host's routes would be copied into narrower ones beyond the budget, conditions take the place of copies, as in the whole.
+ */
+export function partOfTable(
+  mappings: Iterable<{ readonly mapping: MappingState; readonly outcome: RowOutcome }>,
+  perRouteStats: boolean,
+  maxCopiedBytes: number,
+): VirtualHost[] {
+  const rendered = new Map<RouteRow, readonly Route[]>();
+  for (const { mapping, outcome } of mappings) {
+    const row = routeRow(mapping);
+    rendered.set(row, rowRoutes(row, outcome, perRouteStats));
+  }
+  return toVirtualHosts([...rendered.keys()].sort(compareRows), rendered, maxCopiedBytes, []);
+}
+
 /** A mapping out of the log, as it is translated: whatever is there, no state stops the translation (see `fromJson`). */
 export function mappingOf(name: string, state: JsonObject): MappingState {
   return fromJson(name, state);
@@ -50,29 +67,64 @@ export function toEnvoy(mappings: readonly MappingState[], context: EnvoyContext
   const upstreams = new Map<string, ServiceReference>();
   const rendered = new Map<RouteTableRow, readonly Route[]>();
   for (const row of table) {
-    const fault = rowFault(row, context);
-    if (fault !== undefined) refused.set(row.mapping, fault);
-    const aside = fault ?? context.setAside.get(row.mapping);
-    if (aside?.drop === true) continue;
-    const statPrefix = context.perRouteStats ? { stat_prefix: statToken(row.mapping) } : {};
+    const { refusal, outcome, service } = planRow(row, context.setAside.get(row.mapping), context.allowLoopback);
+    if (refusal !== undefined) refused.set(row.mapping, refusal);
+    if (outcome.kind === 'dropped') continue;
     if (context.perRouteStats) statPrefixOf.set(row.mapping, statToken(row.mapping));
-    if (aside !== undefined) {
-      rendered.set(row, routes(row, { ...setAside(row, aside.code), ...statPrefix }));
-      continue;
+    if (outcome.kind === 'forwarded' && service !== undefined) {
+      upstreams.set(outcome.cluster, service);
+      clusterOf.set(row.mapping, outcome.cluster);
     }
-    const service = readService(row.service);
-    if (isFault(service)) throw new Error(`rowFault let the service of ${row.mapping} through`);
-    const cluster = clusterName(service);
-    upstreams.set(cluster, service);
-    clusterOf.set(row.mapping, cluster);
-    rendered.set(row, forwarding(row, cluster, statPrefix));
+    rendered.set(row, rowRoutes(row, outcome, context.perRouteStats));
   }
   const virtualHosts = toVirtualHosts(table, rendered, context.maxCopiedBytes ?? mostCopiedBytes, first);
   return { virtualHosts, upstreams: new Map([...upstreams].sort(([a], [b]) => (a < b ? -1 : 1))), refused, clusterOf, statPrefixOf };
 }
 
+/** What becomes of one row: no route, one that says why there is none, or one that forwards. */
+export type RowOutcome =
+  | { readonly kind: 'dropped' }
+  | { readonly kind: 'aside'; readonly code: string }
+  | { readonly kind: 'forwarded'; readonly cluster: string };
+
+/** The decision about a row: its outcome, why it was refused if it was, and the upstream if it forwards. */
+export interface RowPlan {
+  readonly outcome: RowOutcome;
+  readonly refusal: Refusal | undefined;
+  readonly service: ServiceReference | undefined;
+}
+
+/** As `planRow`, for a mapping by itself. */
+export function planMapping(
+  mapping: MappingState,
+  setAside: { readonly code: string; readonly drop: boolean } | undefined,
+  allowLoopback: boolean,
+): RowPlan {
+  return planRow(routeRow(mapping), setAside, allowLoopback);
+}
+
+/** Decides what becomes of a row. Its own fault goes before what was set aside. */
+function planRow(row: RouteRow, setAside: { readonly code: string; readonly drop: boolean } | undefined, allowLoopback: boolean): RowPlan {
+  const refusal = rowFault(row, { allowLoopback });
+  const aside = refusal ?? setAside;
+  if (aside !== undefined) {
+    return { outcome: aside.drop ? { kind: 'dropped' } : { kind: 'aside', code: aside.code }, refusal, service: undefined };
+  }
+  const service = readService(row.service);
+  if (isFault(service)) throw new Error(`rowFault let the service of ${row.mapping} through`);
+  return { outcome: { kind: 'forwarded', cluster: clusterName(service) }, refusal, service };
+}
+
+/** A row's routes, in the order in which they are asked; none for a dropped one. */
+function rowRoutes(row: RouteRow, outcome: RowOutcome, perRouteStats: boolean): readonly Route[] {
+  if (outcome.kind === 'dropped') return [];
+  const statPrefix = perRouteStats ? { stat_prefix: statToken(row.mapping) } : {};
+  if (outcome.kind === 'forwarded') return forwarding(row, outcome.cluster, statPrefix);
+  return routes(row, { ...setAside(row, outcome.code), ...statPrefix });
+}
+
 /** One Envoy route per method: an alternation would need a regular expression, and those have a size limit of their own. */
-function routes(row: RouteTableRow, action: Omit<Route, 'name' | 'match'>, prefix = row.match.value): Route[] {
+function routes(row: RouteRow, action: Omit<Route, 'name' | 'match'>, prefix = row.match.value): Route[] {
   const match = row.match.kind === 'path' ? { path: prefix } : { prefix };
   const headers = Object.keys(row.headers)
     .sort()
@@ -87,7 +139,7 @@ function routes(row: RouteTableRow, action: Omit<Route, 'name' | 'match'>, prefi
 /** The connection manager's stream_idle_timeout; a mapping that may take longer overrides it. */
 export const streamIdleTimeoutMs = 300_000;
 
-function forwarding(row: RouteTableRow, cluster: string, statPrefix: Pick<Route, 'stat_prefix'>): Route[] {
+function forwarding(row: RouteRow, cluster: string, statPrefix: Pick<Route, 'stat_prefix'>): Route[] {
   const { match, rewrite, timeoutMs } = row;
   const action = (matched: string): Omit<Route, 'name' | 'match'> => ({
     route: {
@@ -105,7 +157,7 @@ function forwarding(row: RouteTableRow, cluster: string, statPrefix: Pick<Route,
 }
 
 /** What a mapping that was set aside answers: 503, and why, for a person and for a program. */
-function setAside(row: RouteTableRow, code: string): Omit<Route, 'name' | 'match'> {
+function setAside(row: RouteRow, code: string): Omit<Route, 'name' | 'match'> {
   const reason = /^[a-z][a-z0-9_]{0,63}$/.test(code) ? code : 'set_aside';
   const mapping = row.mapping.slice(0, 64);
   const header = (key: string, value: string) =>

@@ -1,19 +1,53 @@
-import type { Cluster, PathConfigSource, SocketAddress } from './cluster.js';
-import type { RouteConfiguration } from './route.js';
+import type { AdsConfigSource, Cluster, ConfigSource, PathConfigSource, PipeAddress, SocketAddress } from './cluster.js';
+import type { RouteConfiguration, ScopedRouteConfiguration } from './route.js';
 
 /** Envoy's bootstrap in protobuf JSON, as far as Chancery writes it (envoy.config.bootstrap.v3 and what it holds). */
 
-interface Router {
+export interface Router {
   readonly name: 'envoy.filters.http.router';
   readonly typed_config: { readonly '@type': 'type.googleapis.com/envoy.extensions.filters.http.router.v3.Router' };
 }
 
-export interface HttpConnectionManager {
+export interface LuaFilter {
+  readonly '@type': 'type.googleapis.com/envoy.extensions.filters.http.lua.v3.Lua';
+  readonly default_source_code: { readonly inline_string: string };
+}
+
+/** A Lua filter that stands in the listener. */
+export interface StandingFilter {
+  readonly name: string;
+  readonly typed_config: LuaFilter;
+}
+
+/** A filter whose configuration comes by ECDS: the resource has this name. */
+export interface DiscoveredFilter {
+  readonly name: string;
+  readonly config_discovery: { readonly config_source: ConfigSource; readonly type_urls: readonly string[] };
+}
+
+/** What ECDS delivers. */
+export interface TypedExtensionConfig {
+  readonly name: string;
+  readonly typed_config: LuaFilter;
+}
+
+/** Routes by scope: the value of a request header is the key of the scope whose routes are taken. */
+export interface ScopedRoutes {
+  readonly name: string;
+  readonly scope_key_builder: {
+    readonly fragments: readonly { readonly header_value_extractor: { readonly name: string; readonly index: number } }[];
+  };
+  readonly rds_config_source: ConfigSource;
+  /** Exactly one of the two. */
+  readonly scoped_rds?: { readonly scoped_rds_config_source: ConfigSource };
+  readonly scoped_route_configurations_list?: { readonly scoped_route_configurations: readonly ScopedRouteConfiguration[] };
+}
+
+/** What every connection manager says alike, wherever its routes come from. */
+export interface ManagerHardening {
   readonly '@type': 'type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager';
   readonly stat_prefix: string;
   readonly codec_type: 'AUTO';
-  readonly route_config: RouteConfiguration;
-  readonly http_filters: readonly [Router];
   readonly use_remote_address: true;
   readonly internal_address_config: { readonly unix_sockets: false; readonly cidr_ranges: readonly [] };
   readonly normalize_path: true;
@@ -38,7 +72,19 @@ export interface HttpConnectionManager {
   readonly upgrade_configs: readonly { readonly upgrade_type: 'websocket' }[];
 }
 
-export interface Listener {
+/** With its routes within it. */
+export interface HttpConnectionManager extends ManagerHardening {
+  readonly route_config: RouteConfiguration;
+  readonly http_filters: readonly [Router];
+}
+
+/** With its routes in scopes, which filters before the router choose. */
+export interface ScopedConnectionManager extends ManagerHardening {
+  readonly scoped_routes: ScopedRoutes;
+  readonly http_filters: readonly (Router | StandingFilter | DiscoveredFilter)[];
+}
+
+export interface Listener<Manager = HttpConnectionManager> {
   readonly name: string;
   readonly address: SocketAddress;
   readonly per_connection_buffer_limit_bytes: number;
@@ -46,7 +92,7 @@ export interface Listener {
   readonly filter_chains: readonly {
     readonly filters: readonly {
       readonly name: 'envoy.filters.network.http_connection_manager';
-      readonly typed_config: HttpConnectionManager;
+      readonly typed_config: Manager;
     }[];
   }[];
 }
@@ -61,14 +107,55 @@ interface OverloadManager {
   }[];
 }
 
-export interface Bootstrap {
+/** What Envoy is started with, however its configuration comes. */
+export interface BootstrapFrame {
   readonly node: { readonly id: string; readonly cluster: string };
   readonly admin: { readonly address: { readonly pipe: { readonly path: string; readonly mode: number } } };
   readonly stats_flush_on_admin: true;
-  readonly static_resources: { readonly listeners: readonly Listener[]; readonly clusters: readonly Cluster[] };
-  readonly dynamic_resources?: { readonly cds_config: PathConfigSource };
   readonly layered_runtime: {
     readonly layers: readonly { readonly name: string; readonly static_layer: Readonly<Record<string, number | boolean>> }[];
   };
   readonly overload_manager: OverloadManager;
+}
+
+/** Everything stands in it, or in files that it names. */
+export interface Bootstrap extends BootstrapFrame {
+  readonly static_resources: { readonly listeners: readonly Listener[]; readonly clusters: readonly Cluster[] };
+  readonly dynamic_resources?: { readonly cds_config: PathConfigSource };
+}
+
+interface StandingCluster {
+  readonly name: string;
+  readonly type: 'STATIC';
+  readonly connect_timeout: string;
+  readonly typed_extension_protocol_options?: Readonly<
+    Record<
+      string,
+      {
+        readonly '@type': 'type.googleapis.com/envoy.extensions.upstreams.http.v3.HttpProtocolOptions';
+        readonly explicit_http_config: { readonly http2_protocol_options: object };
+      }
+    >
+  >;
+  readonly load_assignment: {
+    readonly cluster_name: string;
+    readonly endpoints: readonly { readonly lb_endpoints: readonly { readonly endpoint: { readonly address: PipeAddress } }[] }[];
+  };
+}
+
+/** Everything comes over one stream on a Unix socket. */
+export interface LiveBootstrap extends BootstrapFrame {
+  readonly static_resources: { readonly clusters: readonly StandingCluster[] };
+  readonly dynamic_resources: {
+    readonly ads_config: {
+      readonly api_type: 'DELTA_GRPC';
+      readonly transport_api_version: 'V3';
+      readonly grpc_services: readonly { readonly envoy_grpc: { readonly cluster_name: string } }[];
+    };
+    readonly cds_config: AdsConfigSource;
+    readonly lds_config: AdsConfigSource;
+  };
+  readonly stats_config: {
+    readonly stats_matcher: { readonly exclusion_list: { readonly patterns: readonly { readonly prefix: string }[] } };
+  };
 }

@@ -4,10 +4,23 @@ export interface SocketAddress {
   readonly socket_address: { readonly address: string; readonly port_value: number };
 }
 
+/** A Unix socket. */
+export interface PipeAddress {
+  readonly pipe: { readonly path: string; readonly mode?: number };
+}
+
 export interface PathConfigSource {
   readonly path_config_source: { readonly path: string };
   readonly resource_api_version: 'V3';
 }
+
+/** The stream over which Envoy gets everything that changes. */
+export interface AdsConfigSource {
+  readonly ads: Record<string, never>;
+  readonly resource_api_version: 'V3';
+}
+
+export type ConfigSource = PathConfigSource | AdsConfigSource;
 
 export interface UpstreamTlsContext {
   readonly '@type': 'type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.UpstreamTlsContext';
@@ -21,18 +34,18 @@ export interface UpstreamTlsContext {
           readonly matcher: { readonly exact: string };
         }[];
       };
-      readonly validation_context_sds_secret_config: { readonly name: string; readonly sds_config: PathConfigSource };
+      readonly validation_context_sds_secret_config: { readonly name: string; readonly sds_config: ConfigSource };
     };
   };
 }
 
-interface HttpProtocolOptions {
+export interface HttpProtocolOptions {
   readonly '@type': 'type.googleapis.com/envoy.extensions.upstreams.http.v3.HttpProtocolOptions';
   readonly common_http_protocol_options: { readonly idle_timeout: string };
   readonly explicit_http_config: { readonly http_protocol_options: Record<string, never> };
 }
 
-interface Thresholds {
+export interface Thresholds {
   readonly priority: 'DEFAULT';
   readonly max_connections: number;
   readonly max_pending_requests: number;
@@ -47,7 +60,7 @@ export interface Cluster {
   readonly type: 'EDS' | 'STATIC';
   readonly connect_timeout: string;
   readonly per_connection_buffer_limit_bytes: number;
-  readonly eds_cluster_config?: { readonly eds_config: PathConfigSource };
+  readonly eds_cluster_config?: { readonly eds_config: ConfigSource };
   readonly load_assignment?: ClusterLoadAssignment;
   readonly circuit_breakers: { readonly thresholds: readonly Thresholds[] };
   readonly typed_extension_protocol_options: { readonly 'envoy.extensions.upstreams.http.v3.HttpProtocolOptions': HttpProtocolOptions };
@@ -60,7 +73,7 @@ export interface ClusterLoadAssignment {
   readonly endpoints: readonly { readonly lb_endpoints: readonly { readonly endpoint: { readonly address: SocketAddress } }[] }[];
 }
 
-interface Secret {
+export interface Secret {
   readonly '@type': 'type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.Secret';
   readonly name: string;
   readonly validation_context: { readonly trusted_ca: { readonly inline_string: string } };

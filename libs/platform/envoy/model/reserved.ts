@@ -26,3 +26,22 @@ export const ADMIN_SOCKET = 'admin.sock';
 export function endpointFile(cluster: string): string {
   return `endpoints/${cluster}.json`;
 }
+
+/** What a shard of live delivery answers to who knows the proof secret: a hash of its content. Its key follows. */
+export const SHARD_MARKER_PREFIX = '/.well-known/chancery/shard/';
+
+/** The host of requests for markers. No mapping can have it. */
+export const PROBE_HOST = '_chancery';
+
+/** The request header that says which shard of the routes is asked; set within Envoy, whatever a client sent. */
+export const SHARD_HEADER = 'x-chancery-shard';
+
+/** The request header with the shards that are asked after it, separated by spaces; set within Envoy. */
+export const NEXT_HEADER = 'x-chancery-next';
+
+/** The socket on which an Envoy of live delivery finds what it is to serve, and the cluster that leads there. */
+export const ADS_SOCKET = 'xds.sock';
+export const ADS_CLUSTER = 'xds';
+
+/** A cluster without endpoints: where a route leads that only says that a shard has none. */
+export const NO_CLUSTER = 'chancery-none';

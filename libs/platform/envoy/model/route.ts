@@ -1,7 +1,7 @@
 /** Envoy's route messages in protobuf JSON, as far as Chancery writes them (envoy.config.route.v3). */
 
 /** Exactly one of `exact` and `suffix`. */
-interface StringMatcher {
+export interface StringMatcher {
   readonly exact?: string;
   readonly suffix?: string;
   readonly ignore_case?: true;
@@ -12,25 +12,25 @@ export interface HeaderMatcher {
   readonly string_match: StringMatcher;
 }
 
-interface RouteMatch {
+export interface RouteMatch {
   /** Exactly one of the two. */
   readonly prefix?: string;
   readonly path?: string;
   readonly headers?: readonly HeaderMatcher[];
 }
 
-interface HeaderValueOption {
+export interface HeaderValueOption {
   /** `%` in the value starts an operator: user text goes through `literal`. */
   readonly header: { readonly key: string; readonly value: string };
   readonly append_action: 'OVERWRITE_IF_EXISTS_OR_ADD';
 }
 
-interface DirectResponse {
+export interface DirectResponse {
   readonly status: number;
   readonly body?: { readonly inline_string: string };
 }
 
-interface RouteAction {
+export interface RouteAction {
   readonly cluster: string;
   readonly timeout: string;
   /** How long the stream may be silent; only where the connection manager's own limit would cut in before the timeout. */
@@ -45,11 +45,13 @@ export interface Route {
   readonly route?: RouteAction;
   readonly direct_response?: DirectResponse;
   readonly stat_prefix?: string;
+  /** What filters may read, by the name of their configuration. */
+  readonly metadata?: { readonly filter_metadata: Readonly<Record<string, Readonly<Record<string, string | number | boolean>>>> };
   readonly response_headers_to_add?: readonly HeaderValueOption[];
   readonly request_headers_to_remove?: readonly string[];
 }
 
-interface RetryPolicy {
+export interface RetryPolicy {
   readonly retry_on: string;
   readonly num_retries: number;
 }
@@ -67,4 +69,11 @@ export interface RouteConfiguration {
   readonly validate_clusters: boolean;
   readonly max_direct_response_body_size_bytes: number;
   readonly request_headers_to_remove: readonly string[];
+}
+
+/** Routes that are taken when the scope key of the listener's scoped_routes is this one. */
+export interface ScopedRouteConfiguration {
+  readonly name: string;
+  readonly key: { readonly fragments: readonly { readonly string_key: string }[] };
+  readonly route_configuration: RouteConfiguration;
 }

@@ -1,0 +1,170 @@
+import { type ChannelOptions, type ServiceDefinition, status } from '@grpc/grpc-js';
+
+import { DomainError, type ErrorKind } from '#platform/kernel/errors.js';
+import type { Log } from '#platform/log/log.js';
+import type { AdsCaller, AdsProtocol, DeltaCall, EnvoySession, SequencerTiming, SotwCall } from './envoy-session.js';
+import { EnvoyStream } from './envoy-stream.js';
+import { AggregatedDiscoveryServiceService, type DeltaDiscoveryRequest, type DiscoveryRequest } from './generated/discovery.js';
+
+export interface AdsEndpointOptions {
+  readonly log: Log;
+  /**
+   * Says what a caller should have, or throws: a DomainError ends the stream with its message, anything else is logged and ends it too. Nothing more is read
+   * from the stream before it is answered. A set that is still empty makes Envoy drop what it has: answer when it is known.
+   */
+  open(caller: AdsCaller): Promise<EnvoySession>;
+  /** A stream is there and works; `stream.session` is what `open` answered. Called before any callback of the session. */
+  opened?(stream: EnvoyStream): void;
+  readonly timing?: Partial<SequencerTiming>;
+  /** How long a caller may take for its first request. Milliseconds, 10,000 by default. */
+  readonly firstRequestMs?: number;
+}
+
+/** The discovery service with responses as the bytes that they are: encoded once, not once per stream. */
+export const adsService = {
+  deltaAggregatedResources: {
+    ...AggregatedDiscoveryServiceService.deltaAggregatedResources,
+    responseSerialize: (bytes: Buffer) => bytes,
+  },
+  streamAggregatedResources: {
+    ...AggregatedDiscoveryServiceService.streamAggregatedResources,
+    responseSerialize: (bytes: Buffer) => bytes,
+  },
+} as unknown as ServiceDefinition;
+
+/**
+ * For the server that the endpoint is registered in: a client that does not answer a ping is given up after twice this time, and with it all that waits for it.
+ * An Envoy that comes back says what it holds, a hundred bytes for each resource.
+ */
+export function adsServerOptions(keepaliveMs = 10_000): ChannelOptions {
+  return {
+    'grpc.keepalive_time_ms': keepaliveMs,
+    'grpc.keepalive_timeout_ms': keepaliveMs,
+    'grpc.max_receive_message_length': 16 * 1024 * 1024,
+    'grpc.max_send_message_length': -1,
+  };
+}
+
+const defaults: SequencerTiming = { warmDeadlineMs: 3_000, removalGraceMs: 5_000, warmingIntervalMs: 250 };
+/** How long updates run before other work gets its turn. */
+const SLICE_MS = 8;
+
+/**
+ * ADS for Envoys, both protocols. `server.addService(adsService, endpoint.methods())` in any grpc-js server; or call `delta` and `sotw` from methods that
+ * look first who is there.
+ */
+export class AdsEndpoint {
+  readonly #options: AdsEndpointOptions;
+  readonly #streams = new Set<EnvoyStream>();
+  readonly #toUpdate = new Set<EnvoyStream>();
+  #updating = false;
+  #closed = false;
+
+  constructor(options: AdsEndpointOptions) {
+    this.#options = options;
+  }
+
+  get streams(): ReadonlySet<EnvoyStream> {
+    return this.#streams;
+  }
+
+  methods(): { deltaAggregatedResources(call: DeltaCall): void; streamAggregatedResources(call: SotwCall): void } {
+    return { deltaAggregatedResources: (call) => this.delta(call), streamAggregatedResources: (call) => this.sotw(call) };
+  }
+
+  delta(call: DeltaCall): void {
+    void this.#serve(call, 'delta');
+  }
+
+  sotw(call: SotwCall): void {
+    void this.#serve(call, 'sotw');
+  }
+
+  /**
+   * Updates all streams, a few at once, and gives way to other work in between: a thousand of them do not hold up the event loop. The first few are updated
+   * before this returns, so with few streams it is as quick as `EnvoyStream.update`.
+   */
+  update(): void {
+    for (const stream of this.#streams) {
+      this.#toUpdate.delete(stream); // those that waited longest stay in front of those that were just updated
+      this.#toUpdate.add(stream);
+    }
+    if (this.#updating) return;
+    this.#updating = true;
+    this.#updateSlice();
+  }
+
+  /** Ends all streams; new ones are refused. */
+  close(reason: string): void {
+    this.#closed = true;
+    for (const stream of [...this.#streams]) stream.close(reason);
+  }
+
+  #updateSlice(): void {
+    const end = performance.now() + SLICE_MS;
+    for (const stream of this.#toUpdate) {
+      this.#toUpdate.delete(stream);
+      stream.update();
+      if (performance.now() >= end) break;
+    }
+    if (this.#toUpdate.size > 0) setImmediate(() => this.#updateSlice());
+    else this.#updating = false;
+  }
+
+  async #serve(call: DeltaCall | SotwCall, protocol: AdsProtocol): Promise<void> {
+    call.on('cancelled', () => call.destroy());
+    call.on('error', () => undefined); // a connection that ends in mid-write; the loop below hears of it too
+    const timer = setTimeout(() => fail(call, status.DEADLINE_EXCEEDED, 'no request'), this.#options.firstRequestMs ?? 10_000);
+    let stream: EnvoyStream | undefined;
+    try {
+      if (this.#closed) throw new DomainError('unavailable', 'ads_closed', 'This control plane is stopping.');
+      for await (const request of call as AsyncIterable<DeltaDiscoveryRequest | DiscoveryRequest>) {
+        clearTimeout(timer);
+        stream ??= await this.#open(call, protocol, request);
+        stream.receive(request);
+      }
+      stream?.close('Envoy ended the stream');
+      if (stream === undefined) call.end();
+    } catch (error) {
+      this.#ended(call, stream, error);
+    } finally {
+      clearTimeout(timer);
+      if (stream !== undefined) this.#streams.delete(stream);
+      if (stream !== undefined) this.#toUpdate.delete(stream);
+    }
+  }
+
+  async #open(call: DeltaCall | SotwCall, protocol: AdsProtocol, first: DeltaDiscoveryRequest | DiscoveryRequest): Promise<EnvoyStream> {
+    const node = { id: first.node?.id ?? '', cluster: first.node?.cluster ?? '' };
+    const caller: AdsCaller = { node, protocol, metadata: call.metadata, peer: call.getPeer(), call };
+    const session = await this.#options.open(caller);
+    const stream = new EnvoyStream(caller, session, { ...defaults, ...this.#options.timing });
+    this.#streams.add(stream);
+    this.#options.opened?.(stream);
+    if (this.#closed) stream.close('the control plane stops');
+    return stream;
+  }
+
+  #ended(call: DeltaCall | SotwCall, stream: EnvoyStream | undefined, error: unknown): void {
+    const gone = call.cancelled || call.destroyed;
+    const reason = error instanceof Error ? error.message : String(error);
+    if (!(error instanceof DomainError) && !gone) this.#options.log.error({ err: error, node: stream?.node.id }, 'an ADS stream failed');
+    if (!gone && error instanceof DomainError)
+      fail(call, kindToStatus[error.kind] ?? status.FAILED_PRECONDITION, `${error.code}: ${reason}`);
+    else if (!gone) fail(call, status.INTERNAL, 'internal error');
+    stream?.close(gone ? 'the connection was lost' : reason);
+  }
+}
+
+const kindToStatus: Partial<Record<ErrorKind, status>> = {
+  malformed: status.INVALID_ARGUMENT,
+  invalid: status.INVALID_ARGUMENT,
+  unauthenticated: status.UNAUTHENTICATED,
+  forbidden: status.PERMISSION_DENIED,
+  not_found: status.NOT_FOUND,
+  unavailable: status.UNAVAILABLE,
+};
+
+function fail(call: DeltaCall | SotwCall, code: status, details: string): void {
+  call.emit('error', { code, details });
+}

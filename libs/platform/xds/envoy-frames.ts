@@ -1,0 +1,82 @@
+import { BinaryWriter } from '@bufbuild/protobuf/wire';
+
+import type { Outgoing } from './flight.js';
+import type { XdsResource } from './xds-resource.js';
+
+/** What stands before and after a resource's bytes in a response; written once per resource, for all streams. */
+interface Frame {
+  readonly head: Uint8Array;
+  readonly tail: Uint8Array;
+}
+
+const deltaFrames = new WeakMap<XdsResource, Frame>();
+const sotwFrames = new WeakMap<XdsResource, Frame>();
+const NOTHING = new Uint8Array();
+
+/**
+ * A DeltaDiscoveryResponse: the resources' bytes are copied once, into the buffer that is written. Field numbers here and below are those of
+ * proto/discovery.proto.
+ */
+export function encodeDelta({ typeUrl, nonce, resources, removed }: Outgoing, systemVersion: string): Buffer {
+  const writer = new BinaryWriter().uint32(10).string(systemVersion);
+  for (const resource of resources) {
+    const { head, tail } = framed(resource, deltaFrames, deltaFrame);
+    writer.raw(head).raw(resource.value).raw(tail);
+  }
+  writer.uint32(34).string(typeUrl).uint32(42).string(nonce);
+  for (const name of removed) writer.uint32(50).string(name);
+  return asBuffer(writer.finish());
+}
+
+/** A DiscoveryResponse. */
+export function encodeSotw({ typeUrl, nonce, resources }: Outgoing, version: string): Buffer {
+  const writer = new BinaryWriter().uint32(10).string(version);
+  for (const resource of resources) writer.raw(framed(resource, sotwFrames, sotwFrame).head).raw(resource.value);
+  return asBuffer(writer.uint32(34).string(typeUrl).uint32(42).string(nonce).finish());
+}
+
+function framed(resource: XdsResource, frames: WeakMap<XdsResource, Frame>, make: (resource: XdsResource) => Frame): Frame {
+  let frame = frames.get(resource);
+  if (frame === undefined) {
+    frame = make(resource);
+    frames.set(resource, frame);
+  }
+  return frame;
+}
+
+/** Field 2 of the response: Resource {version = 1, resource = 2, name = 3}. */
+function deltaFrame({ name, version, typeUrl, value }: XdsResource): Frame {
+  const any = anyHead(typeUrl, value.length);
+  const anyHeadAndVersion = new BinaryWriter()
+    .uint32(10)
+    .string(version)
+    .uint32(18)
+    .uint32(any.length + value.length)
+    .raw(any)
+    .finish();
+  const tail = new BinaryWriter().uint32(26).string(name).finish();
+  const length = anyHeadAndVersion.length + value.length + tail.length;
+  return { head: new BinaryWriter().uint32(18).uint32(length).raw(anyHeadAndVersion).finish(), tail };
+}
+
+/** Field 2 of the response: Any. */
+function sotwFrame({ typeUrl, value }: XdsResource): Frame {
+  const any = anyHead(typeUrl, value.length);
+  return {
+    head: new BinaryWriter()
+      .uint32(18)
+      .uint32(any.length + value.length)
+      .raw(any)
+      .finish(),
+    tail: NOTHING,
+  };
+}
+
+/** Any {type_url = 1, value = 2} up to its value. */
+function anyHead(typeUrl: string, length: number): Uint8Array {
+  return new BinaryWriter().uint32(10).string(typeUrl).uint32(18).uint32(length).finish();
+}
+
+function asBuffer(bytes: Uint8Array): Buffer {
+  return Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+}

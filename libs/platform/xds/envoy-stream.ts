@@ -1,0 +1,136 @@
+import { encodeDelta, encodeSotw } from './envoy-frames.js';
+import type { AdsCaller, AdsProtocol, EnvoySession, HeldBack, Rejection, SequencerTiming } from './envoy-session.js';
+import type { DeltaDiscoveryRequest, DiscoveryRequest } from './generated/discovery.js';
+import { ORDER } from './make-before-break.js';
+import { normaliseDelta, SotwNames } from './requests.js';
+import { Sequencer } from './sequencer.js';
+import { resourceId } from './xds-resource.js';
+
+/**
+ * One Envoy's ADS stream, in either protocol, brought to what its sets hold step by step: make before break. The steps are Sequencer's; here are the wire,
+ * the clock and the callbacks. Nothing is queued: when Envoy does not read, nothing more is written, and when it reads again it gets the newest.
+ */
+export class EnvoyStream {
+  readonly #sequencer: Sequencer;
+  readonly #names = new SotwNames();
+  #timer: NodeJS.Timeout | undefined;
+  #closed: string | undefined;
+
+  constructor(
+    readonly caller: AdsCaller,
+    readonly session: EnvoySession,
+    timing: SequencerTiming,
+  ) {
+    const { sets, warming } = session;
+    this.#sequencer = new Sequencer({ sets, timing, protocol: caller.protocol, asksWarming: warming !== undefined });
+    caller.call.on('drain', () => this.#pump());
+  }
+
+  get node(): { readonly id: string; readonly cluster: string } {
+    return this.caller.node;
+  }
+
+  get protocol(): AdsProtocol {
+    return this.caller.protocol;
+  }
+
+  /** Why the stream ended; undefined while it lives. */
+  get closedBecause(): string | undefined {
+    return this.#closed;
+  }
+
+  /** See EnvoySession.onSettled; -1 before anything was compared. */
+  get settledRevision(): number {
+    return this.#sequencer.settledRevision;
+  }
+
+  /** By resource id: what Envoy refused and still should have. */
+  get rejected(): ReadonlyMap<string, Rejection> {
+    const rejected = new Map<string, Rejection>();
+    for (const typeUrl of ORDER) {
+      for (const [name, { version, message }] of this.#sequencer.types[typeUrl].rejections) {
+        rejected.set(resourceId({ typeUrl, name }), { key: { typeUrl, name }, version, message });
+      }
+    }
+    return rejected;
+  }
+
+  /** By resource id. */
+  get heldBack(): ReadonlyMap<string, HeldBack> {
+    return this.#sequencer.heldBack;
+  }
+
+  /** What Envoy has acknowledged (or said that it holds, when it came back) of a type: name to version. */
+  held(typeUrl: string): ReadonlyMap<string, string> {
+    const progress = ORDER.find((type) => type === typeUrl);
+    const held = progress === undefined ? [] : [...this.#sequencer.types[progress].held];
+    return new Map(held.map(([name, { version }]) => [name, version]));
+  }
+
+  /** The sets may have changed: what can go at once is written before this returns. */
+  update(): void {
+    if (this.#closed !== undefined) return;
+    this.#sequencer.setChanged(performance.now());
+    this.#pump();
+  }
+
+  /** Takes one request of the stream. */
+  receive(request: DeltaDiscoveryRequest | DiscoveryRequest): void {
+    if (this.#closed !== undefined) return;
+    const normalised = 'resourceNames' in request ? this.#names.normalise(request) : normaliseDelta(request);
+    this.#sequencer.receive(normalised, performance.now());
+    this.#pump();
+  }
+
+  /** Ends the stream; Envoy keeps what it has, and dials again. */
+  close(reason: string): void {
+    if (this.#closed !== undefined) return;
+    this.#closed = reason;
+    clearTimeout(this.#timer);
+    this.caller.call.end();
+    this.session.onClosed(reason);
+  }
+
+  #pump(): void {
+    const { call } = this.caller;
+    while (this.#closed === undefined && !call.destroyed && !call.writableNeedDrain) {
+      const out = this.#sequencer.next(performance.now());
+      if (out === undefined) break;
+      const text = this.session.systemVersion?.() ?? '';
+      call.write(this.protocol === 'delta' ? encodeDelta(out, text) : encodeSotw(out, text));
+    }
+    this.#askWarming();
+    this.#setTimer();
+    this.#tell();
+  }
+
+  #tell(): void {
+    const { acked, rejected, heldBack, settled } = this.#sequencer.effects(performance.now());
+    const { session } = this;
+    if (acked.length > 0) session.onAcked?.(acked);
+    for (const rejection of rejected) session.onRejected(rejection);
+    if (heldBack !== undefined) session.onHeldBack(heldBack);
+    if (settled !== undefined) session.onSettled(settled);
+  }
+
+  #askWarming(): void {
+    const { warming } = this.session;
+    if (warming === undefined || !this.#sequencer.warmingQuestion(performance.now())) return;
+    const answered = (names: ReadonlySet<string> | undefined) => {
+      if (this.#closed !== undefined) return;
+      this.#sequencer.warmingAnswer(names, performance.now());
+      this.#pump();
+    };
+    warming.call(this.session).then(answered, () => answered(undefined));
+  }
+
+  #setTimer(): void {
+    clearTimeout(this.#timer);
+    if (this.#closed !== undefined) return;
+    const now = performance.now();
+    const at = this.#sequencer.wakeAt(now);
+    if (at === undefined) return;
+    this.#timer = setTimeout(() => this.#pump(), Math.min(Math.ceil(at - now), 60_000));
+    this.#timer.unref();
+  }
+}
