@@ -1,4 +1,5 @@
 import { DevHarness } from '../../test/support/dev-harness.js';
+import { untilSo } from '../machine/started-process.js';
 import { ENVOY_CONCURRENCY } from './bare-envoy.js';
 import { type Contender, type Order, order, type Peer, pathOf, type Site } from './contender.js';
 import { untilServing } from './probe.js';
@@ -36,6 +37,7 @@ export async function startProduct(site: Site, env: Readonly<Record<string, stri
   });
   const product = productOf(dev, site.upstreamPort);
   try {
+    await deliverLive(product);
     if (site.routes > 0) {
       await importMappings(product, site.routes, site.upstreamPort);
       await untilServing(product, { route: site.routes - 1, path: pathOf(site.routes - 1) });
@@ -45,6 +47,22 @@ export async function startProduct(site: Site, env: Readonly<Record<string, stri
     await dev.dispose();
     throw error;
   }
+}
+
+/** Waits for the one restart that it takes, so that nothing that is measured meets it. */
+async function deliverLive(product: Product): Promise<void> {
+  await product.call('settings', { method: 'PATCH', body: JSON.stringify({ delivery: 'live' }), headers: { 'if-match': '*' } });
+  const isLive = async () => {
+    const { items } = JSON.parse(await product.call('targets', { method: 'GET' })) as { items: Target[] };
+    return items.length > 0 && items.every((target) => target.delivery === 'live' && target.provenVersion === target.desiredVersion);
+  };
+  await untilSo('every target is delivered to live', isLive, { everyMs: 50 });
+}
+
+interface Target {
+  readonly delivery: string;
+  readonly provenVersion: number | null;
+  readonly desiredVersion: number;
 }
 
 /** All mappings by one import: one version. */
