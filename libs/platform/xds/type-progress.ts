@@ -209,10 +209,7 @@ export class TypeProgress {
       if (this.wanted(name)?.version === version) this.rejections.set(name, { version, message });
       return { kind: 'refused', name, version, message };
     }
-    // A new cluster whose endpoints Envoy has taken is there: it is not the culprit.
-    for (const name of flight.warmed) if (!this.held.has(name)) this.#keep(name, flight.upserts.get(name));
     for (const [name, held] of flight.upserts) {
-      if (this.held.get(name) === held) continue;
       const other = this.doubts.get(name);
       this.doubts.set(name, other === undefined || other === held ? held : { version: '', needs: undefined });
     }
