@@ -32,7 +32,6 @@ class Client {
     readonly manner: Manner,
     port: number,
     set: ResourceSet,
-    readonly onReceived: () => void,
   ) {
     const options = { 'grpc.use_local_subchannel_pool': 1 };
     const ads = new AggregatedDiscoveryServiceClient(`127.0.0.1:${port}`, credentials.createInsecure(), options);
@@ -50,10 +49,7 @@ class Client {
   }
 
   #take({ typeUrl, nonce, resources }: DeltaDiscoveryResponse): void {
-    if (typeUrl === SCOPED_ROUTE_TYPE) {
-      this.received.push(...resources.map(({ name, version }) => `${name}@${version}`));
-      this.onReceived();
-    }
+    if (typeUrl === SCOPED_ROUTE_TYPE) this.received.push(...resources.map(({ name, version }) => `${name}@${version}`));
     const errorDetail = this.manner === 'refuses' ? { code: 3, message: 'not this one' } : undefined;
     const answer = () => this.#call.write(request(typeUrl, { responseNonce: nonce, errorDetail }));
     if (this.manner === 'slow') setTimeout(answer, 300);
@@ -102,10 +98,9 @@ async function crowd() {
       error === null ? resolve(bound) : reject(error),
     );
   });
-  let onReceived = () => {};
-  const clients = Array.from({ length: CLIENTS }, (_, i) => new Client(mannerOf(i), port, set, () => onReceived()));
+  const clients = Array.from({ length: CLIENTS }, (_, i) => new Client(mannerOf(i), port, set));
   await until('all are known', () => settled.size === CLIENTS && [...settled.values()].every((revision) => revision === 1), 60_000);
-  return { set, endpoint, clients, settled, rejected, whenReceived: (call: () => void) => void (onReceived = call) };
+  return { set, endpoint, clients, rejected };
 }
 
 describe('many Envoys', () => {

@@ -200,7 +200,8 @@ export class TypeProgress {
     const [first] = flight.upserts;
     if (first === undefined) {
       this.#take(flight); // nothing but removals: there is no other way to say it
-      return { kind: 'refused', name: [...flight.removed][0] ?? '', version: '', message };
+      const [name] = flight.removed;
+      return name === undefined ? { kind: 'stale' } : { kind: 'refused', name, version: '', message };
     }
     for (const name of flight.removed) this.mark(name, flight.pending.get(name) ?? { since: 0, at: flight.at, again: false });
     if (flight.upserts.size === 1) {
