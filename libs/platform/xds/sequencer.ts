@@ -143,12 +143,8 @@ export class Sequencer {
     const settled = settledNow(this.#rules, this.#revision, heldBack);
     const grew = settled > this.#settled;
     this.#settled = Math.max(settled, this.#settled);
-    const effects: Effects = {
-      acked: this.#acked,
-      rejected: this.#rejected,
-      heldBack: changed ? [...heldBack.values()] : undefined,
-      settled: grew ? settled : undefined,
-    };
+    const news = { heldBack: changed ? [...heldBack.values()] : undefined, settled: grew ? settled : undefined };
+    const effects: Effects = { acked: this.#acked, rejected: this.#rejected, ...news };
     this.#acked = [];
     this.#rejected = [];
     return effects;
@@ -240,8 +236,9 @@ export class Sequencer {
       upserts.set(wanted.name, progress.hold(wanted));
     }
     const nonce = String(this.#sequence);
-    const flight: Flight = { nonce, sequence: this.#sequence, at: now, upserts, removed, pending: selected, warmed: new Set() };
     const whole = this.#sotw && !progress.byName;
+    const doubtful = new Set([...upserts.keys()].filter((name) => progress.doubts.has(name)));
+    const flight: Flight = { nonce, sequence: this.#sequence, at: now, upserts, removed, pending: selected, warmed: new Set() };
     progress.send(flight);
     if (progress.typeUrl === CLUSTER_TYPE)
       this.#clustersSent(whole ? [...upserts.keys(), ...progress.doubts.keys()] : upserts.keys(), removed, now);
@@ -250,12 +247,18 @@ export class Sequencer {
       nonce,
       resources: whole ? everything(progress.held, flight) : resources,
       removed: this.#sotw ? [] : [...removed],
+      doubtful,
     };
   }
 
   /** A changed cluster warms anew, and Envoy does not ask for its endpoints again: they follow, the same bytes too. A whole state may change what is in doubt. */
   #clustersSent(upserts: Iterable<string>, removed: Iterable<string>, now: number): void {
-    for (const name of upserts) this.#mark(this.types[ENDPOINT_TYPE], name, this.#pending(now, true));
+    const endpoints = this.types[ENDPOINT_TYPE];
+    for (const name of upserts) {
+      if (endpoints.wanted(name) === undefined)
+        endpoints.held.delete(name); // what it had is of no use to it: to be sent when they are there
+      else this.#mark(endpoints, name, this.#pending(now, true));
+    }
     for (const name of removed) this.#rules.forgetGrace(name);
   }
 
