@@ -55,7 +55,7 @@ export function nodeResources(input: {
 const ads: AdsConfigSource = { ads: {}, resource_api_version: 'V3' };
 
 /** The same for every node, gateway and table: a listener is replaced only when its address or its hardening changes. */
-const scoped: ScopedParts = {
+export const scoped: ScopedParts = {
   scoped_routes: {
     name: 'shards',
     scope_key_builder: { fragments: [{ header_value_extractor: { name: SHARD_HEADER, index: 0 } }] },
