@@ -1,7 +1,7 @@
 import type { ExtensionWithMatcher, LuaFilter } from '#platform/envoy/model/bootstrap.js';
 import { NEXT_HEADER, PROOF_HEADER, RESERVED_PREFIX, SHARD_HEADER, SHARD_MARKER_PREFIX } from '#platform/envoy/model/reserved.js';
 
-import type { Phase } from './phase.js';
+import { HASH_FACTOR, type Phase } from './phase.js';
 
 /** The scope of the paths that are the gateway's own. */
 export const RESERVED_SCOPE = 'reserved';
@@ -31,8 +31,8 @@ export function shardFilter(phases: readonly Phase[], proofSecret: string): LuaF
   const [first = '""', ...others] = keys;
   return lua(`local function shard(text, shards)
   local x = 5381
-  for i = 1, #text do x = (x * 33 + string.byte(text, i)) % 4294967296 end
-  return string.format("%d", x % shards)
+  for i = 1, #text do x = (x * ${HASH_FACTOR} + string.byte(text, i)) % 4294967296 end
+  return string.format("%d", (x % 65536 + math.floor(x / 65536)) % shards)
 end
 function envoy_on_request(handle)
   local headers = handle:headers()
