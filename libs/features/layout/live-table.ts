@@ -63,7 +63,10 @@ export class LiveTable {
     if (plan.refusal !== undefined) this.#refused.set(mapping.name, { code: plan.refusal.code, detail: plan.refusal.detail });
     const entry: Entry = { mapping, aside, outcome: this.#upstreams.take(plan), shard: null };
     this.#entries.set(mapping.name, entry);
-    if (entry.outcome.kind !== 'dropped') this.#dirty.add(this.#classes[classOf(mapping.host)].add(entry));
+    if (entry.outcome.kind === 'dropped') return;
+    const shard = this.#classes[classOf(mapping.host)].add(entry);
+    // Before anything was given out all shards are to be made, and those of now may be divided until then.
+    if (this.#phases.length > 0) this.#dirty.add(shard);
   }
 
   /** Takes a mapping out; nothing happens when there is none of this name. */
@@ -123,7 +126,9 @@ export class LiveTable {
 
   /** Puts all of these and makes the whole table, yielding to the event loop every 10 ms; as `changesInSlices`. */
   async buildInSlices(mappings: Iterable<MappingState>, asideOf: (name: string) => Aside | undefined): Promise<ResourceChange> {
-    await inSlices(mappings, (mapping) => this.put(mapping, asideOf(mapping.name)));
+    const all = [...mappings];
+    if (this.#entries.size === 0) for (const id of classes) this.#classes[id].expect(all.filter(({ host }) => classOf(host) === id));
+    await inSlices(all, (mapping) => this.put(mapping, asideOf(mapping.name)));
     return this.changesInSlices();
   }
 
