@@ -15,7 +15,7 @@ import type { ShardSizing } from './shard-plan.js';
 
 const seed = Number(process.env.CHANCERY_SEED ?? Math.trunc(Math.random() * 2 ** 31));
 const tables = 24;
-const requests = 80;
+const requests = 150;
 
 /** Every other one is set aside and answers for itself; the others forward, with their name as the path that their service sees. */
 function asideOf(name: string) {

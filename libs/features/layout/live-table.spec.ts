@@ -259,8 +259,10 @@ describe('a live table', () => {
     const table = new LiveTable({ settings });
     const all = many(10_001);
     await table.buildInSlices(all.slice(1), () => undefined);
+    expect(table.waiting).toBe(0);
     expect(table.statPrefixOf('m-1')).toBe('m-1');
     table.put(all[0] ?? aMapping('x'));
+    expect(table.waiting).toBeGreaterThan(100);
     expect((await table.changesInSlices()).upserts.length).toBe(table.phases.reduce((sum, { shards }) => sum + shards, 0) - 1);
     expect(table.statPrefixOf('m-1')).toBeUndefined();
     for (const { name } of all.slice(5)) table.remove(name);

@@ -83,9 +83,13 @@ export class LiveTable {
     if (isOther) for (const { mapping, aside } of [...this.#entries.values()]) this.put(mapping, aside);
   }
 
-  /** How many shards `changes` would make now, more when their count has been outgrown: above about 50 (5 ms) rather `changesInSlices`. */
+  /** About how many shards `changes` would make now: above 50 (10 ms) rather `changesInSlices`. */
   get waiting(): number {
-    return this.#dirty.size;
+    const isAll =
+      this.#phases.length === 0 ||
+      classes.some((id) => this.#classes[id].hasOutgrown(false)) ||
+      countsRequests(this.#settings.perRouteStats, this.#entries.size, this.#stats) !== this.#stats;
+    return this.#dirty.size + (isAll ? Math.ceil(this.#entries.size / ordinarySizing.rowsToAimAt) : 0);
   }
 
   /**
