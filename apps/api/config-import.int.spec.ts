@@ -11,13 +11,14 @@ import { SubjectKinds } from '#features/history/subject-kind.js';
 import { mappingKind } from '#features/mapping/mapping.kind.js';
 import { tables } from '#features/mapping/table.arbitrary.js';
 import { principalKind } from '#features/principal/principal.kind.js';
+import { routeTestKind } from '#features/route-test/route-test.kind.js';
 import { readSnapshot } from '#platform/eventstore/read-log.js';
 import { contentHash } from '#platform/kernel/digest.js';
 import type { Json } from '#platform/kernel/json.js';
 
 import { startTestApi, type TestAnswer, type TestApi, type TestRequest } from './test-api.js';
 
-const kinds = new SubjectKinds([gatewayKind, mappingKind(new Set()), principalKind]);
+const kinds = new SubjectKinds([gatewayKind, mappingKind(new Set()), principalKind, routeTestKind]);
 type Document = { readonly [key: string]: Json };
 
 describe('PUT config over HTTP', () => {

@@ -6,6 +6,7 @@ import { SubjectKinds, splitSubject } from '#features/history/subject-kind.js';
 import { mappingKind } from '#features/mapping/mapping.kind.js';
 import { fromJson, toJson } from '#features/mapping/mapping-state.js';
 import { principalKind } from '#features/principal/principal.kind.js';
+import { routeTestKind } from '#features/route-test/route-test.kind.js';
 import type { JsonObject } from '#platform/kernel/json.js';
 
 import { eventTypes, eventTypesOf } from './event-types.js';
@@ -29,7 +30,7 @@ const golden: GoldenEvent[] = listFiles(['libs/features']).flatMap(({ path, text
   return type === undefined ? [] : [{ path, type, schemaVersion: Number(version), ...JSON.parse(text) }];
 });
 const written = eventTypes();
-const kinds = new SubjectKinds([gatewayKind, mappingKind(new Set()), principalKind]);
+const kinds = new SubjectKinds([gatewayKind, mappingKind(new Set()), principalKind, routeTestKind]);
 
 /**
  * What reads a state of every shape there ever was, without being told which: decisions, the worker and the projector have nothing else. Subjects that

@@ -39,6 +39,16 @@ export interface LoadOptions {
   /** Milliseconds from the send to the whole answer. */
   readonly timeoutMs?: number;
   readonly look?: boolean;
+  /** Hears of every request when it is over. Times are performance.now()'s. */
+  readonly onEnd?: (request: EndedRequest) => void;
+}
+
+export interface EndedRequest {
+  readonly lane: 'new' | 'busy';
+  readonly sentAtMs: number;
+  readonly endedAtMs: number;
+  readonly outcome: Outcome;
+  readonly detail: string;
 }
 
 interface Lost {
@@ -148,6 +158,7 @@ class Load implements RunningLoad {
     const sentAt = performance.now();
     const { outcome, detail } = await this.#exchange(lane);
     this.#outcomes[outcome] += 1;
+    this.#options.onEnd?.({ lane, sentAtMs: sentAt, endedAtMs: performance.now(), outcome, detail });
     if (outcome === 'ok') this.#latencies.push(performance.now() - sentAt);
     else if (this.#lost.length < LOST_KEPT) this.#lost.push({ lane, outcome, detail, atMs: Math.round(sentAt - this.#startedAt) });
   }

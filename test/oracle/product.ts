@@ -1,6 +1,6 @@
 import { randomUUID } from 'node:crypto';
 
-import type { Query, QueryBus } from '@nestjs/cqrs';
+import type { QueryBus } from '@nestjs/cqrs';
 
 import { ApplyChangeset, ApplyChangesetHandler } from '#features/changeset/apply-changeset.js';
 import { parseChangeset } from '#features/changeset/changeset-input.js';
@@ -15,6 +15,7 @@ import { ReadDifference, ReadDifferenceHandler, type VersionDifference } from '#
 import type { SubjectKinds } from '#features/history/subject-kind.js';
 import { CreateMapping, CreateMappingHandler } from '#features/mapping/create-mapping.js';
 import { DeleteMapping, DeleteMappingHandler } from '#features/mapping/delete-mapping.js';
+import { guardedQueries } from '#features/mapping/guarded-queries.fixture.js';
 import { MappingBudget } from '#features/mapping/mapping-budget.table.js';
 import { parseMappingCreate, parseMappingPatch, parseMappingReplace } from '#features/mapping/mapping-input.js';
 import { OwnPorts } from '#features/mapping/own-ports.js';
@@ -64,11 +65,10 @@ export class Product {
   ) {
     this.#budget = new MappingBudget(db);
     const findQuarantined = new FindQuarantinedHandler(db);
-    const execute = (query: Query<unknown>) => {
+    this.#queries = guardedQueries(db, (query) => {
       if (query instanceof FindQuarantined) return findQuarantined.execute(query);
       throw new Error(`no handler for ${query.constructor.name}`);
-    };
-    this.#queries = { execute } as unknown as QueryBus;
+    });
   }
 
   async createGateway(gateway: string): Promise<void> {
@@ -128,11 +128,11 @@ export class Product {
     const { reference = 0, isOverriding = false } = given;
     const mayDoAll = { mayConfigure: true, overrideQuarantine: isOverriding };
     const update = (name: string, change: MappingChange) =>
-      new UpdateMappingHandler(events, this.#own).execute(new UpdateMapping(gateway, name, change, asked));
+      new UpdateMappingHandler(events, this.#queries, this.#own).execute(new UpdateMapping(gateway, name, change, asked));
     switch (command.kind) {
       case 'create': {
         const input = parseMappingCreate({ name: command.name, ...command.body });
-        return new CreateMappingHandler(events, this.#own).execute(new CreateMapping(gateway, input, asked));
+        return new CreateMappingHandler(events, this.#queries, this.#own).execute(new CreateMapping(gateway, input, asked));
       }
       case 'replace':
       case 'upsert':
@@ -140,7 +140,7 @@ export class Product {
       case 'patch':
         return update(command.name, { mode: 'merge', patch: parseMappingPatch(command.name, command.body) });
       case 'delete':
-        return new DeleteMappingHandler(events).execute(new DeleteMapping(gateway, command.name, asked));
+        return new DeleteMappingHandler(events, this.#queries).execute(new DeleteMapping(gateway, command.name, asked));
       case 'putPrincipal': {
         const state = parsePrincipal(command.name, { fingerprint: command.fingerprint });
         return new PutPrincipalHandler(events).execute(new PutPrincipal(gateway, state, asked));
@@ -161,7 +161,7 @@ export class Product {
       }
       case 'revert': {
         const input = { version: reference, ...mayDoAll };
-        return new RevertVersionHandler(events, this.kinds, this.db).execute(new RevertVersion(gateway, input, asked));
+        return new RevertVersionHandler(events, this.kinds, this.#queries, this.db).execute(new RevertVersion(gateway, input, asked));
       }
       case 'changeset': {
         const { changes } = parseChangeset({ changes: command.changes } as unknown as Json);

@@ -1,4 +1,5 @@
 import { randomBytes, randomUUID } from 'node:crypto';
+import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import type { AgentConfig } from '#platform/config/agent-config.js';
 import type { Listen } from '#platform/config/environment.js';
@@ -13,10 +14,12 @@ import { signalProcess } from '#platform/envoy/process-identity.js';
 import { ReleaseStore } from '#platform/envoy/release-store.js';
 import { removeSharedMemory } from '#platform/envoy/shared-memory.js';
 import type { Log } from '#platform/log/log.js';
+import type { AgentTls } from '#platform/xds/agent-connection.js';
 import { Hello, Report, type Validated, type ValidateRequest } from '#platform/xds/generated/delivery.js';
 import { Deployer } from './deployer.js';
 import { EnvoyStats } from './envoy-stats.js';
 import { ReportJournal } from './journal.js';
+import { createLive, type LiveDelivery } from './live-delivery.js';
 import { lockNode } from './node-lock.js';
 import { NodeState } from './node-state.js';
 import type { StepReport } from './step-report.js';
@@ -64,8 +67,15 @@ export async function startAgent({ config, envoy, version, log, failpoint, onEnv
   });
   const report = (step: StepReport) => {
     log.info(toLog(step), step.step);
-    link.send(journal.append(toReport(step)));
+    link.send(journal.append(toReport(step), step.live === true ? { lasting: false } : {}));
   };
+  const reach = { host: reachable(config.http.host), port: config.http.port, headers: { [PROOF_HEADER]: proofSecret } };
+  const live: LiveDelivery = createLive({
+    ...{ folder, supervisor, state, log, failpoint, report, fault, probe: reach },
+    onChange: () => link.statusChanged(),
+    envoy: () => deployer,
+    save: (base) => store.save(base),
+  });
   const deployer: Deployer = new Deployer({
     folder,
     supervisor,
@@ -73,7 +83,9 @@ export async function startAgent({ config, envoy, version, log, failpoint, onEnv
     state,
     binary: envoy.path,
     stats,
-    probe: { host: reachable(config.http.host), port: config.http.port, path: MARKER_PATH, headers: { [PROOF_HEADER]: proofSecret } },
+    probe: { ...reach, path: MARKER_PATH },
+    live: () => live.lane,
+    liveStatus: () => live.lane,
     log,
     failpoint,
     report,
@@ -83,9 +95,41 @@ export async function startAgent({ config, envoy, version, log, failpoint, onEnv
   });
   describe = () => ({ pid: process.pid, target: config.target, status: deployer.status() });
   const instance = randomUUID();
-  const link: WorkerLink = new WorkerLink({
+  const told = { config, envoy, version, instance, log, journal, failpoint, store, state, stats, supervisor, deployer, live, proofSecret };
+  const link: WorkerLink = createLink(told, join(folder.path, 'check'));
+  await live.start();
+  await deployer.start();
+  const linked = link.run();
+  return {
+    stop: async (what) => {
+      ending.abort();
+      link.close();
+      await Promise.all([deployer.stop(), live.stop()]);
+      await linked;
+      if (what === 'stop') await supervisor.stop({ graceMs: GRACE_MS });
+      lock.release();
+    },
+  };
+}
+
+interface LinkParts extends Pick<AgentOptions, 'config' | 'envoy' | 'version' | 'log' | 'failpoint'> {
+  readonly instance: string;
+  readonly journal: ReportJournal;
+  readonly store: ReleaseStore;
+  readonly state: NodeState;
+  readonly stats: EnvoyStats;
+  readonly supervisor: EnvoySupervisor;
+  readonly deployer: Deployer;
+  readonly live: LiveDelivery;
+  readonly proofSecret: string;
+}
+
+function createLink(parts: LinkParts, checkFolder: string): WorkerLink {
+  const { config, envoy, version, instance, log, journal, failpoint, store, state, stats, supervisor, deployer, live, proofSecret } = parts;
+  return new WorkerLink({
     address: config.worker,
     token: config.token,
+    tls: () => readTls(config.tls),
     log,
     journal,
     failpoint,
@@ -93,27 +137,18 @@ export async function startAgent({ config, envoy, version, log, failpoint, onEnv
     status: () => deployer.status(),
     stats: () => stats.read(supervisor.admin, () => supervisor.live),
     accept: (release) => deployer.accept(release),
-    validate: (request) => validate(request, envoy.path, join(folder.path, 'check')),
+    acceptLive: (release) => live.lane.accept(release),
+    validate: (request) => validate(request, envoy.path, checkFolder),
     hello: () =>
       Hello.fromPartial({
         ...{ ...describeNode(config), instance, agentVersion: version, envoyVersion: envoy.version, proofSecret },
         ...(state.accepted === null ? {} : { lastFence: state.accepted.fence }),
         lastRenderSha256: state.accepted?.renderSha256 ?? '',
         status: deployer.status(),
+        liveDigest: live.node.digest,
+        liveBootstrapSha256: live.node.bootstrapSha256,
       }),
   });
-  await deployer.start();
-  const linked = link.run();
-  return {
-    stop: async (what) => {
-      ending.abort();
-      link.close();
-      await deployer.stop();
-      await linked;
-      if (what === 'stop') await supervisor.stop({ graceMs: GRACE_MS });
-      lock.release();
-    },
-  };
 }
 
 function describeNode({
@@ -135,7 +170,7 @@ function toLog({ name, ...facts }: StepReport): object {
   return { release: name.releaseId, ...facts };
 }
 
-function toReport({ name, step, durationMs, epochFrom, epochTo, code, detail }: StepReport): Omit<Report, 'id'> {
+function toReport({ name, step, durationMs, epochFrom, epochTo, code, detail, coversFrom, resources }: StepReport): Omit<Report, 'id'> {
   return Report.fromPartial({
     releaseId: name.releaseId,
     version: name.version,
@@ -146,7 +181,16 @@ function toReport({ name, step, durationMs, epochFrom, epochTo, code, detail }: 
     epochTo: epochTo ?? -1,
     code: code ?? '',
     detail: (detail ?? '').slice(0, 2000),
+    coversFrom: coversFrom ?? 0,
+    resources: resources?.map(({ typeUrl, name: resource }) => ({ typeUrl, name: resource })) ?? [],
+    renderSha256: name.renderSha256,
   });
+}
+
+function readTls(files: AgentConfig['tls']): AgentTls | undefined {
+  if (files === undefined) return undefined;
+  const read = (path: string | undefined) => (path === undefined ? undefined : readFileSync(path));
+  return { ca: readFileSync(files.ca), cert: read(files.cert), key: read(files.key) };
 }
 
 /** A shadow of an agent that was killed: it ends with its agent as a rule, not when it was stopped (SIGSTOP). */

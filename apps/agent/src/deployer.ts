@@ -1,10 +1,12 @@
 import { passGate } from '#platform/envoy/gate.js';
 import type { Release } from '#platform/envoy/release-store.js';
-import { Status } from '#platform/xds/generated/delivery.js';
+import { type LiveRelease, Status } from '#platform/xds/generated/delivery.js';
+import { serveNothing } from '#platform/xds/socket-server.js';
 import { mayApply, mayGate, type Situation } from './coalescing.js';
-import { type Applied, EnvoyLane, type EnvoyLaneOptions } from './envoy-lane.js';
+import { EnvoyLane } from './envoy-lane.js';
+import type { Applied, EnvoyLaneOptions } from './envoy-lane-options.js';
 import { decideFence, type FenceDecision } from './fence.js';
-import { type KeyedRelease, namedFiles, nameOf } from './release-files.js';
+import { isLive, type KeyedRelease, namedFiles } from './release-files.js';
 import { Wake } from './wake.js';
 
 /*
@@ -24,6 +26,8 @@ import { Wake } from './wake.js';
 
 export interface DeployerOptions extends EnvoyLaneOptions {
   readonly binary: string;
+  /** What of the status only live delivery knows. */
+  readonly liveStatus: () => { readonly busy: boolean; readonly error: string; readonly applied: LiveRelease | null };
   /** Something of the status has changed. */
   readonly onChange: () => void;
 }
@@ -46,6 +50,7 @@ export class Deployer {
   #logsBoundAt = 0;
   #gating: { readonly release: KeyedRelease; readonly since: number } | null = null;
   #ready: KeyedRelease | null = null;
+  #applying: KeyedRelease | null = null;
   #busy = false;
   #stopping = false;
   #lanes: Promise<unknown> = Promise.resolve();
@@ -73,39 +78,60 @@ export class Deployer {
 
   /** Takes a release in: fence, then disk. When this returns with accept, the release survives whatever happens next. */
   accept(release: Release): FenceDecision {
-    const { store, state, report, failpoint, supervisor } = this.#options;
+    const { store, state, failpoint } = this.#options;
     const decision = decideFence(state.accepted, release.manifest);
     const { fence, version, renderSha256 } = release.manifest;
     if (!decision.accept || fence === undefined) return decision;
     const next = { key: store.save(release), release };
     failpoint('agent.afterManifestWritten');
     state.accept({ fence, version, renderSha256 });
-    report({ name: nameOf(next), step: 'accepted' });
-    if (supervisor.parent !== null && !release.manifest.force)
-      report({ name: nameOf(next), step: 'waiting', detail: 'the parent of the last restart still drains' });
+    this.take(next);
+    return decision;
+  }
+
+  /** What runs now; null when nothing does, or nobody knows. */
+  get running(): KeyedRelease | null {
+    return this.#envoy.running;
+  }
+
+  /** Whether an Envoy with this bootstrap of live delivery runs, or will when what is under way is done. */
+  heads(bootstrapSha256: string): boolean {
+    const last = this.#toGate ?? this.#gating?.release ?? this.#ready ?? this.#applying ?? this.#envoy.running;
+    return last !== null && isLive(last.release) && last.release.manifest.renderSha256 === bootstrapSha256;
+  }
+
+  /** Takes a release over that is on the disk and through the fence: gate, Envoy, proof. */
+  take(next: KeyedRelease): void {
+    const { report, supervisor } = this.#options;
+    report({ name: this.#envoy.nameOf(next), step: 'accepted' });
+    if (supervisor.parent !== null && !next.release.manifest.force)
+      report({ name: this.#envoy.nameOf(next), step: 'waiting', detail: 'the parent of the last restart still drains' });
     this.#supersede(this.#toGate, next);
     this.#toGate = next;
     this.#arrivedAt = performance.now();
     this.#gateWake.call();
-    return decision;
   }
 
   status(): Status {
     const { supervisor, state } = this.#options;
-    const { parent, live } = supervisor;
+    const { parent, live: epoch } = supervisor;
     const pending = this.#toGate ?? this.#gating?.release ?? this.#ready;
-    const working = this.#busy || this.#gating !== null || this.#toGate !== null;
+    const live = this.#options.liveStatus();
+    const delivery = this.#envoy.running === null ? '' : isLive(this.#envoy.running.release) ? 'live' : 'hot-restart';
+    const applied = delivery === 'live' && live.applied !== null ? live.applied : state.applied;
+    const working = this.#busy || this.#gating !== null || this.#toGate !== null || live.busy;
     return Status.fromPartial({
-      state: live === null ? 'starting' : working ? 'busy' : parent !== null ? 'draining' : 'idle',
+      state: epoch === null ? 'starting' : working ? 'busy' : parent !== null ? 'draining' : 'idle',
       windowEndsMs: parent?.endsAtMs ?? 0,
-      epoch: live?.epoch ?? -1,
-      appliedRelease: state.applied?.releaseId ?? '',
-      appliedVersion: state.applied?.version ?? 0,
-      appliedRenderSha256: state.applied?.renderSha256 ?? '',
+      epoch: epoch?.epoch ?? -1,
+      appliedRelease: applied?.releaseId ?? '',
+      appliedVersion: applied?.version ?? 0,
+      appliedRenderSha256: applied?.renderSha256 ?? '',
       provenRelease: state.proven?.releaseId ?? '',
       provenVersion: state.proven?.version ?? 0,
-      error: this.#envoy.error.slice(0, 2000),
-      envoyPid: live?.process.pid ?? 0,
+      error: (this.#envoy.error || (delivery === 'live' ? live.error : '')).slice(0, 2000),
+      envoyPid: epoch?.process.pid ?? 0,
+      delivery,
       pendingRelease: pending?.release.manifest.releaseId ?? '',
     });
   }
@@ -185,10 +211,12 @@ export class Deployer {
   }
 
   async #deploy(next: KeyedRelease): Promise<void> {
+    this.#applying = next;
     const applied = await this.#work<Applied>(
       () => (this.#envoy.isRunning(next) ? this.#envoy.refresh(next) : this.#envoy.apply(next)),
       'again',
     );
+    this.#applying = null;
     if (applied === 'again') {
       // A newer one that waits goes first: it would wait for this one otherwise, and this one may never come up.
       if (this.#toGate === null) this.#ready ??= next;
@@ -225,7 +253,8 @@ export class Deployer {
       bootstrap,
       files: namedFiles(next.release),
       probe: { path: probe.path, headers: probe.headers, marker: manifest.marker },
-      onStep: (step, durationMs) => report({ name: nameOf(next), step, durationMs }),
+      serveNothing: isLive(next.release) ? serveNothing : undefined,
+      onStep: (step, durationMs) => report({ name: this.#envoy.nameOf(next), step, durationMs }),
     });
     if (result.ok) return true;
     store.mark(next.key, 'refused', { running: this.#envoy.running?.key });
@@ -234,13 +263,14 @@ export class Deployer {
       { release: manifest.releaseId, step: result.step, code: result.code, detail: result.message },
       'a release was refused by the gate',
     );
-    report({ name: nameOf(next), step: 'refused', code: result.code, detail: result.message, durationMs: result.durationMs });
+    report({ name: this.#envoy.nameOf(next), step: 'refused', code: result.code, detail: result.message, durationMs: result.durationMs });
     return false;
   }
 
   #supersede(old: KeyedRelease | null, next: KeyedRelease): void {
-    if (old === null) return;
-    this.#options.report({ name: nameOf(old), step: 'superseded', detail: `by ${next.release.manifest.releaseId}` });
+    // A live release that is passed over is covered by the proof of the next.
+    if (old === null || (isLive(old.release) && isLive(next.release))) return;
+    this.#options.report({ name: this.#envoy.nameOf(old), step: 'superseded', detail: `by ${next.release.manifest.releaseId}` });
   }
 
   /** Runs a step of the Envoy lane. One that throws (a full disk, say) is logged and tried again, since nobody else would. */

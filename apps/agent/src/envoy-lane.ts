@@ -1,42 +1,10 @@
 import { setTimeout as pause } from 'node:timers/promises';
 import type { LiveEpoch } from '#platform/envoy/epoch-start.js';
-import type { EnvoySupervisor, RestartOutcome } from '#platform/envoy/hot-restart.js';
-import type { NodeFolder } from '#platform/envoy/node-folder.js';
+import type { RestartOutcome } from '#platform/envoy/hot-restart.js';
 import { prove } from '#platform/envoy/proof.js';
 import { type Crash, type EpochConfig, planRecovery } from '#platform/envoy/recovery-plan.js';
-import type { ReleaseStore } from '#platform/envoy/release-store.js';
-import type { Log } from '#platform/log/log.js';
-import type { EnvoyStats } from './envoy-stats.js';
-import type { NodeState } from './node-state.js';
-import { dropOtherFiles, type KeyedRelease, nameOf, toEpochConfig, writeReleaseFiles } from './release-files.js';
-import type { StepReport } from './step-report.js';
-
-/** How the marker is asked for, and where the real listener is. */
-interface Probe {
-  readonly host: string;
-  readonly port: number;
-  readonly path: string;
-  readonly headers: Readonly<Record<string, string>>;
-}
-
-export interface EnvoyLaneOptions {
-  readonly folder: NodeFolder;
-  readonly supervisor: EnvoySupervisor;
-  readonly store: ReleaseStore;
-  readonly state: NodeState;
-  readonly probe: Probe;
-  readonly stats: EnvoyStats;
-  readonly log: Log;
-  readonly failpoint: (name: string) => void;
-  readonly report: (report: StepReport) => void;
-  /** Another process is the live Envoy now. */
-  readonly onLive: (live: LiveEpoch) => void;
-  /** Aborted when the agent ends: waiting stops, Envoy stays. */
-  readonly signal: AbortSignal;
-}
-
-/** `again`: Envoy died meanwhile, which says nothing against the release. `failed`: it does not serve, and something else should. */
-export type Applied = 'proven' | 'failed' | 'again';
+import type { Applied, EnvoyLaneOptions } from './envoy-lane-options.js';
+import { dropOtherFiles, isLive, type KeyedRelease, nameOf, type ReleaseName, toEpochConfig, writeReleaseFiles } from './release-files.js';
 
 /** A proof takes 20 to 60 ms on a quiet machine; a right answer that needs longer than this is no proof of anything. */
 const PROOF_TIMEOUT_MS = 10_000;
@@ -73,6 +41,10 @@ export class EnvoyLane {
     this.#error = error;
   }
 
+  nameOf(release: KeyedRelease): ReleaseName {
+    return isLive(release.release) ? this.#options.live().nameOf(release) : nameOf(release);
+  }
+
   /** At the agent's start: goes on with the Envoy that runs, or starts one from disk. Without either there is nothing to run yet. */
   async begin(): Promise<void> {
     const { supervisor, store, report } = this.#options;
@@ -87,7 +59,7 @@ export class EnvoyLane {
     if (this.#running === null) return;
     const detail = adoption.kind === 'adopted' ? '' : adoption.message;
     report({
-      name: nameOf(this.#running),
+      name: this.nameOf(this.#running),
       step: adoption.kind === 'healed' ? 'recovered' : 'adopted',
       epochTo: adoption.live.epoch,
       detail,
@@ -105,6 +77,8 @@ export class EnvoyLane {
     const dead = supervisor.last;
     const now = performance.now();
     if (dead !== null) this.#crashes.push({ key: dead.config.key, at: now });
+    const wasLive = dead !== null && this.#running !== null && isLive(this.#running.release);
+    if (wasLive && this.#options.live().envoyDied()) this.#crashes = [];
     this.#crashes = this.#crashes.slice(-50);
     const good = this.#good();
     const known = good.length > 0 || this.#running === null ? good : [this.#running];
@@ -121,7 +95,7 @@ export class EnvoyLane {
         const live = await supervisor.start([toEpochConfig(release)]);
         this.#entered(live, release);
         const durationMs = performance.now() - startedAt;
-        report({ name: nameOf(release), step: 'recovered', durationMs, epochFrom: dead?.epoch ?? -1, epochTo: live.epoch });
+        report({ name: this.nameOf(release), step: 'recovered', durationMs, epochFrom: dead?.epoch ?? -1, epochTo: live.epoch });
         return true;
       } catch (error) {
         this.#error = `Envoy does not start: ${(error as Error).message}`;
@@ -145,7 +119,7 @@ export class EnvoyLane {
     const startedAt = performance.now();
     // The configuration that runs is left as it is; the new one is written too, for a start from disk.
     writeReleaseFiles(folder, next);
-    report({ name: nameOf(next), step: 'endpoints_written', durationMs: performance.now() - startedAt });
+    if (!isLive(next.release)) report({ name: this.nameOf(next), step: 'endpoints_written', durationMs: performance.now() - startedAt });
     this.#applied(next);
     return this.#prove(next);
   }
@@ -155,14 +129,18 @@ export class EnvoyLane {
     const { supervisor, report, stats } = this.#options;
     const epochFrom = supervisor.live?.epoch ?? -1;
     writeReleaseFiles(this.#options.folder, next);
-    report({ name: nameOf(next), step: 'restarting', epochFrom });
+    report({ name: this.nameOf(next), step: 'restarting', epochFrom });
     const resume = await stats.pause();
     const outcome = await this.#start(next).finally(resume);
     if (outcome.kind === 'live') {
       this.#entered(outcome.live, next);
       if (outcome.cut)
-        report({ name: nameOf(next), step: 'cut', detail: 'the parent was still draining: its requests were ended, as was asked for' });
-      report({ name: nameOf(next), step: 'restarted', durationMs: outcome.durationMs, epochFrom, epochTo: outcome.live.epoch });
+        report({
+          name: this.nameOf(next),
+          step: 'cut',
+          detail: 'the parent was still draining: its requests were ended, as was asked for',
+        });
+      report({ name: this.nameOf(next), step: 'restarted', durationMs: outcome.durationMs, epochFrom, epochTo: outcome.live.epoch });
       return this.#prove(next);
     }
     if (outcome.code === 'parent_died') return this.#again(next);
@@ -173,7 +151,7 @@ export class EnvoyLane {
       this.#entered(outcome.healed, healed);
       if (healed !== null)
         report({
-          name: nameOf(healed),
+          name: this.nameOf(healed),
           step: 'recovered',
           epochFrom,
           epochTo: outcome.healed.epoch,
@@ -183,8 +161,22 @@ export class EnvoyLane {
     return 'failed';
   }
 
+  async #proveLive(next: KeyedRelease): Promise<Applied> {
+    const { supervisor, store } = this.#options;
+    const outcome = await this.#options.live().prove();
+    if (outcome.kind === 'again') return supervisor.live === null ? this.#again(next) : 'again';
+    if (outcome.kind === 'failed') {
+      this.#fail(next, outcome.code, outcome.detail);
+      return 'failed';
+    }
+    store.mark(next.key, 'good', { running: this.#running?.key });
+    this.#error = '';
+    return 'proven';
+  }
+
   /** Asks the data plane for the running marker; `next` is the release that this proves. */
   async #prove(next: KeyedRelease): Promise<Applied> {
+    if (isLive(next.release)) return this.#proveLive(next);
     const { supervisor, store, state, probe, report, failpoint } = this.#options;
     failpoint('agent.beforeProof');
     const marker = this.#running?.release.manifest.marker ?? next.release.manifest.marker;
@@ -196,10 +188,10 @@ export class EnvoyLane {
       return 'failed';
     }
     store.mark(next.key, 'good', { running: this.#running?.key });
-    state.change({ proven: nameOf(next) });
+    state.change({ proven: this.nameOf(next) });
     this.#error = '';
     report({
-      name: nameOf(next),
+      name: this.nameOf(next),
       step: 'proven',
       durationMs: proof.durationMs,
       epochTo: supervisor.live?.epoch ?? -1,
@@ -251,7 +243,7 @@ export class EnvoyLane {
     const now = performance.now();
     this.#crashes.push({ key: next.key, at: now });
     this.#error = `release ${next.release.manifest.releaseId}: ${code}: ${message}`;
-    if (this.#waitsFor !== next.key) this.#options.report({ name: nameOf(next), step: 'waiting', code, detail: message });
+    if (this.#waitsFor !== next.key) this.#options.report({ name: this.nameOf(next), step: 'waiting', code, detail: message });
     this.#waitsFor = next.key;
     await pause(Math.max(500, planRecovery(this.#crashes, [], now).delayMs), undefined, { signal: this.#options.signal });
     return 'again';
@@ -268,18 +260,19 @@ export class EnvoyLane {
   #fail(next: KeyedRelease, code: string, detail: string): void {
     this.#options.store.mark(next.key, 'refused', { running: this.#running?.key });
     this.#error = `release ${next.release.manifest.releaseId}: ${code}: ${detail}`;
-    this.#options.report({ name: nameOf(next), step: 'failed', code, detail });
+    this.#options.report({ name: this.nameOf(next), step: 'failed', code, detail });
   }
 
   #entered(live: LiveEpoch, running: KeyedRelease | null): void {
     this.#running = running;
     if (running !== null) this.#applied(running);
+    this.#options.live().progress();
     this.#options.onLive(live);
   }
 
   #applied(release: KeyedRelease): void {
     const { state } = this.#options;
-    if (state.applied?.key !== release.key) state.change({ applied: nameOf(release) });
+    if (state.applied?.key !== release.key) state.change({ applied: this.nameOf(release) });
   }
 
   /** Good releases, the applied one first: what runs well is what to start again. */

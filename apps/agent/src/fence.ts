@@ -14,8 +14,8 @@ export type FenceDecision = { readonly accept: true } | { readonly accept: false
  * and nowhere else: greater (lineage, term, sequence), and within a lineage never a lower gateway version, unless the release names the
  * recorded revert or pin that allows it.
  */
-export function decideFence(last: Accepted | null, manifest: Manifest): FenceDecision {
-  const next = manifest.fence;
+export function decideFence(last: Accepted | null, release: Pick<Manifest, 'fence' | 'version' | 'lowerVersionReason'>): FenceDecision {
+  const next = release.fence;
   if (next === undefined) return refuse('fence_missing', 'the release has no fence');
   if (last === null) return { accept: true };
   const order = compareFences(next, last.fence);
@@ -26,8 +26,8 @@ export function decideFence(last: Accepted | null, manifest: Manifest): FenceDec
     );
   }
   if (order <= 0) return refuse('not_newer', `release ${show(next)} is not newer than ${show(last.fence)}, which this node has accepted`);
-  if (next.lineage === last.fence.lineage && manifest.version < last.version && manifest.lowerVersionReason === '') {
-    return refuse('version_lower', `version ${manifest.version} is lower than ${last.version}, and no recorded revert or pin is named`);
+  if (next.lineage === last.fence.lineage && release.version < last.version && release.lowerVersionReason === '') {
+    return refuse('version_lower', `version ${release.version} is lower than ${last.version}, and no recorded revert or pin is named`);
   }
   return { accept: true };
 }

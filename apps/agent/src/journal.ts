@@ -45,7 +45,7 @@ export class ReportJournal {
   }
 
   /** Gives the report its number and writes it down. On a disk that takes nothing it is kept in memory alone, which is told. */
-  append(report: Omit<Report, 'id'>): Report {
+  append(report: Omit<Report, 'id'>, { lasting = LASTING.has(report.step) }: { lasting?: boolean } = {}): Report {
     const numbered: Report = { ...report, id: this.#next };
     this.#next += 1;
     this.#waiting.set(numbered.id, numbered);
@@ -54,7 +54,7 @@ export class ReportJournal {
         writeCheckedJson(join(this.#folder, 'reserved'), numbered.id + BLOCK - 1);
         this.#reserved = numbered.id + BLOCK - 1;
       }
-      writeCheckedJson(this.#path(numbered.id), Report.toJSON(numbered), { durable: LASTING.has(numbered.step) });
+      writeCheckedJson(this.#path(numbered.id), Report.toJSON(numbered), { durable: lasting });
     } catch (error) {
       this.#onFault(this.#path(numbered.id), (error as Error).message);
     }

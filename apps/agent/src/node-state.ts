@@ -50,6 +50,11 @@ export class NodeState {
     this.#state = next;
   }
 
+  /** Raises the fence to a release whose record on the disk is its own: this file follows at the next change. */
+  remember(accepted: NonNullable<State['accepted']>): void {
+    this.#state = { ...this.#state, accepted };
+  }
+
   /** Remembers what runs. A disk that takes nothing does not stop Envoy from running it. */
   change(part: Partial<Pick<State, 'applied' | 'proven'>>): void {
     this.#state = { ...this.#state, ...part };

@@ -31,10 +31,10 @@ export class ReleaseAssembly {
     ]);
   }
 
-  /** Takes files in; a manifest among the resources is left to `assemble`. */
+  /** Takes files in; a manifest among the resources is left to `assemble`, and a live release is not made of files. */
   take(resources: readonly DeliveredResource[], removed: { readonly typeUrl: string; readonly names: readonly string[] }): void {
     for (const resource of resources) {
-      if (resource.kind === 'manifest') continue;
+      if (resource.kind === 'manifest' || resource.kind === 'live') continue;
       const file = { json: resource.json, sha256: sha256Hex(resource.json) };
       if (resource.kind === 'bootstrap') this.#bootstrap = file;
       else this.#endpoints.set(resource.name, file);

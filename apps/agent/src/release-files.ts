@@ -6,6 +6,8 @@ import { endpointFile } from '#platform/envoy/model/reserved.js';
 import type { NodeFolder } from '#platform/envoy/node-folder.js';
 import type { EpochConfig } from '#platform/envoy/recovery-plan.js';
 import type { Release } from '#platform/envoy/release-store.js';
+import { type LiveRelease, Manifest } from '#platform/xds/generated/delivery.js';
+import { BOOTSTRAP_NAME, BOOTSTRAP_TYPE, LIVE_TYPE } from '#platform/xds/resource.js';
 
 /** A release with its key: the name of its configuration file and its place in the order. */
 export interface KeyedRelease {
@@ -30,8 +32,34 @@ export function namedFiles({ endpoints }: Release): ReadonlyMap<string, Buffer> 
   return new Map([...endpoints].map(([cluster, json]) => [endpointFile(cluster), json]));
 }
 
+/**
+ * What Envoy is started with for a live release, as a release among the others: gated, kept and gone back to like them. It carries the bootstrap alone, and its
+ * render is the bootstrap's hash; what is served is in the live store.
+ */
+export function liveStart(release: LiveRelease, bootstrap: Buffer): Release {
+  const { releaseId, fence, gateway, version, bootstrapSha256, marker, drainTimeS, parentShutdownTimeS, force, proofAnswers } = release;
+  const items = [
+    { typeUrl: BOOTSTRAP_TYPE, name: BOOTSTRAP_NAME, sha256: bootstrapSha256 },
+    { typeUrl: LIVE_TYPE, name: releaseId, sha256: '' },
+  ];
+  const own = { releaseId, fence, gateway, version, renderSha256: bootstrapSha256, items, marker };
+  const manifest = Manifest.fromPartial({ ...own, drainTimeS, parentShutdownTimeS, force, proofAnswers });
+  return { manifest, bootstrap, endpoints: new Map() };
+}
+
+/** Whether an Envoy with this release gets its resources from the agent. */
+export function isLive({ manifest }: Release): boolean {
+  return manifest.items.some(({ typeUrl }) => typeUrl === LIVE_TYPE);
+}
+
 export function toEpochConfig({ key, release }: KeyedRelease): EpochConfig {
-  return { key, drainTimeS: release.manifest.drainTimeS, parentShutdownTimeS: release.manifest.parentShutdownTimeS };
+  const { drainTimeS, parentShutdownTimeS } = release.manifest;
+  return { key, drainTimeS, parentShutdownTimeS, ...(isLive(release) ? { serviceNode: nodeIdOf(release.bootstrap) } : {}) };
+}
+
+function nodeIdOf(bootstrap: Buffer): string {
+  const { node } = JSON.parse(bootstrap.toString('utf8')) as { node?: { id?: string } };
+  return node?.id ?? 'node';
 }
 
 /**

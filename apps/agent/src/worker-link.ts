@@ -1,8 +1,8 @@
 import { setTimeout as pause } from 'node:timers/promises';
 import type { Release } from '#platform/envoy/release-store.js';
 import type { Log } from '#platform/log/log.js';
-import { type AgentConnection, connectAgent, DeliveryRefusal } from '#platform/xds/agent-connection.js';
-import type { Hello, Report, Stats, Status, Validated, ValidateRequest } from '#platform/xds/generated/delivery.js';
+import { type AgentConnection, type AgentTls, connectAgent, DeliveryRefusal } from '#platform/xds/agent-connection.js';
+import type { Hello, LiveRelease, Report, Stats, Status, Validated, ValidateRequest } from '#platform/xds/generated/delivery.js';
 import type { FenceDecision } from './fence.js';
 import type { ReportJournal } from './journal.js';
 import { IncompleteReleaseError, ReleaseAssembly } from './release-assembly.js';
@@ -10,6 +10,8 @@ import { IncompleteReleaseError, ReleaseAssembly } from './release-assembly.js';
 export interface WorkerLinkOptions {
   readonly address: string;
   readonly token: string;
+  /** Read anew at each connection: certificates are renewed. */
+  readonly tls: () => AgentTls | undefined;
   readonly log: Log;
   readonly journal: ReportJournal;
   /** Said anew at each connection: status and fence change. */
@@ -19,6 +21,7 @@ export interface WorkerLinkOptions {
   readonly status: () => Status;
   readonly stats: () => Promise<Stats | null>;
   readonly accept: (release: Release) => FenceDecision;
+  readonly acceptLive: (release: LiveRelease) => FenceDecision;
   readonly validate: (request: ValidateRequest) => Promise<Validated>;
   readonly failpoint: (name: string) => void;
 }
@@ -100,6 +103,7 @@ export class WorkerLink {
       connection = await connectAgent({
         address,
         token,
+        tls: this.#options.tls(),
         hello: this.#options.hello(),
         held: assembly.versions(),
         onResources: async (push) => this.#take(assembly, push),
@@ -134,20 +138,23 @@ export class WorkerLink {
   #take(assembly: ReleaseAssembly, push: Parameters<Parameters<typeof connectAgent>[0]['onResources']>[0]): void {
     assembly.take(push.resources, { typeUrl: push.typeUrl, names: push.removed });
     for (const resource of push.resources) {
-      if (resource.kind !== 'manifest') continue;
-      const decision = this.#accept(assembly, resource.manifest);
+      if (resource.kind !== 'manifest' && resource.kind !== 'live') continue;
+      const { releaseId } = resource.kind === 'live' ? resource.release : resource.manifest;
+      const decision = this.#accept(releaseId, () =>
+        resource.kind === 'live' ? this.#options.acceptLive(resource.release) : this.#options.accept(assembly.assemble(resource.manifest)),
+      );
       if (decision.accept) continue;
-      this.#options.log.warn({ release: resource.manifest.releaseId, code: decision.code }, decision.message);
+      this.#options.log.warn({ release: releaseId, code: decision.code }, decision.message);
       throw new DeliveryRefusal(`${decision.code}: ${decision.message}`);
     }
   }
 
-  #accept(assembly: ReleaseAssembly, manifest: Parameters<ReleaseAssembly['assemble']>[0]): FenceDecision {
+  #accept(releaseId: string, accept: () => FenceDecision): FenceDecision {
     try {
-      return this.#options.accept(assembly.assemble(manifest));
+      return accept();
     } catch (error) {
       if (error instanceof IncompleteReleaseError) return { accept: false, code: 'incomplete', message: error.message };
-      this.#options.log.error({ err: error, release: manifest.releaseId }, 'a release could not be stored');
+      this.#options.log.error({ err: error, release: releaseId }, 'a release could not be stored');
       return { accept: false, code: 'not_stored', message: `the node could not store it: ${(error as Error).message}` };
     }
   }

@@ -6,6 +6,7 @@ import { createLog } from '#platform/log/log.js';
 import { startDeliveryServer } from '#platform/xds/delivery-server.js';
 import type { DeliverySession, EncodedRelease, PushOutcome } from '#platform/xds/delivery-session.js';
 import { type Fence, Manifest, type Report, type Stats, type Status } from '#platform/xds/generated/delivery.js';
+import { encodeLiveRelease } from '#platform/xds/live-release.js';
 import {
   BOOTSTRAP_NAME,
   BOOTSTRAP_TYPE,
@@ -14,6 +15,9 @@ import {
   encodeEndpointFile,
   encodeManifest,
 } from '#platform/xds/resource.js';
+import { ResourceSet } from '#platform/xds/resource-set.js';
+import type { ResourceChange, XdsResource } from '#platform/xds/xds-resource.js';
+import { liveBootstrap, liveListener, probeOf, reservedScope } from './live.fixture.js';
 
 /*
  * The worker's end of the line for the agent's tests and benches: the real delivery server, with releases made by hand.
@@ -34,6 +38,31 @@ export interface ReleaseOptions {
   readonly endpoints?: Readonly<Record<string, string>>;
 }
 
+export interface LivePush {
+  /** By name: a scope's body, which its probe answers too. */
+  readonly upserts?: readonly XdsResource[];
+  readonly removed?: readonly XdsResource[];
+  /** Probes instead of those that the changed scopes give. */
+  readonly probes?: readonly { path: string; body: string }[];
+  readonly version?: number;
+  readonly term?: number;
+  readonly coversFrom?: number;
+  readonly bootstrap?: Buffer;
+  /** A base that the node does not have. */
+  readonly baseDigest?: string;
+  readonly digest?: string;
+  readonly whole?: boolean;
+  readonly drainTimeS?: number;
+  readonly parentShutdownTimeS?: number;
+}
+
+export type LivePushOutcome = {
+  readonly kind: 'acknowledged' | 'refused';
+  readonly message: string;
+  readonly releaseId: string;
+  readonly version: number;
+};
+
 export interface TestWorker {
   readonly port: number;
   readonly reports: Report[];
@@ -42,6 +71,10 @@ export interface TestWorker {
   readonly session: () => DeliverySession | undefined;
   /** Pushes the next release and answers how the push went. */
   push(options: ReleaseOptions): Promise<PushOutcome & { releaseId: string }>;
+  /** Pushes a live release: the changes, against what the node was last known to hold. */
+  pushLive(change: LivePush): Promise<LivePushOutcome>;
+  /** What the worker believes that the node holds. */
+  readonly set: () => ResourceSet;
   /** Waits for a report of this release with this step. */
   reported(releaseId: string, step: string, timeoutMs?: number): Promise<Report>;
   close(): Promise<void>;
@@ -54,6 +87,7 @@ export async function startTestWorker(httpPort: number, { port = 0, sequence = 0
   let status: Status | undefined;
   let term = 0;
   let last = sequence;
+  let set = new ResourceSet();
   const server = await startDeliveryServer({
     host: '127.0.0.1',
     port,
@@ -77,6 +111,7 @@ export async function startTestWorker(httpPort: number, { port = 0, sequence = 0
       report: async (from, report) => {
         if (!reports.some(({ id }) => id === report.id)) reports.push(report);
         from.acknowledge(report.id);
+        return 'later';
       },
       stats: async (_session, next) => {
         stats.push(next);
@@ -98,6 +133,23 @@ export async function startTestWorker(httpPort: number, { port = 0, sequence = 0
       const outcome = await connected.push(encodeTestRelease(httpPort, fence, releaseId, connected.hello.proofSecret, options));
       return { ...outcome, releaseId };
     },
+    set: () => set,
+    async pushLive(change) {
+      const connected = await waitUntil(() => (session?.takesLive === true ? session : null), { timeoutMs: 10_000, everyMs: 1 });
+      if (connected === null) throw new Error('no agent takes live releases');
+      last += 1;
+      const fence = { lineage: 1, lineageId: 'test', term: change.term ?? term, sequence: last };
+      const whole = change.whole === true || set.size === 0;
+      if (set.size === 0)
+        set.apply({ upserts: [liveListener(httpPort), reservedScope('marker', connected.hello.proofSecret)], removed: [] });
+      const before = set.digest;
+      const next = ResourceSet.of(set);
+      const changed: ResourceChange = { upserts: change.upserts ?? [], removed: change.removed ?? [] };
+      next.apply(changed);
+      const outcome = await pushLive(connected, { change, whole, before, next, fence, changed });
+      if (outcome.kind === 'acknowledged') set = next;
+      return outcome;
+    },
     async reported(releaseId, step, timeoutMs = 15_000) {
       const found = await waitUntil(() => reports.find((report) => report.releaseId === releaseId && report.step === step) ?? null, {
         timeoutMs,
@@ -111,6 +163,32 @@ export async function startTestWorker(httpPort: number, { port = 0, sequence = 0
     },
     close: () => server.close(),
   };
+}
+
+async function pushLive(
+  session: DeliverySession,
+  parts: { change: LivePush; whole: boolean; before: string; next: ResourceSet; fence: Fence; changed: ResourceChange },
+): Promise<LivePushOutcome> {
+  const { change, whole, before, next, fence, changed } = parts;
+  const bootstrap = change.bootstrap ?? liveBootstrap();
+  const releaseId = `${fence.lineage}.${fence.term}.${fence.sequence}`;
+  const version = change.version ?? fence.sequence;
+  const head = {
+    ...{ releaseId, fence, gateway: 'default', version, coversFrom: change.coversFrom ?? version },
+    baseDigest: change.baseDigest ?? (whole ? '' : before),
+    digest: change.digest ?? next.digest,
+    bootstrap,
+    bootstrapSha256: sha256Hex(bootstrap),
+    renderSha256: sha256Hex(`${next.digest}${sha256Hex(bootstrap)}`),
+    probes: change.probes ?? (change.upserts ?? []).flatMap(probeOf),
+    marker: 'marker',
+    drainTimeS: change.drainTimeS ?? 1,
+    parentShutdownTimeS: change.parentShutdownTimeS ?? 2,
+    ...{ force: false, lowerVersionReason: '', proofAnswers: 30 },
+  };
+  const encoded = encodeLiveRelease(head, whole ? { upserts: next, removed: [] } : changed);
+  const answer = await new Promise<{ kind: string; message?: string }>((resolve) => session.pushLive(encoded, resolve));
+  return { kind: answer.kind === 'acknowledged' ? 'acknowledged' : 'refused', message: answer.message ?? '', releaseId, version };
 }
 
 function encodeTestRelease(httpPort: number, fence: Fence, releaseId: string, secret: string, options: ReleaseOptions): EncodedRelease {

@@ -17,6 +17,7 @@ import { ListAuditHandler, ReadAuditStandingHandler } from '#features/audit/list
 import { ApplyChangesetHandler } from '#features/changeset/apply-changeset.js';
 import { ChangesetController } from '#features/changeset/changeset.controller.js';
 import { ImportConfigurationHandler } from '#features/changeset/import-configuration.js';
+import { FindKnownEndpointsHandler } from '#features/discovery/find-known-endpoints.js';
 import { FindKnownServiceHandler } from '#features/discovery/find-known-service.js';
 import { FindKnownServicesHandler } from '#features/discovery/find-known-services.js';
 import { ConfigureGatewayHandler } from '#features/gateway/configure-gateway.js';
@@ -34,6 +35,7 @@ import { SubjectKinds } from '#features/history/subject-kind.js';
 import { VersionController } from '#features/history/version.controller.js';
 import { CreateMappingHandler } from '#features/mapping/create-mapping.js';
 import { DeleteMappingHandler } from '#features/mapping/delete-mapping.js';
+import { ExplainController } from '#features/mapping/explain.controller.js';
 import { FindMappingWarningsHandler } from '#features/mapping/find-mapping-warnings.js';
 import { FindSetWarningsHandler } from '#features/mapping/find-set-warnings.js';
 import { ListMappingsHandler, ReadMappingHandler } from '#features/mapping/list-mappings.js';
@@ -42,12 +44,19 @@ import { MappingController } from '#features/mapping/mapping.controller.js';
 import { mappingKind } from '#features/mapping/mapping.kind.js';
 import { MappingBudget } from '#features/mapping/mapping-budget.table.js';
 import { OwnPorts } from '#features/mapping/own-ports.js';
+import { ReadExplanationHandler } from '#features/mapping/read-explanation.js';
+import { ReadRouteBookHandler } from '#features/mapping/read-route-book.js';
+import { ReadRouteGuardHandler } from '#features/mapping/read-route-guard.js';
+import { ReadTestResultsHandler } from '#features/mapping/read-test-results.js';
 import { RouteController } from '#features/mapping/route.controller.js';
 import { UpdateMappingHandler } from '#features/mapping/update-mapping.js';
 import { DeletePrincipalHandler } from '#features/principal/delete-principal.js';
 import { ListPrincipalsHandler, ReadPrincipalHandler } from '#features/principal/list-principals.js';
 import { principalKind } from '#features/principal/principal.kind.js';
 import { PutPrincipalHandler } from '#features/principal/put-principal.js';
+import { PromotionController } from '#features/promotion/promotion.controller.js';
+import { ReadRolloutHandler } from '#features/promotion/read-rollout.js';
+import { SwitchRolloutHandler } from '#features/promotion/switch-rollout.js';
 import { ConfirmVersionHandler } from '#features/restore/confirm-version.js';
 import { ConfirmationController } from '#features/restore/confirmation.controller.js';
 import { FindQuarantinedHandler } from '#features/restore/find-quarantined.js';
@@ -75,6 +84,11 @@ import { ReadStatsHandler } from '#features/rollout/read-stats.js';
 import { RedeploymentController } from '#features/rollout/redeployment.controller.js';
 import { RequestRedeploymentHandler } from '#features/rollout/request-redeployment.js';
 import { TargetController } from '#features/rollout/target.controller.js';
+import { DeleteRouteTestHandler } from '#features/route-test/delete-route-test.js';
+import { ListRouteTestsHandler, ReadRouteTestHandler } from '#features/route-test/list-route-tests.js';
+import { PutRouteTestHandler } from '#features/route-test/put-route-test.js';
+import { RouteTestController } from '#features/route-test/route-test.controller.js';
+import { routeTestKind } from '#features/route-test/route-test.kind.js';
 import type { AnchorArchive } from '#features/verification/anchor-archive.js';
 import { LogVerifier } from '#features/verification/log-verifier.js';
 import { ReadVerificationHandler } from '#features/verification/read-verification.js';
@@ -101,6 +115,8 @@ const controllers = [
   GatewayController,
   MappingController,
   RouteController,
+  ExplainController,
+  RouteTestController,
   ChangesetController,
   VersionController,
   PropagationController,
@@ -112,6 +128,7 @@ const controllers = [
   TargetController,
   RedeploymentController,
   DeploymentController,
+  PromotionController,
   VerificationController,
   AmbassadorController,
   AmbassadorPrincipalController,
@@ -130,12 +147,15 @@ const commandHandlers = [
   ImportConfigurationHandler,
   PutPrincipalHandler,
   DeletePrincipalHandler,
+  PutRouteTestHandler,
+  DeleteRouteTestHandler,
   RequestRedeploymentHandler,
   RollBackHandler,
   RevertVersionHandler,
   ConfirmVersionHandler,
   QuarantineStateHandler,
   LiftQuarantineHandler,
+  SwitchRolloutHandler,
 ];
 
 const queryHandlers = [
@@ -146,6 +166,12 @@ const queryHandlers = [
   ListMappingsHandler,
   ReadMappingHandler,
   ListRoutesHandler,
+  ReadRouteBookHandler,
+  ReadRouteGuardHandler,
+  ReadTestResultsHandler,
+  ReadExplanationHandler,
+  ListRouteTestsHandler,
+  ReadRouteTestHandler,
   FindMappingWarningsHandler,
   FindSetWarningsHandler,
   ListVersionsHandler,
@@ -165,6 +191,7 @@ const queryHandlers = [
   ReadDeploymentHandler,
   ListRedeploymentsHandler,
   ReadRedeploymentHandler,
+  FindKnownEndpointsHandler,
   FindKnownServiceHandler,
   FindQuarantinedHandler,
   ListConfirmationsHandler,
@@ -174,6 +201,7 @@ const queryHandlers = [
   ReadAuditStandingHandler,
   FindKnownServicesHandler,
   ReadVerificationHandler,
+  ReadRolloutHandler,
 ];
 
 /** What the process brings along: made before Nest, ended after it. */
@@ -216,7 +244,10 @@ export function apiModule(parts: ApiParts): DynamicModule {
       { provide: EventStreams, useValue: parts.streams },
       { provide: MappingBudget, useValue: new MappingBudget(parts.database.db) },
       { provide: OwnPorts, useValue: new OwnPorts(parts.ownPorts) },
-      { provide: SubjectKinds, useValue: new SubjectKinds([gatewayKind, mappingKind(new Set(parts.ownPorts)), principalKind]) },
+      {
+        provide: SubjectKinds,
+        useValue: new SubjectKinds([gatewayKind, mappingKind(new Set(parts.ownPorts)), principalKind, routeTestKind]),
+      },
       {
         provide: LogVerifier,
         inject: [SubjectKinds],

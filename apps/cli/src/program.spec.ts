@@ -45,7 +45,18 @@ describe('the help', () => {
           'mapping patch',
           'mapping set',
         ],
-        ...['projector', 'projector rebuild', 'quarantine', 'quarantine add', 'quarantine lift', 'quarantine list'],
+        ...[
+          'envoy',
+          'envoy bootstrap',
+          'projector',
+          'projector rebuild',
+          'quarantine',
+          'quarantine add',
+          'quarantine lift',
+          'quarantine list',
+        ],
+        ...['rollout', 'rollout confirm', 'rollout freeze', 'rollout halt', 'rollout pin', 'rollout promote'],
+        ...['rollout resume', 'rollout status', 'rollout unfreeze', 'rollout unpin'],
         ...['token', 'token create', 'token list', 'token revoke'],
       ]
         .map((name) => (name === '' ? '' : ` ${name}`))

@@ -5,6 +5,7 @@ import { principalKind } from '#features/principal/principal.kind.js';
 import type { AwaitedVersion } from '#features/restore/confirmation.js';
 import { listOverdue } from '#features/restore/confirmation.table.js';
 import { settleConfirmation } from '#features/restore/settle-confirmation.js';
+import { routeTestKind } from '#features/route-test/route-test.kind.js';
 import type { Db } from '#platform/database/database.js';
 import type { EventStore } from '#platform/eventstore/event-store.js';
 import type { Log } from '#platform/log/log.js';
@@ -41,7 +42,7 @@ export class Confirmations {
 
   constructor(options: ConfirmationsOptions) {
     this.#options = options;
-    this.#kinds = new SubjectKinds([gatewayKind, mappingKind(options.ownPorts), principalKind]);
+    this.#kinds = new SubjectKinds([gatewayKind, mappingKind(options.ownPorts), principalKind, routeTestKind]);
     this.#rounds = new Rounds({
       everyMs: options.everyMs,
       round: () => this.#look(),

@@ -1,6 +1,5 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 
-import { listReadOnlyTargets } from '#features/rollout/lineage.table.js';
 import { type Database, openDatabase } from '#platform/database/database.js';
 import { listen } from '#platform/database/listener.js';
 import { EventStore } from '#platform/eventstore/event-store.js';
@@ -8,18 +7,23 @@ import { createWake, type Follower, type Wake } from '#platform/eventstore/follo
 import { failpoint } from '#platform/failpoint/failpoint.js';
 import { openQueue, type Queue } from '#platform/queue/queue.js';
 import { type DeliveryServer, startDeliveryServer } from '#platform/xds/delivery-server.js';
+import { mutualTls, peerIdentity } from '#platform/xds/server-credentials.js';
 
 import { AgentHandlers } from './agent-handlers.js';
 import { Confirmations } from './confirmations.js';
 import { Gateways } from './gateways.js';
+import { LiveDelivery } from './live-delivery.js';
 import { type LookContext, look } from './look.js';
 import { LookRunner } from './look-runner.js';
 import { WorkerMetrics } from './metrics.js';
 import { Recorder } from './recorder.js';
 import { followRedeployments } from './redeployments.js';
 import { Renderer } from './renderer.js';
-import { type Check, startStatusServer } from './status-server.js';
+import { Rollouts } from './rollouts.js';
+import { startStatusServer } from './status-server.js';
+import { StockEnvoys } from './stock-envoys.js';
 import { Sweep } from './sweep.js';
+import { workerChecks } from './worker-checks.js';
 import { defaultTuning, type Tuning, type WorkerOptions } from './worker-options.js';
 
 export interface RunningWorker {
@@ -47,6 +51,10 @@ class Worker {
   readonly #recorder: Recorder;
   readonly #confirmations: Confirmations;
   readonly #gateways: Gateways;
+  readonly #rollouts: Rollouts;
+  readonly #renderer: Renderer;
+  readonly #live: LiveDelivery;
+  readonly #envoys: StockEnvoys;
   readonly #handlers: AgentHandlers;
   readonly #runner: LookRunner;
   readonly #sweep: Sweep;
@@ -82,14 +90,44 @@ class Worker {
       wake: this.#wake,
       pollMs: tuning.pollMs,
       servicesFile: options.servicesFile,
+      onLoaded: (fold) => this.#rollouts.loaded(fold).then(() => this.#live.load(fold)),
+      onApplied: (fold, change, services) => {
+        this.#rollouts.applied(fold, change);
+        this.#live.apply(fold, change, services);
+      },
+      onVersionFound: (...found) => this.#rollouts.steering.found(...found),
       onChange: (gateway) => this.#gatewayChanged(gateway),
     });
-    this.#handlers = new AgentHandlers({
+    this.#rollouts = new Rollouts({
+      database: this.#database,
+      events: this.#events,
+      wake: this.#wake,
+      log,
+      pollMs: tuning.pollMs,
+      everyMs: tuning.wavesMs,
+      versions: this.#gateways.versions,
+      publisher: (gateway) => this.#live.publisher(gateway),
+      onVersion: (gateway) => this.#gatewayChanged(gateway),
+    });
+    this.#renderer = new Renderer(db, this.#gateways, (...target) => this.#rollouts.steering.sourceOf(...target));
+    this.#live = this.#liveDelivery();
+    const authenticate = (token: string) => options.authenticate(token, { db, events: this.#events });
+    this.#envoys = new StockEnvoys({
       db,
       worker: name,
       log,
+      authenticate,
+      certificateOf: ({ call }) => peerIdentity(call)?.name,
+      publisher: (gateway) => this.#live.publisher(gateway),
+      onRefused: (...refusal) => this.#live.refused(...refusal),
+    });
+    this.#handlers = new AgentHandlers({
+      db,
+      live: this.#live,
+      worker: name,
+      log,
       statsIntervalMs: tuning.statsIntervalMs,
-      authenticate: (token) => options.authenticate(token, { db, events: this.#events }),
+      authenticate,
       look: (target) => this.#runner.request(target),
       lookNow: (target) => this.#runner.runNow(target),
       onPushEnded: () => this.#recorder.kick(),
@@ -106,18 +144,22 @@ class Worker {
       db,
       worker: name,
       gateways: this.#gateways,
+      live: this.#live,
       log,
       everyMs: tuning.sweepMs,
       silentMs: tuning.silentMs,
       awayMs: tuning.awayMs,
+      notReadyMs: tuning.notReadyMs,
       sessions,
+      envoys: this.#envoys,
       look: (target) => this.#runner.request(target),
     });
   }
 
   async start(): Promise<{ port: number; statusPort: number | undefined }> {
-    const { log, listen: address, statusListen, databaseUrl } = this.#options;
+    const { log, listen: address, tls, statusListen, databaseUrl } = this.#options;
     await this.#gateways.start();
+    this.#rollouts.director.start();
     this.#redeployments = followRedeployments({
       database: this.#database,
       wake: this.#wake,
@@ -127,20 +169,26 @@ class Worker {
     });
     this.#listener = listen({
       url: databaseUrl,
-      channels: ['chancery_look'],
-      onNotify: (_channel, target) => {
-        if (this.#handlers.session(target) !== undefined) this.#runner.runNow(target);
+      channels: ['chancery_look', 'chancery_aside'],
+      onNotify: (channel, name) => {
+        if (channel === 'chancery_aside') this.#takeAsides(name);
+        else if (this.#handlers.session(name) !== undefined) this.#runner.runNow(name);
       },
       onReconnect: () => undefined, // what was missed meanwhile is the sweep's
       log,
     });
-    this.#server = await startDeliveryServer({ ...address, handlers: this.#handlers, log });
+    const credentials = tls === undefined ? {} : { credentials: mutualTls(tls) };
+    this.#server = await startDeliveryServer({ ...address, ...credentials, handlers: this.#handlers, envoys: this.#envoys.endpoint, log });
     this.#opening = this.#openQueue();
     this.#recorder.start();
     this.#confirmations.start();
     this.#sweep.start();
     if (statusListen !== undefined) {
-      this.#status = await startStatusServer({ ...statusListen, registry: this.#metrics.registry, checks: this.#checks() });
+      this.#status = await startStatusServer({
+        ...statusListen,
+        registry: this.#metrics.registry,
+        checks: workerChecks({ db: this.#database.db, gateways: this.#gateways, queue: () => this.#queue }),
+      });
     }
     return { port: this.#server.port, statusPort: this.#status?.port };
   }
@@ -149,12 +197,14 @@ class Worker {
     this.#closing.abort();
     await this.#opening;
     await this.#sweep.close();
+    await this.#rollouts.close();
     await Promise.all([this.#gateways.close(), this.#redeployments?.close(), this.#listener?.close()]);
+    this.#envoys.close();
     await this.#server?.close();
+    await this.#live.close();
     await this.#queue?.close();
     await this.#runner.close();
-    await this.#recorder.close();
-    await this.#confirmations.close();
+    await Promise.all([this.#recorder.close(), this.#confirmations.close()]);
     await this.#events.close();
     await this.#wake.close();
     await this.#status?.close();
@@ -167,7 +217,8 @@ class Worker {
       db,
       worker: this.#options.name,
       gateways: this.#gateways,
-      renderer: new Renderer(db, this.#gateways),
+      renderer: this.#renderer,
+      live: this.#live,
       log: this.#options.log,
       pushDeadlineMs: this.#tuning.pushDeadlineMs,
       readyDeadlineMs: this.#tuning.readyDeadlineMs,
@@ -182,7 +233,33 @@ class Worker {
     };
   }
 
+  #liveDelivery(): LiveDelivery {
+    const { log } = this.#options;
+    const { pushDeadlineMs, heldBackDeadlineMs, validateDeadlineMs } = this.#tuning;
+    return new LiveDelivery({
+      context: { db: this.#database.db, gateways: this.#gateways, renderer: this.#renderer, log, validateDeadlineMs },
+      pushDeadlineMs,
+      heldBackDeadlineMs,
+      sessions: () => this.#handlers.sessions(),
+      onRecord: () => this.#recorder.kick(),
+      onEnd: (state, durationMs, seenAtMs) => {
+        this.#metrics.pushed(state, durationMs);
+        if (state === 'proven' && seenAtMs !== undefined) this.#metrics.propagated(Date.now() - seenAtMs);
+      },
+      onAnswer: (session, typeUrl, result) => this.#metrics.answered(session.gateway, typeUrl, result),
+      onPublisher: (gateway) => this.#rollouts.steering.steer(gateway),
+      onLane: (publisher) => this.#envoys.update(publisher),
+    });
+  }
+
+  #takeAsides(gateway: string): void {
+    this.#live
+      .takeAsides(gateway)
+      .catch((err: unknown) => this.#options.log.warn({ err, gateway }, 'what is set aside could not be read; the sweep reads it'));
+  }
+
   #gatewayChanged(gateway: string): void {
+    if (this.#live.isLive(gateway)) return; // those targets have been written to
     failpoint('worker.afterReadBeforeEnqueue');
     for (const session of this.#handlers.sessions()) if (session.gateway === gateway) this.#runner.request(session.target);
   }
@@ -211,21 +288,5 @@ class Worker {
         await sleep(waitMs, undefined, { signal: this.#closing.signal }).catch(() => undefined); // aborted: the loop ends
       }
     }
-  }
-
-  #checks(): Record<string, Check> {
-    const { db } = this.#database;
-    return {
-      database: async () => {
-        await db.selectNoFrom((select) => select.val(1).as('one')).execute();
-        return '';
-      },
-      queue: () => (this.#queue === undefined ? 'not open yet' : ''),
-      services_file: () => this.#gateways.servicesFileError,
-      targets: async () => {
-        const still = await listReadOnlyTargets(db);
-        return still.map(({ name, reason }) => `${name}: ${reason}; run chancery recover`).join('; ');
-      },
-    };
   }
 }

@@ -5,6 +5,7 @@ import { Command, CommandHandler, type ICommandHandler, QueryBus } from '@nestjs
 
 import { SubjectKinds } from '#features/history/subject-kind.js';
 import { MappingBudget } from '#features/mapping/mapping-budget.table.js';
+import { ReadRouteGuard } from '#features/mapping/read-route-guard.js';
 import { FindQuarantined } from '#features/restore/find-quarantined.js';
 import type { Db } from '#platform/database/database.js';
 import type { CommandRequest } from '#platform/eventstore/command-request.js';
@@ -52,12 +53,14 @@ export class ApplyChangesetHandler implements ICommandHandler<ApplyChangeset> {
         subjects.map((subject) => ({ subject })),
       ),
     );
+    const guard = await this.queries.execute(new ReadRouteGuard(gateway, request));
     const prepared = changes.length < MANY.changes ? undefined : await this.prepare(gateway, changes);
     const most = countPuts(changes);
     const place = most === 0 ? undefined : await this.budget.take(gateway, most);
     let set: ConcludedSet | undefined;
     try {
-      return await this.events.handle(
+      return await guard.handle(
+        this.events,
         {
           ...rest,
           ...(changes.length < MANY.changes ? {} : { deadlineMs: MANY.deadlineMs }),

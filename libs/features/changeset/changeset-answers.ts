@@ -2,9 +2,9 @@ import type { FastifyReply } from 'fastify';
 import { z } from 'zod';
 
 import type { Outcome } from '#platform/eventstore/event-store.js';
-import { changeSchema, warningSchema } from '#platform/http/answer-schemas.js';
+import { changeSchema, routeTestsSchema, warningSchema } from '#platform/http/answer-schemas.js';
 import { streamTag } from '#platform/http/entity-tag.js';
-import { changesOf, dryRunAnswer, type Warning } from '#platform/http/write-answer.js';
+import { changesOf, dryRunAnswer, testedRoutes, type Warning } from '#platform/http/write-answer.js';
 
 /** So many changes are listed in an answer; `changeCount` says how many there are, and the version has them all. */
 const MOST_LISTED = 10_000;
@@ -15,6 +15,7 @@ export const setSchema = z.object({
   changes: z.array(changeSchema).describe(`At most ${MOST_LISTED}.`),
   changeCount: z.int(),
   warnings: z.array(warningSchema).describe('At most 50, the gravest first.'),
+  routeTests: routeTestsSchema.optional(),
 });
 
 /** Answers a set of changes, or the plan of one. */
@@ -24,5 +25,12 @@ export function setAnswer(reply: FastifyReply, outcome: Outcome, warnings: reado
   if (outcome.dryRun) return { ...dryRunAnswer(reply, listed, warnings), changeCount };
   reply.header('ETag', streamTag(outcome.version)).header('Chancery-Version', String(outcome.version));
   if (outcome.replayed) reply.header('Idempotency-Replayed', 'true');
-  return { version: outcome.version, unchanged: outcome.unchanged, changes: changesOf(listed), changeCount, warnings };
+  return {
+    version: outcome.version,
+    unchanged: outcome.unchanged,
+    changes: changesOf(listed),
+    changeCount,
+    warnings,
+    ...testedRoutes(outcome),
+  };
 }

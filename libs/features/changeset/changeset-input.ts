@@ -10,7 +10,7 @@ const ChangeInput = z.strictObject({
   op: z
     .enum(['put', 'patch', 'delete'])
     .describe('put creates or replaces; patch merges (RFC 7396) into what is there; delete ends what is there.'),
-  subject: z.string().describe('mapping/<name>, principal/<name>, or gateway for the settings (scope admin).'),
+  subject: z.string().describe('mapping/<name>, principal/<name>, route-test/<name>, or gateway for the settings (scope admin).'),
   value: z.unknown().optional().describe('As in a PUT or PATCH of the thing itself; none for delete.'),
   ifVersion: z
     .int()

@@ -7,6 +7,7 @@ import { SubjectKinds } from '#features/history/subject-kind.js';
 import { aMapping } from '#features/mapping/mapping.fixture.js';
 import { mappingKind } from '#features/mapping/mapping.kind.js';
 import { principalKind } from '#features/principal/principal.kind.js';
+import { routeTestKind } from '#features/route-test/route-test.kind.js';
 import type { SubjectRecord, View } from '#platform/eventstore/event-store.js';
 import { contentHash } from '#platform/kernel/digest.js';
 import { DomainError } from '#platform/kernel/errors.js';
@@ -15,7 +16,7 @@ import type { Json, JsonObject } from '#platform/kernel/json.js';
 import { applyChangeset, type Change, subjectsOf, type WrittenChange } from './changeset.js';
 import type { SetRules } from './working-set.js';
 
-const kinds = new SubjectKinds([gatewayKind, mappingKind(new Set()), principalKind]);
+const kinds = new SubjectKinds([gatewayKind, mappingKind(new Set()), principalKind, routeTestKind]);
 const rules: SetRules = { kinds, mayConfigure: true, room: Number.POSITIVE_INFINITY, quarantined: [], overrideQuarantine: false };
 
 /** A gateway whose subjects have these states, each at version 3. */

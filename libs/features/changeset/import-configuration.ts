@@ -5,6 +5,7 @@ import { Command, CommandHandler, type ICommandHandler, QueryBus } from '@nestjs
 
 import { SubjectKinds } from '#features/history/subject-kind.js';
 import { MappingBudget } from '#features/mapping/mapping-budget.table.js';
+import { ReadRouteGuard } from '#features/mapping/read-route-guard.js';
 import { FindQuarantined } from '#features/restore/find-quarantined.js';
 import type { Db } from '#platform/database/database.js';
 import type { CommandRequest } from '#platform/eventstore/command-request.js';
@@ -45,13 +46,14 @@ export class ImportConfigurationHandler implements ICommandHandler<ImportConfigu
     const { context, ...rest } = request;
     const { kinds } = this;
     const quarantined = await this.queries.execute(new FindQuarantined(gateway, namedIn(document)));
+    const guard = await this.queries.execute(new ReadRouteGuard(gateway, request));
     let set: ConcludedSet | undefined;
     try {
       return await handleOnSnapshot(
         this.events,
         this.db,
         { ...rest, deadlineMs: DEADLINE_MS, stream: `gateway/${gateway}`, context: { ...context, action: 'ImportConfiguration' } },
-        async ({ subjects }) => {
+        async ({ version, subjects }) => {
           // The append is pinned to this very snapshot, so what is counted in it is exact.
           const room = this.budget.limit - [...subjects.keys()].filter((subject) => subject.startsWith('mapping/')).length;
           const decided = await runInTurns(
@@ -59,7 +61,7 @@ export class ImportConfigurationHandler implements ICommandHandler<ImportConfigu
             nextTurn,
           );
           set = decided;
-          return decided;
+          return guard.reviewedSnapshot(decided, version);
         },
       );
     } catch (error) {

@@ -28,6 +28,7 @@ export const ConfigurationInput = z
     settings: z.record(z.string(), z.unknown()).describe('As in PUT settings. Changing them needs the scope admin.'),
     mappings: z.array(z.looseObject({ name: z.string() })),
     principals: z.array(z.looseObject({ name: z.string() })),
+    routeTests: z.array(z.looseObject({ name: z.string() })),
   })
   .partial();
 
@@ -38,7 +39,7 @@ const MOST_ENTRIES = 100_000;
 export function parseDocument(body: Json, kinds: SubjectKinds): WrittenDocument {
   if (typeof body !== 'object' || body === null || Array.isArray(body))
     throw malformed([
-      { pointer: '', code: 'body_not_object', message: 'Send a document with the sections settings, mappings, principals.' },
+      { pointer: '', code: 'body_not_object', message: 'Send a document with the sections settings, mappings, principals, routeTests.' },
     ]);
   const document = body as JsonObject;
   const known = kinds.all.map(({ section }) => section);

@@ -1,17 +1,18 @@
 import { randomUUID } from 'node:crypto';
 
 import { afterAll, beforeAll, expect, test } from '@jest/globals';
-import type { Query, QueryBus } from '@nestjs/cqrs';
 
 import { CreateGateway, CreateGatewayHandler } from '#features/gateway/create-gateway.js';
 import { gatewayKind } from '#features/gateway/gateway.kind.js';
 import { SubjectKinds } from '#features/history/subject-kind.js';
 import { CreateMapping, CreateMappingHandler } from '#features/mapping/create-mapping.js';
+import { guardedQueries } from '#features/mapping/guarded-queries.fixture.js';
 import { inputOf } from '#features/mapping/mapping.fixture.js';
 import { mappingKind } from '#features/mapping/mapping.kind.js';
 import { MappingBudget } from '#features/mapping/mapping-budget.table.js';
 import { principalKind } from '#features/principal/principal.kind.js';
 import { type FindQuarantined, FindQuarantinedHandler } from '#features/restore/find-quarantined.js';
+import { routeTestKind } from '#features/route-test/route-test.kind.js';
 import { type Database, openDatabase } from '#platform/database/database.js';
 import { EventStore } from '#platform/eventstore/event-store.js';
 import { readSnapshot } from '#platform/eventstore/read-log.js';
@@ -22,7 +23,7 @@ import type { Change } from './changeset.js';
 import { ImportConfiguration, ImportConfigurationHandler } from './import-configuration.js';
 import { parseDocument } from './import-input.js';
 
-const kinds = new SubjectKinds([gatewayKind, mappingKind(new Set()), principalKind]);
+const kinds = new SubjectKinds([gatewayKind, mappingKind(new Set()), principalKind, routeTestKind]);
 const rules = { mayConfigure: true, overrideQuarantine: false };
 
 let db: TestDatabase;
@@ -46,10 +47,10 @@ async function newGateway(name: string, limit: number) {
   await new CreateGatewayHandler(events).execute(new CreateGateway(name, {}, request()));
   const budget = new MappingBudget(database.db, limit);
   const quarantined = new FindQuarantinedHandler(database.db);
-  const queries = { execute: (query: Query<unknown>) => quarantined.execute(query as FindQuarantined) } as unknown as QueryBus;
+  const queries = guardedQueries(database.db, (query) => quarantined.execute(query as FindQuarantined));
   const applying = new ApplyChangesetHandler(events, kinds, budget, queries, database.db);
   const importing = new ImportConfigurationHandler(events, kinds, budget, queries, database.db);
-  const creating = new CreateMappingHandler(events, undefined, budget);
+  const creating = new CreateMappingHandler(events, queries, undefined, budget);
   const value = (mapping: string) => ({ prefix: `/${mapping}/`, service: 'usersvc' });
   return {
     apply: (changes: readonly Change[]) => applying.execute(new ApplyChangeset(name, changes, rules, request())),

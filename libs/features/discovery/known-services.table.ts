@@ -41,6 +41,29 @@ export async function areServicesKnown(
   });
 }
 
+/** What discovery wrote of a service. No endpoints: `error` says why when there is a reason. */
+export interface KnownEndpoints {
+  readonly source: string;
+  readonly endpoints: readonly { readonly address: string; readonly port: number }[];
+  readonly error: string;
+}
+
+/** Where a service of this gateway is, as discovery last wrote it; undefined: nobody has looked yet. */
+export async function readKnownEndpoints(
+  db: Db,
+  gateway: string,
+  { host, port }: { readonly host: string; readonly port: number },
+): Promise<KnownEndpoints | undefined> {
+  const [found] = await sqlQuery<KnownEndpoints>(
+    db,
+    // The entry for the very port before that of the name alone.
+    `SELECT source, endpoints, error FROM chancery.discovered_service
+      WHERE gateway = $1 AND service = ANY ($2) ORDER BY length(service) DESC LIMIT 1`,
+    [gateway, [host, `${host}:${port}`]],
+  );
+  return found;
+}
+
 const SERVICES_KNOWN = `
   SELECT service, jsonb_array_length(endpoints) > 0 AS found, strpos(error, $3) = 0 AS looked
     FROM chancery.discovered_service WHERE gateway = $1 AND service = ANY ($2)`;

@@ -1,9 +1,10 @@
-import { Command, CommandHandler, type ICommandHandler } from '@nestjs/cqrs';
+import { Command, CommandHandler, type ICommandHandler, QueryBus } from '@nestjs/cqrs';
 
 import type { CommandRequest } from '#platform/eventstore/command-request.js';
 import { EventStore, type Outcome } from '#platform/eventstore/event-store.js';
 
 import { deleteMapping, gatewaySubject, mappingSubject } from './mapping.js';
+import { ReadRouteGuard } from './read-route-guard.js';
 
 /** Ends a mapping; one that is not there is 404, or nothing to do with `ignoreMissing`. */
 export class DeleteMapping extends Command<Outcome> {
@@ -19,11 +20,16 @@ export class DeleteMapping extends Command<Outcome> {
 
 @CommandHandler(DeleteMapping)
 export class DeleteMappingHandler implements ICommandHandler<DeleteMapping> {
-  constructor(private readonly events: EventStore) {}
+  constructor(
+    private readonly events: EventStore,
+    private readonly queries: QueryBus,
+  ) {}
 
-  execute({ gateway, name, request, options }: DeleteMapping): Promise<Outcome> {
+  async execute({ gateway, name, request, options }: DeleteMapping): Promise<Outcome> {
     const { context, ...rest } = request;
-    return this.events.handle(
+    const guard = await this.queries.execute(new ReadRouteGuard(gateway, request));
+    return guard.handle(
+      this.events,
       {
         ...rest,
         stream: `gateway/${gateway}`,

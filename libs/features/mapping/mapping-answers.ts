@@ -1,6 +1,6 @@
 import { z } from 'zod';
 
-import { isoTime, warningSchema } from '#platform/http/answer-schemas.js';
+import { isoTime, routeTestsSchema, warningSchema } from '#platform/http/answer-schemas.js';
 
 const texts = z.record(z.string(), z.string());
 
@@ -40,9 +40,15 @@ export const writtenMappingSchema = z.object({
   recordedAt: isoTime.nullable(),
   status: mappingStatusSchema,
   warnings: z.array(warningSchema),
+  routeTests: routeTestsSchema.optional(),
 });
 
-export const deletedMappingSchema = z.object({ name: z.string(), deleted: z.literal(true), gatewayVersion: z.int() });
+export const deletedMappingSchema = z.object({
+  name: z.string(),
+  deleted: z.literal(true),
+  gatewayVersion: z.int(),
+  routeTests: routeTestsSchema.optional(),
+});
 
 export const routeRowSchema = z.object({
   order: z.int(),

@@ -24,6 +24,8 @@ interface Ledger {
   countedAtMs: number;
   /** The most places that the count would have found. */
   countedFor: number;
+  /** How many places were taken while it was counted. */
+  countedBeside: number;
   counting: Promise<void> | undefined;
 }
 
@@ -57,12 +59,14 @@ export class MappingBudget {
       await ledger.counting;
       if (ledger.left >= places) break;
       if (ledger.countedFor < places) continue; // another's count, which did not look further than it needed
-      // Those under way may have been counted already, or may yet fail: only without them is it certain that there are no more.
-      if (ledger.underWay.size === 0) {
-        room = ledger.left;
-        break;
+      // Those under way may have been counted already, or may yet fail: only a count without them is certain that there are no more.
+      if (ledger.underWay.size > 0) {
+        await Promise.race(ledger.underWay.keys());
+        continue;
       }
-      await Promise.race(ledger.underWay.keys());
+      if (ledger.countedBeside > 0) continue; // they ended while it was counted
+      room = ledger.left;
+      break;
     }
     if (room === 0) return { isFull: true, room, release: () => undefined };
     ledger.left -= room;
@@ -90,6 +94,7 @@ export class MappingBudget {
     const before = [...ledger.underWay.values()].reduce((sum, taken) => sum + taken, 0);
     const [row] = await sqlQuery<{ count: string }>(this.#db, countMappings, [`gateway/${gateway}`, this.limit]);
     // No place is given out during the count, so those under way are at most those from before it.
+    ledger.countedBeside = before;
     ledger.countedFor = Math.max(CHUNK, places);
     ledger.left = Math.max(0, Math.min(ledger.countedFor, this.limit - Number(row?.count ?? 0) - before));
     ledger.countedAtMs = performance.now();
@@ -103,7 +108,14 @@ export class MappingBudget {
       for (const [name, { underWay, counting }] of this.#ledgers)
         if (underWay.size === 0 && counting === undefined) this.#ledgers.delete(name);
     }
-    const ledger: Ledger = { underWay: new Map(), left: 0, countedAtMs: Number.NEGATIVE_INFINITY, countedFor: 0, counting: undefined };
+    const ledger: Ledger = {
+      underWay: new Map(),
+      left: 0,
+      countedAtMs: Number.NEGATIVE_INFINITY,
+      countedFor: 0,
+      countedBeside: 0,
+      counting: undefined,
+    };
     this.#ledgers.set(gateway, ledger);
     return ledger;
   }

@@ -10,6 +10,7 @@ import { EventStore } from '#platform/eventstore/event-store.js';
 import { createTestDatabase } from '../../../test/support/test-database.js';
 import { CreateMapping, CreateMappingHandler } from './create-mapping.js';
 import { DeleteMapping, DeleteMappingHandler } from './delete-mapping.js';
+import { guardedQueries } from './guarded-queries.fixture.js';
 import { inputOf } from './mapping.fixture.js';
 import { MappingBudget } from './mapping-budget.table.js';
 import { OwnPorts } from './own-ports.js';
@@ -35,13 +36,16 @@ afterAll(async () => {
 
 const newGateway = async (name: string) => {
   await new CreateGatewayHandler(events).execute(new CreateGateway(name, {}, request()));
+  const queries = guardedQueries(database.db);
   const create = (mapping: string, fields: Parameters<typeof inputOf>[1], budget?: MappingBudget) =>
-    new CreateMappingHandler(events, new OwnPorts([]), budget).execute(new CreateMapping(name, inputOf(mapping, fields), request()));
+    new CreateMappingHandler(events, queries, new OwnPorts([]), budget).execute(
+      new CreateMapping(name, inputOf(mapping, fields), request()),
+    );
   const upsert = (mapping: string, fields: Parameters<typeof inputOf>[1], budget?: MappingBudget) =>
-    new UpdateMappingHandler(events, new OwnPorts([]), budget).execute(
+    new UpdateMappingHandler(events, queries, new OwnPorts([]), budget).execute(
       new UpdateMapping(name, mapping, { mode: 'upsert', input: inputOf(mapping, fields) }, request()),
     );
-  const end = (mapping: string) => new DeleteMappingHandler(events).execute(new DeleteMapping(name, mapping, request()));
+  const end = (mapping: string) => new DeleteMappingHandler(events, queries).execute(new DeleteMapping(name, mapping, request()));
   return { create, upsert, end };
 };
 

@@ -14,7 +14,7 @@ import { answerPage, decodeCursor, type Page, pageParameters, toPage } from '#pl
 import { QueryBy } from '#platform/http/query-parameters.js';
 import { QueryRunner } from '#platform/http/query-runner.js';
 import { Answer, Asked } from '#platform/http/request-context.js';
-import { dryRunAnswer, subjectState, subjectVersion, writeHeaders } from '#platform/http/write-answer.js';
+import { dryRunAnswer, subjectState, subjectVersion, testedRoutes, writeHeaders } from '#platform/http/write-answer.js';
 import { ConfigurationWrite, type WriteRequest } from '#platform/http/write-request.js';
 import { DomainError } from '#platform/kernel/errors.js';
 import type { Json } from '#platform/kernel/json.js';
@@ -157,7 +157,7 @@ export class MappingController {
     const outcome = await this.commands.run(new DeleteMapping(gateway, name, request), write.context);
     if (outcome.dryRun) return dryRunAnswer(reply, outcome);
     writeHeaders(reply, outcome, mappingSubject(name));
-    return { name, deleted: true, gatewayVersion: outcome.version };
+    return { name, deleted: true, gatewayVersion: outcome.version, ...testedRoutes(outcome) };
   }
 
   /** Runs a write of one mapping and answers it: 201 with Location for a new one, else 200. */
@@ -178,7 +178,7 @@ export class MappingController {
     const created = outcome.events.some((event) => event.type === 'MappingCreated');
     reply.status(created ? 201 : 200);
     if (created) reply.header('Location', `/v1/gateways/${gateway}/mappings/${name}`);
-    return { ...state, ...standing(outcome, subject), warnings };
+    return { ...state, ...standing(outcome, subject), warnings, ...testedRoutes(outcome) };
   }
 }
 

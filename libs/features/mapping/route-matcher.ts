@@ -1,5 +1,5 @@
 import { hostCovers } from './host.js';
-import type { RouteTableRow } from './route-table.js';
+import type { RouteRow, RouteTableRow } from './route-table.js';
 
 /** A request as the gateway sees it, before Envoy normalises it. */
 export interface RoutedRequest {
@@ -25,17 +25,36 @@ export function matchRoute(table: readonly RouteTableRow[], request: RoutedReque
 }
 
 /** A host as Envoy compares it: without port and one trailing dot, in lower case. */
-function normalisedHost(host: string): string {
-  return host.toLowerCase().replace(/:\d*$/, '').replace(/\.$/, '');
+export function normalisedHost(host: string): string {
+  return host.toLowerCase().replace(/:\d+$/, '').replace(/\.$/, '');
 }
 
-function matches(row: RouteTableRow, request: RoutedRequest): boolean {
-  return (
-    hostCovers(row.host, request.host) &&
-    (row.match.kind === 'path' ? request.path === row.match.value : request.path.startsWith(row.match.value)) &&
-    (row.methods.length === 0 || row.methods.includes(request.method)) &&
-    Object.entries(row.headers).every(([name, value]) => hasValue(request.headers[name], value))
-  );
+/** What of a row a request does not meet; the first of these, in this order. */
+export type MismatchRule = 'host' | 'path' | 'method' | 'header';
+
+/** A request whose host is normalised and whose path has no query. */
+export type BareRequest = RoutedRequest;
+
+function matches(row: RouteRow, request: BareRequest): boolean {
+  return mismatchOf(row, request) === undefined;
+}
+
+/** Why a row does not match a request; undefined when it does. This is the one place that says whether a mapping matches. */
+export function mismatchOf(row: RouteRow, request: BareRequest): MismatchRule | undefined {
+  return hostCovers(row.host, request.host) ? mismatchBesideHost(row, request) : 'host';
+}
+
+/** The same for a row whose host is not in question. */
+export function mismatchBesideHost(row: RouteRow, request: BareRequest): Exclude<MismatchRule, 'host'> | undefined {
+  if (row.match.kind === 'path' ? request.path !== row.match.value : !request.path.startsWith(row.match.value)) return 'path';
+  if (row.methods.length > 0 && !row.methods.includes(request.method)) return 'method';
+  return missingHeader(row, request) === undefined ? undefined : 'header';
+}
+
+/** The first header condition of a row that a request does not meet. */
+export function missingHeader(row: RouteRow, request: BareRequest): string | undefined {
+  for (const name in row.headers) if (!hasValue(request.headers[name], row.headers[name] as string)) return name;
+  return undefined;
 }
 
 function hasValue(sent: string | readonly string[] | undefined, value: string): boolean {

@@ -33,10 +33,13 @@ export function buildRouteTable(mappings: Iterable<MappingState>): RouteTableRow
   return [...mappings]
     .map(routeRow)
     .sort(compareRows)
-    .map((row, order) => {
-      const service = readService(row.service);
-      return { order, ...row, upstream: isFault(service) ? null : service.key };
-    });
+    .map((row, order) => ({ order, ...row, upstream: upstreamOf(row) }));
+}
+
+/** The identity of a row's upstream, or null for a service that makes no sense. */
+export function upstreamOf({ service }: Pick<RouteRow, 'service'>): string | null {
+  const read = readService(service);
+  return isFault(read) ? null : read.key;
 }
 
 /** A mapping as a row that has no place yet. */
@@ -57,21 +60,41 @@ export function routeRow(mapping: MappingState): RouteRow {
 
 const hostRank: Readonly<Record<HostKind, number>> = { exact: 0, suffix: 1, any: 2 };
 
-/** The order of the table. */
+/** Why one row is asked before another, in the order in which the reasons count. */
+export type OrderRule = 'host' | 'precedence' | 'exact_path' | 'longer_match' | 'more_conditions' | 'name';
+
+const order: readonly (readonly [OrderRule, (a: RouteRow, b: RouteRow) => number])[] = [
+  ['host', compareHosts],
+  ['precedence', (a, b) => b.precedence - a.precedence],
+  ['exact_path', (a, b) => compareText(a.match.kind, b.match.kind)], // 'path' sorts before 'prefix'
+  ['longer_match', (a, b) => b.match.value.length - a.match.value.length],
+  ['more_conditions', (a, b) => conditions(b) - conditions(a)],
+  ['name', (a, b) => compareText(a.mapping, b.mapping)],
+];
+
+/** Negative when `a` is asked before `b`. */
 export function compareRows(a: RouteRow, b: RouteRow): number {
+  for (const [, compare] of order) {
+    const result = compare(a, b);
+    if (result !== 0) return result;
+  }
+  return 0;
+}
+
+/** The reason by which one of the two is asked before the other. */
+export function orderRule(a: RouteRow, b: RouteRow): OrderRule {
+  return order.find(([, compare]) => compare(a, b) !== 0)?.[0] ?? 'name';
+}
+
+function compareHosts(a: RouteRow, b: RouteRow): number {
   return (
     hostRank[a.hostKind] - hostRank[b.hostKind] ||
     (a.hostKind === 'suffix' ? b.host.length - a.host.length : 0) ||
-    compareText(a.host, b.host) ||
-    b.precedence - a.precedence ||
-    compareText(a.match.kind, b.match.kind) || // 'path' sorts before 'prefix'
-    b.match.value.length - a.match.value.length ||
-    conditions(b) - conditions(a) ||
-    compareText(a.mapping, b.mapping)
+    compareText(a.host, b.host)
   );
 }
 
 /** How many conditions a row has beside host and path: each header, and the methods as one. */
-function conditions(row: Pick<RouteTableRow, 'headers' | 'methods'>): number {
+function conditions(row: Pick<RouteRow, 'headers' | 'methods'>): number {
   return Object.keys(row.headers).length + (row.methods.length > 0 ? 1 : 0);
 }

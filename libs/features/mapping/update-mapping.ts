@@ -1,5 +1,5 @@
 import { Optional } from '@nestjs/common';
-import { Command, CommandHandler, type ICommandHandler } from '@nestjs/cqrs';
+import { Command, CommandHandler, type ICommandHandler, QueryBus } from '@nestjs/cqrs';
 
 import type { CommandRequest } from '#platform/eventstore/command-request.js';
 import { type Decide, EventStore, type Outcome } from '#platform/eventstore/event-store.js';
@@ -10,6 +10,7 @@ import { MappingBudget } from './mapping-budget.table.js';
 import type { MappingInput, MappingPatch } from './mapping-input.js';
 import { explainTaken } from './match-claims.js';
 import { OwnPorts } from './own-ports.js';
+import { ReadRouteGuard } from './read-route-guard.js';
 
 /** How a mapping changes: replaced (it must exist), created or replaced, or merged with a patch (RFC 7396; it must exist). */
 export type MappingChange =
@@ -33,15 +34,18 @@ export class UpdateMapping extends Command<Outcome> {
 export class UpdateMappingHandler implements ICommandHandler<UpdateMapping> {
   constructor(
     private readonly events: EventStore,
+    private readonly queries: QueryBus,
     @Optional() private readonly own: OwnPorts = new OwnPorts([]),
     @Optional() private readonly budget?: MappingBudget,
   ) {}
 
   async execute({ gateway, name, change, request }: UpdateMapping): Promise<Outcome> {
     const { context, ...rest } = request;
+    const guard = await this.queries.execute(new ReadRouteGuard(gateway, request));
     const place = change.mode === 'upsert' ? await this.budget?.take(gateway) : undefined; // the others never make a new one
     try {
-      return await this.events.handle(
+      return await guard.handle(
+        this.events,
         {
           ...rest,
           stream: `gateway/${gateway}`,

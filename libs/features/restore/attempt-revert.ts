@@ -1,4 +1,5 @@
 import type { SubjectKinds } from '#features/history/subject-kind.js';
+import type { RouteGuard } from '#features/mapping/route-guard.js';
 import type { Db } from '#platform/database/database.js';
 import type { EventStore, HandleRequest, NewEvent, Outcome, View } from '#platform/eventstore/event-store.js';
 import { readSubject } from '#platform/eventstore/read-log.js';
@@ -30,6 +31,8 @@ export interface RevertAttempt {
   readonly request: Omit<HandleRequest, 'subjects'>;
   /** Looks at what would be written. @returns what the record says beside it. @throws RevertConflicts, DomainError to refuse. */
   review(events: readonly NewEvent[], view: View): JsonObject;
+  /** What the route tests are run by; nobody's for what undoes itself. */
+  readonly guard?: RouteGuard;
 }
 
 /**
@@ -47,7 +50,8 @@ export async function attemptRevert(world: RestoreWorld, attempt: RevertAttempt)
       const plan = planRevert({ kinds: world.kinds, version, changes, present, ...(leave === undefined ? {} : { leave }) });
       if (plan.conflicts.length > 0) throw new RevertConflicts(plan.conflicts);
       planned = plan.events;
-      return { events: plan.events, details: attempt.review(plan.events, view) };
+      const decided = { events: plan.events, details: attempt.review(plan.events, view) };
+      return attempt.guard?.reviewed(decided, view.streamVersion) ?? decided;
     });
   } catch (error) {
     if (error instanceof RevertConflicts) throw new RevertConflicts(await dated(world.db, request.stream, version, error.conflicts));

@@ -1,11 +1,12 @@
 import { z } from 'zod';
 
-import { changeSchema, dryRunSchema, isoTime } from '#platform/http/answer-schemas.js';
+import { changeSchema, dryRunSchema, isoTime, routeTestsSchema } from '#platform/http/answer-schemas.js';
 
 const changed = {
   version: z.int().describe('The new version; the present one when nothing had to be changed.'),
   unchanged: z.boolean(),
   changes: z.array(changeSchema),
+  routeTests: routeTestsSchema.optional(),
 };
 
 const digest = z.string().describe('SHA-256 of the canonical document of the configuration at toVersion.');

@@ -13,7 +13,7 @@ import { streamTag } from '#platform/http/entity-tag.js';
 import { JsonBody } from '#platform/http/json-body.js';
 import { QueryRunner } from '#platform/http/query-runner.js';
 import { Answer, Asked, requireCaller } from '#platform/http/request-context.js';
-import { changesOf, dryRunAnswer } from '#platform/http/write-answer.js';
+import { changesOf, dryRunAnswer, testedRoutes } from '#platform/http/write-answer.js';
 import { ConfigurationWrite, type WriteRequest } from '#platform/http/write-request.js';
 import type { Json } from '#platform/kernel/json.js';
 
@@ -108,5 +108,5 @@ function answered(reply: FastifyReply, gateway: string, outcome: Outcome): objec
   if (outcome.replayed) reply.header('Idempotency-Replayed', 'true');
   reply.status(unchanged ? 200 : 201);
   if (!unchanged) reply.header('Location', `/v1/gateways/${gateway}/versions/${version}`);
-  return { version, unchanged, changes: changesOf(outcome) };
+  return { version, unchanged, changes: changesOf(outcome), ...testedRoutes(outcome) };
 }

@@ -7,6 +7,7 @@ import { documentDigest, type StatedSubject, toDocument } from '#features/histor
 import { SubjectKinds } from '#features/history/subject-kind.js';
 import { mappingKind } from '#features/mapping/mapping.kind.js';
 import { principalKind } from '#features/principal/principal.kind.js';
+import { routeTestKind } from '#features/route-test/route-test.kind.js';
 import { contentHash } from '#platform/kernel/digest.js';
 import { canonicalJson, type JsonObject } from '#platform/kernel/json.js';
 
@@ -15,7 +16,7 @@ import { digestsOf, overriding, quarantinedAmong, quarantineId } from './quarant
 import { planRevert, requireAdminFor, rollbackEvents, type SubjectChange } from './restore.js';
 import { mergeBack } from './three-way.js';
 
-const kinds = new SubjectKinds([gatewayKind, mappingKind(new Set([5432])), principalKind]);
+const kinds = new SubjectKinds([gatewayKind, mappingKind(new Set([5432])), principalKind, routeTestKind]);
 const settings = settingsToJson(defaultSettings);
 
 const mapping = (more: JsonObject = {}, name = 'user'): JsonObject => ({

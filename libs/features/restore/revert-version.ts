@@ -1,7 +1,8 @@
 import { Inject } from '@nestjs/common';
-import { Command, CommandHandler, type ICommandHandler } from '@nestjs/cqrs';
+import { Command, CommandHandler, type ICommandHandler, QueryBus } from '@nestjs/cqrs';
 
 import { SubjectKinds } from '#features/history/subject-kind.js';
+import { ReadRouteGuard } from '#features/mapping/read-route-guard.js';
 import type { Db } from '#platform/database/database.js';
 import type { CommandRequest } from '#platform/eventstore/command-request.js';
 import { EventStore, type Outcome } from '#platform/eventstore/event-store.js';
@@ -40,6 +41,7 @@ export class RevertVersionHandler implements ICommandHandler<RevertVersion> {
   constructor(
     private readonly events: EventStore,
     private readonly kinds: SubjectKinds,
+    private readonly queries: QueryBus,
     @Inject(DB) private readonly db: Db,
   ) {}
 
@@ -54,9 +56,10 @@ export class RevertVersionHandler implements ICommandHandler<RevertVersion> {
     if (changes.length === 0) await this.refuseUnknown(stream, gateway, version);
     refuseCreation(changes, version);
     const quarantines = await readQuarantines(this.db, gateway);
+    const guard = await this.queries.execute(new ReadRouteGuard(gateway, request));
     const { context, ...rest } = request;
-    try {
-      return await attemptRevert(
+    const attempt = () =>
+      attemptRevert(
         { db: this.db, events: this.events, kinds: this.kinds },
         {
           version,
@@ -66,8 +69,11 @@ export class RevertVersionHandler implements ICommandHandler<RevertVersion> {
             requireAdminFor(events, mayConfigure);
             return { version, ...overriding(quarantinedAmong(quarantines, digestsOf(events)), overrideQuarantine) };
           },
+          guard,
         },
       );
+    try {
+      return await guard.attempt(attempt);
     } catch (error) {
       throw error instanceof RevertConflicts ? refusal(version, error) : error;
     }

@@ -3,6 +3,7 @@ import { Command, CommandHandler, type ICommandHandler, QueryBus } from '@nestjs
 
 import { documentDigest, toDocument } from '#features/history/configuration-document.js';
 import { SubjectKinds } from '#features/history/subject-kind.js';
+import { ReadRouteGuard } from '#features/mapping/read-route-guard.js';
 import type { Db } from '#platform/database/database.js';
 import type { CommandRequest } from '#platform/eventstore/command-request.js';
 import { type Decided, EventStore, type Outcome, type SubjectRecord } from '#platform/eventstore/event-store.js';
@@ -63,7 +64,7 @@ export class RollBackHandler implements ICommandHandler<RollBack> {
       this.events,
       this.db,
       { ...rest, deadlineMs: WHOLE_DEADLINE_MS, stream, context: { ...context, action: 'RollBack' } },
-      this.decision(gateway, stream, input),
+      this.decision(gateway, stream, input, request),
     );
     const digest = String(outcome.details?.digest);
     if (outcome.dryRun) return { outcome, restoredDigest: digest };
@@ -74,7 +75,12 @@ export class RollBackHandler implements ICommandHandler<RollBack> {
     );
   }
 
-  private decision(gateway: string, stream: string, input: RollBackInput): (snapshot: Snapshot) => Promise<Decided> {
+  private decision(
+    gateway: string,
+    stream: string,
+    input: RollBackInput,
+    request: CommandRequest,
+  ): (snapshot: Snapshot) => Promise<Decided> {
     const { toVersion, overrideQuarantine, mayConfigure } = input;
     let past: Promise<{ then: SubjectRecord[]; digest: string }> | undefined; // does not change, however often this is decided
     return async ({ version, subjects }) => {
@@ -85,7 +91,9 @@ export class RollBackHandler implements ICommandHandler<RollBack> {
       const events = rollbackEvents(this.kinds, ...differing(subjects, then));
       requireAdminFor(events, mayConfigure);
       const quarantined = events.length === 0 ? [] : await this.queries.execute(new FindQuarantined(gateway, digestsOf(events)));
-      return { events, details: { toVersion, digest, ...overriding(quarantined, overrideQuarantine) } };
+      const guard = await this.queries.execute(new ReadRouteGuard(gateway, request));
+      const decided = { events, details: { toVersion, digest, ...overriding(quarantined, overrideQuarantine) } };
+      return guard.reviewedSnapshot(decided, version);
     };
   }
 

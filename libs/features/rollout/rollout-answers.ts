@@ -6,12 +6,14 @@ export const targetSchema = z.object({
   name: z.string(),
   gateway: z.string(),
   state: z.enum(['enrolled', 'away', 'retired']),
-  desiredVersion: z.int().describe('What it should run: the head of the gateway.'),
+  desiredVersion: z.int().describe('What it should run: the head of the gateway, or what a wave, a freeze or a pin says.'),
   appliedVersion: z.int(),
   provenVersion: z.int().describe('The newest version that it has proven through its data plane.'),
-  delivery: z.literal('hot-restart'),
+  delivery: z.enum(['live', 'hot-restart']).describe('How its Envoy gets its configuration.'),
   epoch: z.int().describe("Envoy's restart epoch; -1 when no Envoy runs."),
-  agentState: z.string(),
+  agentState: z
+    .string()
+    .describe('What its agent does; for an Envoy without one "acked, unproven" when it has acknowledged the newest version.'),
   windowEndsAt: isoTime.nullable(),
   error: z.string(),
   lastSeenAt: isoTime.nullable(),
@@ -26,6 +28,8 @@ export const deploymentSchema = z.object({
   target: z.string(),
   release: z.string(),
   version: z.int(),
+  coversFrom: z.int().describe('The first version that it brought, up to `version`; 0 when that is not known.'),
+  delivery: z.enum(['live', 'hot-restart']),
   renderSha256: z.string(),
   trigger: z.string(),
   state: z.enum(['running', 'proven', 'failed', 'superseded', 'refused']),
@@ -42,12 +46,18 @@ const reasonMembers = { code: z.string(), message: z.string() };
 
 export const propagationSchema = z.object({
   version: z.int(),
-  state: z.enum(['live', 'pending', 'refused', 'no_targets']),
+  state: z
+    .enum(['live', 'pending', 'refused', 'held', 'no_targets'])
+    .describe('held: nothing moves before somebody promotes, confirms or unfreezes.'),
   satisfied: z.boolean().describe('There is nothing left to wait for.'),
   targets: z.array(
     z.object({
       name: z.string(),
-      state: z.enum(['live', 'superseded', 'pending', 'refused', 'away']),
+      state: z
+        .enum(['live', 'acked', 'superseded', 'pending', 'in_wave', 'refused', 'held', 'frozen', 'away', 'pinned'])
+        .describe(
+          'acked: an Envoy without an agent has acknowledged it; nobody has proven it through its data plane. in_wave: a wave brings it. away, pinned: nothing waits for this target.',
+        ),
       desiredVersion: z.int(),
       appliedVersion: z.int(),
       provenVersion: z.int(),

@@ -7,6 +7,7 @@ import { gatewayKind } from '#features/gateway/gateway.kind.js';
 import { SubjectKinds } from '#features/history/subject-kind.js';
 import { mappingKind } from '#features/mapping/mapping.kind.js';
 import { principalKind } from '#features/principal/principal.kind.js';
+import { routeTestKind } from '#features/route-test/route-test.kind.js';
 import { openDatabase } from '#platform/database/database.js';
 import { readHeads } from '#platform/eventstore/log-heads.js';
 import { verifyChain } from '#platform/eventstore/verify-chain.js';
@@ -19,7 +20,7 @@ import { AnchorWriter } from './anchor-writer.js';
 import { LogVerifier } from './log-verifier.js';
 import { silent, thingKinds } from './tampering.fixture.js';
 
-const kinds = new SubjectKinds([gatewayKind, mappingKind(new Set()), principalKind]);
+const kinds = new SubjectKinds([gatewayKind, mappingKind(new Set()), principalKind, routeTestKind]);
 
 describe('while others write', () => {
   let log: LogFixture;

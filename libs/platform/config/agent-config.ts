@@ -10,6 +10,8 @@ export interface AgentConfig {
   /** `host:port` of a worker. */
   readonly worker: string;
   readonly token: string;
+  /** PEM files for the line to the worker, read at each connection; undefined: in the clear. */
+  readonly tls: { readonly ca: string; readonly cert: string | undefined; readonly key: string | undefined } | undefined;
   /** The node's folder: everything that this Envoy needs to start without the control plane. */
   readonly dataDir: string;
   /** Where Envoy listens; port 0 is refused, because a restart must find the same one. */
@@ -49,6 +51,9 @@ const variables = z.object({
     .default('127.0.0.1:18000'),
   CHANCERY_AGENT_TOKEN: z.string().optional(),
   CHANCERY_AGENT_TOKEN_FILE: z.string().optional(),
+  CHANCERY_AGENT_TLS_CA: z.string().optional(),
+  CHANCERY_AGENT_TLS_CERT: z.string().optional(),
+  CHANCERY_AGENT_TLS_KEY: z.string().optional(),
   CHANCERY_AGENT_DATA: required(z.string(), "the node's folder, for instance /var/lib/chancery-agent"),
   CHANCERY_AGENT_HTTP_LISTEN: openListenVariable.default({ host: '127.0.0.1', port: 8080 }),
   CHANCERY_AGENT_HTTPS_LISTEN: openListenVariable.optional(),
@@ -70,6 +75,7 @@ export function readAgentConfig(env: Environment = process.env, argv: readonly s
     gateway: read.CHANCERY_AGENT_GATEWAY,
     worker: read.CHANCERY_AGENT_WORKER,
     token: readToken(read.CHANCERY_AGENT_TOKEN, read.CHANCERY_AGENT_TOKEN_FILE),
+    tls: readTls(read.CHANCERY_AGENT_TLS_CA, read.CHANCERY_AGENT_TLS_CERT, read.CHANCERY_AGENT_TLS_KEY),
     dataDir: read.CHANCERY_AGENT_DATA,
     http: read.CHANCERY_AGENT_HTTP_LISTEN,
     https: read.CHANCERY_AGENT_HTTPS_LISTEN,
@@ -92,6 +98,15 @@ function readToken(token: string | undefined, file: string | undefined): string 
   } catch (error) {
     throw new ConfigError([`CHANCERY_AGENT_TOKEN_FILE: cannot be read: ${(error as Error).message}`]);
   }
+}
+
+function readTls(ca: string | undefined, cert: string | undefined, key: string | undefined): AgentConfig['tls'] {
+  if ((cert === undefined) !== (key === undefined))
+    throw new ConfigError(['CHANCERY_AGENT_TLS_CERT, CHANCERY_AGENT_TLS_KEY: one is set without the other']);
+  if (ca !== undefined) return { ca, cert, key };
+  if (cert !== undefined)
+    throw new ConfigError(['CHANCERY_AGENT_TLS_CA: is not set: the file with the certificate that a worker must be known by']);
+  return undefined;
 }
 
 function readWords(argv: readonly string[]): 'keep' | 'stop' | undefined {

@@ -1,8 +1,9 @@
-import { ADMIN_SOCKET } from './node-folder.js';
+import { ADMIN_SOCKET, XDS_SOCKET } from './node-folder.js';
 
 /** The part of a bootstrap that the agent itself looks at; the rest passes through untouched. */
 export interface ParsedBootstrap {
   readonly admin?: { readonly address?: { readonly pipe?: { readonly path?: string; readonly mode?: number } } };
+  readonly dynamic_resources?: { readonly ads_config?: unknown; readonly cds_config?: unknown; readonly lds_config?: unknown };
   readonly static_resources?: { readonly listeners?: readonly ParsedListener[]; readonly [other: string]: unknown };
   readonly [other: string]: unknown;
 }
@@ -27,9 +28,9 @@ const MAX_DEPTH = 100;
 /**
  * What Envoy would accept and this node must not: an admin elsewhere than on the node's own socket, files outside the node's folder, no
  * listener at all. Also what would cost the running Envoy its admin when it is found out by a child (no JSON, empty). Pure: `paths` are
- * the files that the configuration names, for the caller to look for.
+ * the files that the configuration names, for the caller to look for. `live`: listeners and clusters come from the agent.
  */
-export function checkBootstrap(bytes: Uint8Array): BootstrapCheck {
+export function checkBootstrap(bytes: Uint8Array, { live = false }: { live?: boolean } = {}): BootstrapCheck {
   if (bytes.length === 0) return refused('empty', 'the configuration is empty');
   let bootstrap: ParsedBootstrap;
   try {
@@ -46,14 +47,25 @@ export function checkBootstrap(bytes: Uint8Array): BootstrapCheck {
       `admin.address must be {"pipe": {"path": "${ADMIN_SOCKET}", "mode": ${ADMIN_MODE}}}, not ${JSON.stringify(bootstrap.admin?.address ?? null)}`,
     );
   }
-  if ((bootstrap.static_resources?.listeners?.length ?? 0) === 0)
+  if (!live && (bootstrap.static_resources?.listeners?.length ?? 0) === 0)
     return refused('no_listener', 'the configuration has no listener: it would serve nothing');
+  const { ads_config, cds_config, lds_config } = bootstrap.dynamic_resources ?? {};
+  if (live && (ads_config === undefined || cds_config === undefined || lds_config === undefined))
+    return refused('no_ads', 'dynamic_resources must have ads_config, cds_config and lds_config: it would serve nothing');
   const paths: string[] = [];
-  const fault = walk(bootstrap, '', 0, paths);
+  const pipes: string[] = [];
+  const fault = walk(bootstrap, '', 0, { paths, pipes });
+  if (fault === null && live && !pipes.includes(XDS_SOCKET))
+    return refused('no_ads', `no cluster has the address {"pipe": {"path": "${XDS_SOCKET}"}}: nobody would answer its ADS`);
   return fault === null ? { ok: true, bootstrap, paths } : { ok: false, ...fault };
 }
 
-function walk(value: unknown, pointer: string, depth: number, paths: string[]): { code: string; message: string } | null {
+function walk(
+  value: unknown,
+  pointer: string,
+  depth: number,
+  names: { readonly paths: string[]; readonly pipes: string[] },
+): { code: string; message: string } | null {
   if (typeof value !== 'object' || value === null) return null;
   if (depth > MAX_DEPTH) return { code: 'too_deep', message: `the configuration is nested deeper than ${MAX_DEPTH} at ${pointer}` };
   for (const [key, member] of Object.entries(value)) {
@@ -63,9 +75,10 @@ function walk(value: unknown, pointer: string, depth: number, paths: string[]): 
       if (path.startsWith('/') || path.split('/').includes('..')) {
         return { code: 'path_outside', message: `${here} names ${JSON.stringify(path)}: only paths inside the node's folder are allowed` };
       }
-      paths.push(path);
+      names.paths.push(path);
     }
-    const fault = walk(member, here, depth + 1, paths);
+    if (key === 'pipe') names.pipes.push(String((member as { path?: unknown } | null)?.path));
+    const fault = walk(member, here, depth + 1, names);
     if (fault !== null) return fault;
   }
   return null;

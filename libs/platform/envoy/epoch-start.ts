@@ -64,7 +64,7 @@ export class EpochStarter {
     this.#dropOldLogs();
     this.#recordLineage(place);
     failpoint('agent.beforeFork');
-    const { drainTimeS, parentShutdownTimeS } = config;
+    const { drainTimeS, parentShutdownTimeS, serviceNode } = config;
     const configPath = configFile(config.key);
     const child = await launchEpoch({
       binary,
@@ -75,6 +75,7 @@ export class EpochStarter {
       parentShutdownTimeS,
       concurrency,
       logPath,
+      serviceNode: serviceNode === undefined ? undefined : epochNode(serviceNode, place),
     });
     failpoint('agent.afterFork');
     const became = await this.waitLive(child, place.epoch, { parent });
@@ -186,6 +187,17 @@ export class EpochStarter {
       .sort((a, b) => b.changed - a.changed);
     for (const { name } of byAge.slice(LOGS_KEPT - 1)) rmSync(join(logs, name), { force: true });
   }
+}
+
+/** The node id with which an epoch opens its ADS stream. */
+export function epochNode(serviceNode: string, { baseId, epoch }: { readonly baseId: number; readonly epoch: number }): string {
+  return `${serviceNode}/${baseId}.${epoch}`;
+}
+
+/** The reverse of epochNode; null for one that no epoch of ours has. */
+export function placeOfNode(id: string): { readonly baseId: number; readonly epoch: number } | null {
+  const [, baseId, epoch] = /\/(\d{1,9})\.(\d{1,9})$/.exec(id) ?? [];
+  return baseId === undefined || epoch === undefined ? null : { baseId: Number(baseId), epoch: Number(epoch) };
 }
 
 /** The configuration's file relative to the node's folder: its name carries the release, so the process table says who runs what. */

@@ -5,7 +5,7 @@ import { EnvoyAdmin, EnvoyAdminError } from './admin.js';
 import { checkBootstrap, type ParsedBootstrap, plainListeners, toShadow } from './bootstrap-check.js';
 import { epochArguments, tailOfLog } from './launcher.js';
 import { newLineage } from './lineage.js';
-import { ADMIN_SOCKET } from './node-folder.js';
+import { ADMIN_SOCKET, XDS_SOCKET } from './node-folder.js';
 import { type Proof, prove } from './proof.js';
 import { refusalReason } from './refusal-reason.js';
 import { removeSharedMemory } from './shared-memory.js';
@@ -20,6 +20,11 @@ export interface GateInput {
   readonly files: ReadonlyMap<string, Uint8Array>;
   /** What a shadow of this configuration must answer on each plain listener. */
   readonly probe: { readonly path: string; readonly headers: Readonly<Record<string, string>>; readonly marker: string };
+  /**
+   * For a configuration that is delivered live: answers the shadow's ADS on this socket, with nothing, until it is closed. A shadow without listeners takes no
+   * port and is asked for no marker; that it comes up is what is wanted of it.
+   */
+  readonly serveNothing?: ((socketPath: string) => Promise<{ close(): void }>) | undefined;
   readonly validateTimeoutMs?: number;
   readonly shadowTimeoutMs?: number;
   /** Called after each step that passed, with its duration. */
@@ -51,7 +56,7 @@ export async function passGate(input: GateInput): Promise<GateResult> {
     [
       'checked',
       async () => {
-        const check = checkBootstrap(input.bootstrap);
+        const check = checkBootstrap(input.bootstrap, { live: input.serveNothing !== undefined });
         if (!check.ok) return check;
         parsed = check.bootstrap;
         const missing = check.paths.find((path) => !input.files.has(path));
@@ -111,12 +116,13 @@ async function validate(binary: string, folder: string, timeoutMs: number): Prom
 }
 
 async function shadowBoot(
-  { binary, folder, probe, shadowTimeoutMs = 60_000 }: GateInput,
+  { binary, folder, probe, serveNothing, shadowTimeoutMs = 60_000 }: GateInput,
   bootstrap: ParsedBootstrap,
 ): Promise<Refusal | null> {
   const log = join(folder, 'shadow.log');
   writeFileSync(join(folder, 'shadow.json'), JSON.stringify(toShadow(bootstrap)), { mode: 0o600 });
   const { baseId } = newLineage();
+  const ads = await serveNothing?.(join(folder, XDS_SOCKET));
   // Hot restart stays on, with a base id of its own: then Envoy ends together with this process, whatever kills it. Forked by Node
   // itself and not through the launcher for the same reason.
   const options = { ...{ drainTimeS: 1, parentShutdownTimeS: 2, concurrency: 1, skipOnNoParent: false }, epoch: 0, baseId };
@@ -139,6 +145,7 @@ async function shadowBoot(
     }
     return null;
   } finally {
+    ads?.close();
     envoy.kill('SIGKILL');
     await endOf(envoy, 5000);
     removeSharedMemory(baseId);

@@ -20,6 +20,8 @@ export interface EpochOptions {
   readonly skipOnNoParent: boolean;
   /** Where stdout and stderr go. */
   readonly logPath: string;
+  /** Instead of the configuration's node id. */
+  readonly serviceNode?: string | undefined;
 }
 
 /** An Envoy found in the process table. */
@@ -122,6 +124,7 @@ export function epochArguments(options: EpochOptions): readonly string[] {
     ...['--drain-time-s', String(options.drainTimeS)],
     ...['--parent-shutdown-time-s', String(options.parentShutdownTimeS)],
     ...(options.skipOnNoParent && options.epoch > 0 ? ['--skip-hot-restart-on-no-parent'] : []),
+    ...(options.serviceNode === undefined ? [] : ['--service-node', options.serviceNode]),
     ...['--log-level', 'warning'],
   ];
 }

@@ -16,10 +16,17 @@ export interface NodeFolder {
   readonly releases: string;
   readonly logs: string;
   readonly shadow: string;
+  /** Where an Envoy that is delivered live asks for its resources. */
+  readonly xdsSocket: string;
+  /** The live store. */
+  readonly live: string;
 }
 
 /** What every configuration names as its admin address: relative to the node's folder, so one path serves all epochs. */
 export const ADMIN_SOCKET = 'admin.sock';
+
+/** What a configuration for live delivery names as its ADS server: the agent, relative to the node's folder as well. */
+export const XDS_SOCKET = 'xds.sock';
 
 /** Makes the folder and its parts where they are missing. Throws when the admin socket's path would be too long for a Unix socket. */
 export function openNodeFolder(path: string): NodeFolder {
@@ -33,6 +40,8 @@ export function openNodeFolder(path: string): NodeFolder {
     releases: join(real, 'releases'),
     logs: join(real, 'logs'),
     shadow: join(real, 'shadow'),
+    xdsSocket: join(real, XDS_SOCKET),
+    live: join(real, 'live'),
   };
   const longest = join(folder.shadow, ADMIN_SOCKET);
   if (Buffer.byteLength(longest) > MAX_SOCKET_PATH) {

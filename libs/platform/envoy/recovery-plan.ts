@@ -4,6 +4,8 @@ export interface EpochConfig {
   readonly key: string;
   readonly drainTimeS: number;
   readonly parentShutdownTimeS: number;
+  /** Delivered live: the node's name, to which the epoch is added, so that the ADS streams of two epochs can be told apart. */
+  readonly serviceNode?: string | undefined;
 }
 
 /** One death of a live Envoy. Times are monotonic milliseconds. */

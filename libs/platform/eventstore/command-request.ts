@@ -9,4 +9,6 @@ export interface CommandRequest {
   readonly precondition?: Precondition;
   /** Decide and answer, but write nothing. */
   readonly dryRun: boolean;
+  /** Carry it out although route tests fail by it; needs a reason. */
+  readonly overrideRouteTests?: boolean;
 }

@@ -78,6 +78,10 @@ export interface Decided {
   readonly events: readonly NewEvent[];
   /** What the command's name alone does not say: which version a rollback restored, and the digest of what it restored. Hashed into the chain. */
   readonly details: JsonObject | null;
+  /** What the answer says beside what is recorded. */
+  readonly notes?: JsonObject | undefined;
+  /** The decision rests on all of the stream as it was at this version: it is appended at that very version, or decided again. */
+  readonly atVersion?: number | undefined;
 }
 
 export interface RecordedEvent {
@@ -105,6 +109,8 @@ export interface Outcome {
   readonly basedOn: number;
   /** What the record says beside its events. */
   readonly details: JsonObject | null;
+  /** What the decision said beside the record; nothing of a replay. */
+  readonly notes?: JsonObject | undefined;
   /** The request's subjects as they were before. */
   readonly before: ReadonlyMap<string, SubjectRecord>;
 }

@@ -86,7 +86,7 @@ export function compose(request: HandleRequest, decided: Decided, records: Reado
     stream: request.stream,
     context: request.context,
     details: recordedDetails(details, request.context.confirmWithinMs),
-    expectedStreamVersion: request.precondition?.streamVersion ?? null,
+    expectedStreamVersion: request.precondition?.streamVersion ?? decided.atVersion ?? null,
     reads,
     written: new Set(finals.keys()),
     events: composed,

@@ -128,9 +128,9 @@ export class EventStore {
     checkPrecondition(request.precondition, view);
     const decision = decide(view);
     const decided: Decided = 'events' in decision ? decision : { events: decision, details: null };
-    const { events, details } = decided;
+    const { events, details, notes } = decided;
     const command = compose(request, decided, before);
-    const common = { commandId: context.commandId, replayed: false, basedOn: view.streamVersion, before, details };
+    const common = { commandId: context.commandId, replayed: false, basedOn: view.streamVersion, before, details, notes };
     if (events.length === 0) {
       return {
         ...common,

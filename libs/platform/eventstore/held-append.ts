@@ -102,7 +102,7 @@ function recordsOf(
 
 function outcomeOf(
   { context, dryRun }: Omit<HandleRequest, 'subjects'>,
-  { events, details }: Decided,
+  { events, details, notes }: Decided,
   on: { readonly command: DecidedCommand; readonly before: ReadonlyMap<string, SubjectRecord>; readonly version: number },
 ): Outcome {
   const unchanged = events.length === 0;
@@ -119,6 +119,7 @@ function outcomeOf(
     dryRun: dryRun === true,
     basedOn: on.version,
     details,
+    notes,
     before: on.before,
   };
 }

@@ -22,6 +22,20 @@ export const changeSchema = z.object({
   diff: z.array(z.object({ op: z.enum(['add', 'remove', 'replace']), pointer: z.string(), before: json, after: json })),
 });
 
+/** What the route tests say that a write has to do with. */
+export const routeTestsSchema = z
+  .looseObject({
+    passed: z.int(),
+    failed: z
+      .array(
+        z.looseObject({ test: z.string(), message: z.string(), expect: z.looseObject({}).optional(), got: z.looseObject({}).optional() }),
+      )
+      .describe('At most 100; a plan and a refusal say of each what it expects and got.'),
+    failedCount: z.int(),
+    notAffected: z.int().describe('Tests that the changes cannot have to do with; they were not run.'),
+  })
+  .describe('Of a write that changes mappings or route tests.');
+
 export const dryRunSchema = z.object({
   dryRun: z.literal(true),
   basedOn: z
@@ -29,6 +43,7 @@ export const dryRunSchema = z.object({
     .describe("The version that this was planned on. The answer's ETag as If-Match of the write carries out exactly this plan."),
   changes: z.array(changeSchema),
   warnings: z.array(warningSchema),
+  routeTests: routeTestsSchema.optional(),
 });
 
 /** RFC 9457. A refusal may carry more members (`currentVersion`, `commandId`, ...). */

@@ -76,7 +76,7 @@ export class CommandRunner {
     if (write.ifMatch?.any === false && write.ifMatch.streamVersion !== undefined) return this.requestForStream(write);
     const condition = await this.conditionFor(write, stream, subject);
     const precondition: Precondition | undefined = condition === undefined ? undefined : { subjects: { [subject]: condition } };
-    return { context: write.context, dryRun: write.dryRun, ...(precondition === undefined ? {} : { precondition }) };
+    return { ...said(write), ...(precondition === undefined ? {} : { precondition }) };
   }
 
   /**
@@ -84,7 +84,7 @@ export class CommandRunner {
    * @throws DomainError precondition_required `if_match_required` when `required` and it is not given; malformed `if_match_malformed`.
    */
   requestForStream(write: WriteRequest, { required = false }: { readonly required?: boolean } = {}): CommandRequest {
-    const request = { context: write.context, dryRun: write.dryRun };
+    const request = said(write);
     const { ifMatch } = write;
     if (ifMatch === undefined && required && !write.dryRun) {
       const message =
@@ -111,4 +111,9 @@ export class CommandRunner {
     const message = 'The thing is not at any version that If-Match names. Read it again, and decide again.';
     throw new DomainError('stale', 'version_mismatch', message, { extra: { subject, currentVersion: current.version } });
   }
+}
+
+/** What a write says of itself, whatever it is about. */
+function said({ context, dryRun, overrideRouteTests }: WriteRequest): CommandRequest {
+  return { context, dryRun, overrideRouteTests };
 }

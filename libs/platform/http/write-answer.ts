@@ -41,7 +41,13 @@ export function dryRunAnswer(reply: FastifyReply, outcome: Outcome, warnings: re
     .header('ETag', streamTag(outcome.basedOn))
     .header('Chancery-Version', String(outcome.basedOn))
     .status(200);
-  return { dryRun: true, basedOn: outcome.basedOn, changes: changesOf(outcome), warnings } as unknown as JsonObject;
+  return { dryRun: true, basedOn: outcome.basedOn, changes: changesOf(outcome), warnings, ...outcome.notes } as unknown as JsonObject;
+}
+
+/** What the record says of the route tests that a write was tried by; nothing where it met none. */
+export function testedRoutes(outcome: Outcome): JsonObject {
+  const routeTests = outcome.details?.routeTests;
+  return routeTests === undefined ? {} : { routeTests };
 }
 
 /** One event as an answer shows it. */

@@ -35,6 +35,9 @@ export const configurationWriteParameters = writeParameters.extend({
   confirmWithin: durationParameter
     .optional()
     .describe('Undo this version by itself unless POST versions/{n}/confirm comes within this time: 90s, 5m, 1h.'),
+  overrideRouteTests: flagParameter.describe(
+    'true: carry it out although route tests fail by it. Needs a reason; both are kept in the record.',
+  ),
 });
 
 /** One write as HTTP said it, before it is known which subject it is about. */
@@ -44,6 +47,7 @@ export interface WriteRequest {
   readonly ifMatch: IfMatch | undefined;
   /** If-None-Match: *, only create. */
   readonly createOnly: boolean;
+  readonly overrideRouteTests: boolean;
 }
 
 /** Injects the write's conditions: If-Match, If-None-Match, Idempotency-Key, dryRun, reason. */
@@ -82,6 +86,7 @@ function readWrite(request: FastifyRequest, parameters: z.ZodType): WriteRequest
     dryRun: query.dryRun ?? false,
     ifMatch: ifMatch === undefined ? undefined : parseIfMatch(ifMatch),
     createOnly: createOnly(single(request, 'if-none-match')),
+    overrideRouteTests: query.overrideRouteTests ?? false,
   };
 }
 

@@ -1,4 +1,4 @@
-import { type ClientDuplexStream, credentials, Metadata } from '@grpc/grpc-js';
+import { type ChannelCredentials, type ClientDuplexStream, credentials, Metadata } from '@grpc/grpc-js';
 
 import {
   type AgentMessage,
@@ -13,7 +13,7 @@ import {
   type WorkerMessage,
 } from './generated/delivery.js';
 import { AggregatedDiscoveryServiceClient, type DeltaDiscoveryRequest, type DeltaDiscoveryResponse } from './generated/discovery.js';
-import { DELIVERY_TYPES, type DeliveredResource, decodeResource } from './resource.js';
+import { DELIVERY_TYPES, type DeliveredResource, decodeResource, LIVE_TYPE } from './resource.js';
 
 /** Thrown by `onResources` to refuse a push: the message goes to the worker as the reason (NACK). */
 export class DeliveryRefusal extends Error {
@@ -23,10 +23,20 @@ export class DeliveryRefusal extends Error {
   }
 }
 
+/** PEM. Without a certificate of its own the agent is known by its token alone. */
+export interface AgentTls {
+  /** Whom a worker's certificate must be from. */
+  readonly ca: Buffer;
+  readonly cert: Buffer | undefined;
+  readonly key: Buffer | undefined;
+}
+
 export interface AgentConnectionOptions {
   /** `host:port` of a worker. */
   readonly address: string;
   readonly token: string;
+  /** Undefined: in the clear, which a worker takes on loopback only. */
+  readonly tls?: AgentTls | undefined;
   readonly hello: Hello;
   /** What the agent holds from before, by type URL and name: the version. Those are not sent again. */
   readonly held?: ReadonlyMap<string, ReadonlyMap<string, string>>;
@@ -60,7 +70,7 @@ export interface AgentConnection {
 }
 
 /**
- * Dials a worker: hello, welcome, then the delta stream with a wildcard subscription to the three types.
+ * Dials a worker: hello, welcome, then the delta stream with a wildcard subscription to our types.
  * @throws Error when there is no welcome in time: the token is refused, the worker is not there, or it sent the agent away (the message says which).
  */
 export function connectAgent(options: AgentConnectionOptions): Promise<AgentConnection> {
@@ -81,7 +91,7 @@ class Connection implements AgentConnection {
   constructor(options: AgentConnectionOptions, welcomed: (connection: AgentConnection) => void, refused: (error: Error) => void) {
     this.#options = options;
     this.#metadata.set('authorization', `Bearer ${options.token}`);
-    this.#reportsClient = new ReportsClient(options.address, credentials.createInsecure(), this.#channelOptions());
+    this.#reportsClient = new ReportsClient(options.address, credentialsOf(options.tls), this.#channelOptions());
     this.#reports = this.#reportsClient.connect(this.#metadata);
     this.#connectTimer = setTimeout(() => this.#end('no welcome in time', refused), options.connectTimeoutMs ?? 10_000);
     this.#reports.on('data', (message: WorkerMessage) => this.#receive(message, welcomed));
@@ -132,14 +142,14 @@ class Connection implements AgentConnection {
     // A client of its own is a channel of its own only if the options differ: both share the connection, as the protocol wants.
     this.#discoveryClient = new AggregatedDiscoveryServiceClient(
       this.#options.address,
-      credentials.createInsecure(),
+      credentialsOf(this.#options.tls),
       this.#channelOptions(),
     );
     const call = this.#discoveryClient.deltaAggregatedResources(metadata);
     this.#discovery = call;
     call.on('error', (error) => this.#end(error.message, undefined));
     call.on('end', () => this.#end('the worker ended the stream', undefined));
-    for (const typeUrl of DELIVERY_TYPES) {
+    for (const typeUrl of [...DELIVERY_TYPES, LIVE_TYPE]) {
       const held = Object.fromEntries(this.#options.held?.get(typeUrl) ?? []);
       call.write(request({ typeUrl, resourceNamesSubscribe: ['*'], initialResourceVersions: held, nodeId: this.#options.hello.target }));
     }
@@ -186,6 +196,10 @@ class Connection implements AgentConnection {
       'grpc.enable_retries': 0,
     };
   }
+}
+
+function credentialsOf(tls: AgentTls | undefined): ChannelCredentials {
+  return tls === undefined ? credentials.createInsecure() : credentials.createSsl(tls.ca, tls.key ?? null, tls.cert ?? null);
 }
 
 function request(parts: {

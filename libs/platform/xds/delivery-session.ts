@@ -3,6 +3,8 @@ import type { ServerDuplexStream } from '@grpc/grpc-js';
 import { DeltaSubscription } from './delta-subscription.js';
 import type { AgentMessage, Hello, Validated, WorkerMessage } from './generated/delivery.js';
 import type { DeltaDiscoveryRequest } from './generated/discovery.js';
+import type { EncodedLiveRelease } from './live-release.js';
+import { type LiveAnswer, LiveStream } from './live-stream.js';
 import {
   BOOTSTRAP_TYPE,
   DELIVERY_TYPES,
@@ -10,6 +12,7 @@ import {
   ENDPOINTS_TYPE,
   type EncodedResource,
   encodeDeltaResponse,
+  LIVE_TYPE,
   MANIFEST_TYPE,
 } from './resource.js';
 
@@ -40,6 +43,8 @@ export class DeliverySession {
   readonly #subscriptions = new Map<string, DeltaSubscription>();
   readonly #validations = new Map<string, (result: Validated | undefined) => void>();
   #discovery: DiscoveryCall | undefined;
+  #live = new LiveStream();
+  #liveTimer: NodeJS.Timeout | undefined;
   #push: { release: EncodedRelease; settle: (outcome: PushOutcome) => void; timer: NodeJS.Timeout } | undefined;
   #validationCount = 0;
   #closed: string | undefined;
@@ -88,6 +93,27 @@ export class DeliverySession {
     return outcome;
   }
 
+  /** True when a live release can be sent now: the agent has asked for them, and has answered the one before. */
+  get takesLive(): boolean {
+    return this.#closed === undefined && this.#discovery !== undefined && this.#live.ready;
+  }
+
+  /** True when the agent has asked for live releases on its present stream. */
+  get asksForLive(): boolean {
+    return this.#discovery !== undefined && this.#live.subscribed;
+  }
+
+  /**
+   * Sends one live release; its bytes are on their way when this returns. `answered` is called once: when the agent has it (through the fence and on
+   * disk), or refuses it. It is not called when the session ends first; then nobody knows.
+   * @throws Error when `takesLive` is false.
+   */
+  pushLive(release: EncodedLiveRelease, answered: (answer: LiveAnswer) => void): void {
+    if (!this.takesLive) throw new Error(`${this.target} cannot take a live release now`);
+    this.#discovery?.write(this.#live.send(release, answered));
+    this.#liveTimer = setTimeout(() => this.close(`no acknowledgement within ${this.#ackTimeoutMs} ms`), this.#ackTimeoutMs);
+  }
+
   /**
    * Asks the agent to run `envoy --mode validate` on these bytes.
    * @throws Error when there is no answer before the deadline or the session ends.
@@ -121,6 +147,8 @@ export class DeliverySession {
   attach(call: DiscoveryCall): void {
     this.#discovery?.end();
     this.#discovery = call;
+    this.#live = new LiveStream();
+    clearTimeout(this.#liveTimer);
     for (const type of DELIVERY_TYPES) this.#subscriptions.set(type, new DeltaSubscription());
     const push = this.#push;
     if (push === undefined) return;
@@ -134,6 +162,10 @@ export class DeliverySession {
 
   /** Takes one request of the discovery stream. Types that are not ours are ignored: there is nothing of them. */
   receive(request: DeltaDiscoveryRequest): void {
+    if (request.typeUrl === LIVE_TYPE) {
+      this.#live.receive(request, () => clearTimeout(this.#liveTimer));
+      return;
+    }
     const subscription = this.#subscriptions.get(request.typeUrl);
     if (subscription === undefined) return;
     const answer = subscription.receive(request);
@@ -149,6 +181,7 @@ export class DeliverySession {
   close(reason: string): void {
     if (this.#closed !== undefined) return;
     this.#closed = reason;
+    clearTimeout(this.#liveTimer);
     this.#settle({ kind: 'unknown', reason });
     for (const settle of [...this.#validations.values()]) settle(undefined);
     this.#discovery?.end();

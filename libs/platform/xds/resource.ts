@@ -1,12 +1,14 @@
 import { BinaryReader, BinaryWriter } from '@bufbuild/protobuf/wire';
 
 import { sha256Hex } from '#platform/kernel/digest.js';
-import { BootstrapFile, EndpointFile, Manifest } from './generated/delivery.js';
+import { BootstrapFile, EndpointFile, LiveRelease, Manifest } from './generated/delivery.js';
 import { Resource } from './generated/discovery.js';
 
 export const BOOTSTRAP_TYPE = 'type.googleapis.com/chancery.delivery.v1.BootstrapFile';
 export const ENDPOINTS_TYPE = 'type.googleapis.com/chancery.delivery.v1.EndpointFile';
 export const MANIFEST_TYPE = 'type.googleapis.com/chancery.delivery.v1.Manifest';
+/** One release of a gateway that is delivered live, whole: its one resource changes with every release, and is never removed. */
+export const LIVE_TYPE = 'type.googleapis.com/chancery.delivery.v1.LiveRelease';
 
 /** In the order in which they are sent: the manifest closes a release. */
 export const DELIVERY_TYPES = [ENDPOINTS_TYPE, BOOTSTRAP_TYPE, MANIFEST_TYPE] as const;
@@ -66,7 +68,8 @@ export function encodeDeltaResponse(response: {
 /** What an agent got: the decoded payload of one resource. */
 export type DeliveredResource =
   | { readonly kind: 'bootstrap' | 'endpoints'; readonly name: string; readonly version: string; readonly json: Buffer }
-  | { readonly kind: 'manifest'; readonly name: string; readonly version: string; readonly manifest: Manifest };
+  | { readonly kind: 'manifest'; readonly name: string; readonly version: string; readonly manifest: Manifest }
+  | { readonly kind: 'live'; readonly name: string; readonly version: string; readonly release: LiveRelease };
 
 /**
  * Decodes one resource of a response.
@@ -80,5 +83,6 @@ export function decodeResource(typeUrl: string, resource: Resource): DeliveredRe
   if (typeUrl === BOOTSTRAP_TYPE) return { kind: 'bootstrap', name, version, json: BootstrapFile.decode(reader).json };
   if (typeUrl === ENDPOINTS_TYPE) return { kind: 'endpoints', name, version, json: EndpointFile.decode(reader).json };
   if (typeUrl === MANIFEST_TYPE) return { kind: 'manifest', name, version, manifest: Manifest.decode(reader) };
+  if (typeUrl === LIVE_TYPE) return { kind: 'live', name, version, release: LiveRelease.decode(reader) };
   throw new Error(`resource ${name}: unknown type ${typeUrl}`);
 }

@@ -14,6 +14,7 @@ import {
   addConfirmWithin,
   addDryRun,
   addIfVersion,
+  addOverrideRouteTests,
   addReason,
   afterwards,
   gatewayTag,
@@ -52,7 +53,9 @@ export function addConfigurationCommands(program: Command): void {
       'chancery export | chancery apply -f - --gateway staging',
     ],
   });
-  addDryRun(addConfirmWithin(addReason(addDocumentOptions(apply), { required: false }))).action(overApi(applyDocument));
+  addOverrideRouteTests(addDryRun(addConfirmWithin(addReason(addDocumentOptions(apply), { required: false })))).action(
+    overApi(applyDocument),
+  );
   addApiCommand(program, {
     name: 'export',
     description: 'the whole configuration as one document (YAML, or JSON with -o json): what chancery apply takes',

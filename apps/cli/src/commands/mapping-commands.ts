@@ -14,6 +14,7 @@ import {
   addConfirmWithin,
   addDryRun,
   addIfVersion,
+  addOverrideRouteTests,
   addReason,
   afterwards,
   type Plan,
@@ -84,7 +85,7 @@ function addReads(group: Command): void {
 function addWrites(group: Command): void {
   const write = (name: string, description: string, examples: readonly string[]) => {
     const command = addApiCommand(group, { name, description, examples }).argument('<name>', 'its name');
-    return addIfVersion(addDryRun(addConfirmWithin(addReason(command, { required: false }))), 'the mapping');
+    return addIfVersion(addOverrideRouteTests(addDryRun(addConfirmWithin(addReason(command, { required: false })))), 'the mapping');
   };
   addMappingFields(
     write('create', 'make a mapping; refused when there is one of this name', [

@@ -7,7 +7,18 @@ import type { Change } from '../output/changes.js';
 import { facts } from '../output/table.js';
 import { askYesOrNo, requireAnswerable } from '../question.js';
 import { addApiCommand, overApi, type Session } from '../session.js';
-import { addConfirmWithin, addDryRun, addIfVersion, addReason, afterwards, gatewayTag, type Plan, planText } from '../write-options.js';
+import {
+  addConfirmWithin,
+  addDryRun,
+  addIfVersion,
+  addOverrideRouteTests,
+  addReason,
+  afterwards,
+  flag,
+  gatewayTag,
+  type Plan,
+  planText,
+} from '../write-options.js';
 
 interface RestoreFlags {
   readonly reason: string;
@@ -15,6 +26,7 @@ interface RestoreFlags {
   readonly dryRun: boolean;
   readonly ifVersion?: number;
   readonly overrideQuarantine: boolean;
+  readonly overrideRouteTests: boolean;
   readonly yes: boolean;
 }
 
@@ -51,6 +63,7 @@ function addRestoreOptions(command: Command): Command {
   addConfirmWithin(command);
   addDryRun(command);
   addIfVersion(command);
+  addOverrideRouteTests(command);
   return command
     .option('--override-quarantine', 'bring back states that are quarantined, too', false)
     .option('-y, --yes', 'do it without asking; needed where nobody can be asked', false);
@@ -109,7 +122,11 @@ async function restore({ api, gateway, out }: Session, flags: RestoreFlags, what
   };
   const path = gatewayPath(gateway, what.path);
   const ifMatch = flags.ifVersion === undefined ? undefined : gatewayTag(flags.ifVersion);
-  const plan = await api.write<Plan>('POST', path, { body, query: { dryRun: true }, ifMatch });
+  const plan = await api.write<Plan>('POST', path, {
+    body,
+    query: { dryRun: true, overrideRouteTests: flag(flags.overrideRouteTests) },
+    ifMatch,
+  });
   if (flags.dryRun) {
     await out.print(plan.body, () => planText(plan.body, out));
     return exitStatus.done;
@@ -125,6 +142,7 @@ async function restore({ api, gateway, out }: Session, flags: RestoreFlags, what
   }
   const { body: answer } = await api.write<Restored>('POST', path, {
     body,
+    query: { overrideRouteTests: flag(flags.overrideRouteTests) },
     ifMatch: plan.headers.get('etag') ?? gatewayTag(plan.body.basedOn),
   });
   if (answer.unchanged === true) await out.print(answer, () => `${what.equal}\n`);

@@ -1,0 +1,107 @@
+import { setTimeout as pause } from 'node:timers/promises';
+import { ask, type Proof } from '#platform/envoy/proof.js';
+import { askable, type Unproven } from './unproven.js';
+
+/** One path of a proof. */
+export interface PlannedProbe {
+  readonly path: string;
+  /** What may be seen: the body of the release that is proven, or of any later one. */
+  readonly bodies: Set<string>;
+  /** Right answers on new connections in a row that are wanted. */
+  readonly answers: number;
+}
+
+/** Requests of a whole proof, about: a tenth of a second of a quiet machine. */
+const BUDGET = 300;
+/** Fewer would not find the worker thread that lags behind. */
+const LEAST_ANSWERS = 3;
+/** Questions at a time. */
+const LANES = 4;
+/** Between two looks at a path that does not answer right yet. */
+const AGAIN_MS = 2;
+
+/**
+ * What to ask for: every path when they are few, a sample that is spread over all of them when they are many. The marker alone, as often as `answers`, when
+ * nothing else changed; beside other paths it only shows that this is the right node.
+ */
+export function planProbes(
+  probes: ReadonlyMap<string, string>,
+  marker: { readonly path: string; readonly body: string },
+  answers: number,
+): readonly PlannedProbe[] {
+  const paths = [...probes];
+  const most = Math.max(1, Math.floor(BUDGET / LEAST_ANSWERS));
+  const sample = paths.length <= most ? paths : Array.from({ length: most }, (_, n) => paths[Math.floor((n * paths.length) / most)]);
+  const each = Math.min(answers, Math.max(LEAST_ANSWERS, Math.floor(BUDGET / Math.max(1, sample.length))));
+  const chosen = sample.flatMap((one) => (one === undefined ? [] : [{ path: one[0], bodies: new Set([one[1]]), answers: each }]));
+  return [...chosen, { path: marker.path, bodies: new Set([marker.body]), answers: chosen.length === 0 ? answers : LEAST_ANSWERS }];
+}
+
+/** One proof under way. */
+export class LiveProof {
+  readonly #plan: readonly PlannedProbe[];
+  readonly #dropped = new Set<PlannedProbe>();
+
+  constructor(plan: readonly PlannedProbe[]) {
+    this.#plan = plan;
+  }
+
+  /** A later release is on its way to Envoy: what it brings may be seen as well, and proves what was before it. */
+  follow({ probes, release }: Unproven, marker: string): void {
+    const bodies = askable(probes);
+    for (const probe of this.#plan) {
+      const body = probe.path === marker ? release.marker : bodies.get(probe.path);
+      if (body !== undefined) probe.bodies.add(body);
+      else if (isGone(probe.path, probes)) this.#dropped.add(probe);
+    }
+  }
+
+  /** Asks until every path has given its right answers in a row, `timeoutMs` have passed, or `abandoned` says so. */
+  async run(options: {
+    readonly host: string;
+    readonly port: number;
+    readonly headers: Readonly<Record<string, string>>;
+    readonly timeoutMs: number;
+    readonly abandoned: () => boolean;
+  }): Promise<Proof> {
+    const startedAt = performance.now();
+    const state = { requests: 0, seen: 'nothing was asked', missing: false };
+    const waiting = [...this.#plan];
+    const over = () => performance.now() - startedAt >= options.timeoutMs || options.abandoned() || state.missing;
+    const lane = async () => {
+      for (let probe = waiting.shift(); probe !== undefined; probe = waiting.shift()) {
+        if (!(await this.#prove(probe, options, state, over))) state.missing = true;
+      }
+    };
+    await Promise.all(Array.from({ length: LANES }, lane));
+    const { requests, seen } = state;
+    const durationMs = performance.now() - startedAt;
+    return state.missing ? { proven: false, requests, durationMs, seen } : { proven: true, requests, durationMs };
+  }
+
+  async #prove(
+    probe: PlannedProbe,
+    { host, port, headers }: { readonly host: string; readonly port: number; readonly headers: Readonly<Record<string, string>> },
+    state: { requests: number; seen: string },
+    over: () => boolean,
+  ): Promise<boolean> {
+    for (let inARow = 0; inARow < probe.answers; ) {
+      if (this.#dropped.has(probe)) return true;
+      if (over()) return false;
+      const answer = await ask({ host, port, path: probe.path, headers });
+      state.requests += 1;
+      if (answer.status === 200 && probe.bodies.has(answer.body)) {
+        inARow += 1;
+        continue;
+      }
+      inARow = 0;
+      state.seen = `${probe.path}: ${answer.status === null ? '' : `status ${answer.status}: `}${answer.body.slice(0, 200)}`;
+      await pause(AGAIN_MS);
+    }
+    return true;
+  }
+}
+
+function isGone(path: string, probes: ReadonlyMap<string, string>): boolean {
+  return probes.get(`/${path.slice(path.lastIndexOf('/') + 1)}`) === '';
+}

@@ -1,0 +1,19 @@
+// For `node --import`: the benches run from their sources (Node strips the types), against the build of apps/ and libs/ (handlers carry decorators, which
+// Node cannot strip). `./x.js` is the `.ts` file beside it, and `../../apps/` the build.
+import { existsSync } from 'node:fs';
+import { registerHooks } from 'node:module';
+import { fileURLToPath } from 'node:url';
+
+const root = new URL('../../', import.meta.url);
+registerHooks({
+  resolve(specifier, context, next) {
+    if (/^\.{1,2}\/.*\.js$/.test(specifier) && context.parentURL?.startsWith('file:')) {
+      const wanted = new URL(specifier, context.parentURL);
+      if (wanted.href.startsWith(new URL('apps/', root).href))
+        return next(wanted.href.replace(root.href, new URL('dist/', root).href), context);
+      const source = new URL(wanted.href.replace(/\.js$/, '.ts'));
+      if (existsSync(fileURLToPath(source))) return next(source.href, context);
+    }
+    return next(specifier, context);
+  },
+});

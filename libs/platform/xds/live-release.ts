@@ -1,0 +1,96 @@
+import { BinaryWriter } from '@bufbuild/protobuf/wire';
+
+import { Fence, LiveItem, LiveName, LiveProbe } from './generated/delivery.js';
+import { LIVE_TYPE } from './resource.js';
+import type { ResourceKey, XdsResource } from './xds-resource.js';
+
+/** What a live release says beside its changes; the members are those of the message, described in delivery.proto. */
+export interface LiveReleaseHead {
+  readonly releaseId: string;
+  readonly fence: Fence;
+  readonly gateway: string;
+  readonly version: number;
+  readonly coversFrom: number;
+  readonly baseDigest: string;
+  readonly digest: string;
+  /** Undefined: the node has it. */
+  readonly bootstrap: Buffer | undefined;
+  readonly bootstrapSha256: string;
+  readonly renderSha256: string;
+  readonly probes: readonly LiveProbe[];
+  readonly marker: string;
+  readonly drainTimeS: number;
+  readonly parentShutdownTimeS: number;
+  readonly force: boolean;
+  readonly lowerVersionReason: string;
+  readonly proofAnswers: number;
+}
+
+/** A live release as it goes over the wire, without the nonce of the stream that it goes to. */
+export interface EncodedLiveRelease {
+  readonly releaseId: string;
+  /** The encoded message LiveRelease. */
+  readonly bytes: Uint8Array;
+}
+
+/** What of a LiveItem is not its value. The message's fields may come in any order, so that the value is copied and never encoded again. */
+const itemHeads = new WeakMap<XdsResource, Uint8Array>();
+
+function itemHead(resource: XdsResource): Uint8Array {
+  const known = itemHeads.get(resource);
+  if (known !== undefined) return known;
+  const { typeUrl, name, version, needs } = resource;
+  const head = LiveItem.encode({ typeUrl, name, sha256: Buffer.from(version, 'hex'), value: Buffer.alloc(0), needs: [...needs] }).finish();
+  itemHeads.set(resource, head);
+  return head;
+}
+
+function writeItem(writer: BinaryWriter, resource: XdsResource): void {
+  const head = itemHead(resource);
+  const { value } = resource;
+  writer.uint32(58).uint32(head.length + 1 + varintLength(value.length) + value.length);
+  writer.raw(head).uint32(34).bytes(value);
+}
+
+function varintLength(value: number): number {
+  return value < 0x80 ? 1 : value < 0x4000 ? 2 : value < 0x20_0000 ? 3 : value < 0x1000_0000 ? 4 : 5;
+}
+
+/** Encodes a release: only its head is written here, the resources are copied. Field numbers are those of delivery.proto beside this file. */
+export function encodeLiveRelease(
+  head: LiveReleaseHead,
+  change: { readonly upserts: Iterable<XdsResource>; readonly removed: Iterable<ResourceKey> },
+): EncodedLiveRelease {
+  const writer = new BinaryWriter();
+  const text = (field: number, value: string) => value !== '' && writer.uint32(field * 8 + 2).string(value);
+  const number = (field: number, value: number) => value !== 0 && writer.uint32(field * 8).int64(value);
+  const message = (field: number, bytes: Uint8Array) => writer.uint32(field * 8 + 2).bytes(bytes);
+  text(1, head.releaseId);
+  message(2, Fence.encode(head.fence).finish());
+  text(3, head.gateway);
+  number(4, head.version);
+  number(5, head.coversFrom);
+  text(6, head.baseDigest);
+  for (const resource of change.upserts) writeItem(writer, resource);
+  for (const { typeUrl, name } of change.removed) message(8, LiveName.encode({ typeUrl, name }).finish());
+  text(9, head.digest);
+  if (head.bootstrap !== undefined) message(10, head.bootstrap);
+  text(11, head.bootstrapSha256);
+  text(12, head.renderSha256);
+  for (const probe of head.probes) message(13, LiveProbe.encode(probe).finish());
+  text(14, head.marker);
+  number(15, head.drainTimeS);
+  number(16, head.parentShutdownTimeS);
+  number(17, head.force ? 1 : 0);
+  text(18, head.lowerVersionReason);
+  number(19, head.proofAnswers);
+  return { releaseId: head.releaseId, bytes: writer.finish() };
+}
+
+/** A DeltaDiscoveryResponse around one release. Field numbers are those of discovery.proto beside this file. */
+export function encodeLiveResponse(release: EncodedLiveRelease, nonce: string): Buffer {
+  const any = new BinaryWriter().uint32(10).string(LIVE_TYPE).uint32(18).bytes(release.bytes).finish();
+  const resource = new BinaryWriter().uint32(10).string(release.releaseId).uint32(18).bytes(any).uint32(26).string('release').finish();
+  const bytes = new BinaryWriter().uint32(18).bytes(resource).uint32(34).string(LIVE_TYPE).uint32(42).string(nonce).finish();
+  return Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+}
