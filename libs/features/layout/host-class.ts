@@ -1,6 +1,8 @@
-import { boundSegment, broaderWildcards, type Entry, HostRows, isTooMuch, openSegment, shardsOf } from './host-rows.js';
+import type { MappingState } from '#features/mapping/mapping-state.js';
+
+import { boundSegment, broaderWildcards, HostRows, isTooMuch, openSegment, shardsOf } from './host-rows.js';
 import { PhaseShards } from './phase-shards.js';
-import type { Shard } from './shard.js';
+import type { Entry, Shard } from './shard.js';
 import { bestPrefixLength, type MiddlePhase, type ShardPlan, type ShardSizing } from './shard-plan.js';
 
 /** Exact hosts, wildcards, any host: the order in which a request falls through them. */
@@ -63,6 +65,13 @@ export class HostClass {
       shards: Object.fromEntries(phases.map(({ phase }) => [phase.id, phase.shards])),
       middle: { length: this.#length ?? null, considered: this.#considered },
     };
+  }
+
+  /** These come into the empty class: it has as many shards at once as they will need, because to divide them afterwards takes long. */
+  expect(mappings: readonly MappingState[]): void {
+    const bound = mappings.filter((mapping) => boundSegment(mapping) !== undefined).length;
+    this.#bound.expect(bound, this.sizing);
+    this.#rest.expect(mappings.length - bound, this.sizing);
   }
 
   /** Takes a row in. @returns the shard that must be made again. */

@@ -6,9 +6,8 @@ import { statToken } from '#platform/envoy/model/envoy-text.js';
 import { type ResourceChange, type ResourceKey, SCOPED_ROUTE_TYPE, type XdsResource } from '#platform/xds/xds-resource.js';
 
 import { type ClassId, classOf, HostClass } from './host-class.js';
-import type { Entry } from './host-rows.js';
 import type { Phase } from './phase.js';
-import { renderShard, type Shard } from './shard.js';
+import { type Entry, renderShard, type Shard } from './shard.js';
 import { countsRequests, ordinarySizing, type ShardPlan, type ShardSizing } from './shard-plan.js';
 import { inSlices } from './slices.js';
 import { UpstreamUse } from './upstream-use.js';
@@ -64,7 +63,10 @@ export class LiveTable {
     if (plan.refusal !== undefined) this.#refused.set(mapping.name, { code: plan.refusal.code, detail: plan.refusal.detail });
     const entry: Entry = { mapping, aside, outcome: this.#upstreams.take(plan), shard: null };
     this.#entries.set(mapping.name, entry);
-    if (entry.outcome.kind !== 'dropped') this.#dirty.add(this.#classes[classOf(mapping.host)].add(entry));
+    if (entry.outcome.kind === 'dropped') return;
+    const shard = this.#classes[classOf(mapping.host)].add(entry);
+    // Before anything was given out all shards are to be made, and those of now may be divided until then.
+    if (this.#phases.length > 0) this.#dirty.add(shard);
   }
 
   /** Takes a mapping out; nothing happens when there is none of this name. */
@@ -81,9 +83,13 @@ export class LiveTable {
     if (isOther) for (const { mapping, aside } of [...this.#entries.values()]) this.put(mapping, aside);
   }
 
-  /** How many shards `changes` would make now, more when their count has been outgrown: above about 50 (5 ms) rather `changesInSlices`. */
+  /** About how many shards `changes` would make now: above 50 (10 ms) rather `changesInSlices`. */
   get waiting(): number {
-    return this.#dirty.size;
+    const isAll =
+      this.#phases.length === 0 ||
+      classes.some((id) => this.#classes[id].hasOutgrown(false)) ||
+      countsRequests(this.#settings.perRouteStats, this.#entries.size, this.#stats) !== this.#stats;
+    return this.#dirty.size + (isAll ? Math.ceil(this.#entries.size / ordinarySizing.rowsToAimAt) : 0);
   }
 
   /**
@@ -124,7 +130,9 @@ export class LiveTable {
 
   /** Puts all of these and makes the whole table, yielding to the event loop every 10 ms; as `changesInSlices`. */
   async buildInSlices(mappings: Iterable<MappingState>, asideOf: (name: string) => Aside | undefined): Promise<ResourceChange> {
-    await inSlices(mappings, (mapping) => this.put(mapping, asideOf(mapping.name)));
+    const all = [...mappings];
+    if (this.#entries.size === 0) for (const id of classes) this.#classes[id].expect(all.filter(({ host }) => classOf(host) === id));
+    await inSlices(all, (mapping) => this.put(mapping, asideOf(mapping.name)));
     return this.changesInSlices();
   }
 

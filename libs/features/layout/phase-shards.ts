@@ -1,6 +1,6 @@
-import { boundSegment, type Entry, openSegment } from './host-rows.js';
+import { boundSegment, openSegment } from './host-rows.js';
 import { type Phase, type SegmentPart, shardKey, shardOf } from './phase.js';
-import { Shard } from './shard.js';
+import { type Entry, Shard } from './shard.js';
 import { type ShardSizing, shardCount } from './shard-plan.js';
 
 /** The rows of one phase in their shards. */
@@ -67,7 +67,16 @@ export class PhaseShards {
 
   /** Divides the rows anew when they have outgrown the count of shards. */
   resize(sizing: ShardSizing): void {
-    const shards = this.#isDivided ? shardCount(this.#rows, this.#phase.shards, sizing) : 1;
+    this.#divide(this.#rows, sizing);
+  }
+
+  /** As `resize`, for rows that are still to come. */
+  expect(rows: number, sizing: ShardSizing): void {
+    this.#divide(rows, sizing);
+  }
+
+  #divide(count: number, sizing: ShardSizing): void {
+    const shards = this.#isDivided ? shardCount(count, this.#phase.shards, sizing) : 1;
     if (shards === this.#phase.shards) return;
     const rows = this.#shards.flatMap((shard) => [...shard.rows]);
     const given = this.#shards.flatMap((shard) => shard.given).filter((entry) => this.#isOwn(entry));

@@ -5,7 +5,6 @@ import { CLUSTER_TYPE, type ResourceChange, type ResourceKey, SECRET_TYPE } from
 import { clusterResource, trustResource } from './upstream-resources.js';
 
 interface Use {
-  readonly service: ServiceReference;
   readonly outcome: RowOutcome;
   rows: number;
 }
@@ -13,6 +12,7 @@ interface Use {
 /** Which upstreams the rows of a table forward to, and the clusters that come and go with that. */
 export class UpstreamUse {
   readonly #uses = new Map<string, Use>();
+  readonly #services = new Map<string, ServiceReference>();
   readonly #given = new Set<string>();
   readonly #touched = new Set<string>();
   #isTrustGiven = false;
@@ -20,7 +20,7 @@ export class UpstreamUse {
 
   /** By cluster name. */
   get services(): ReadonlyMap<string, ServiceReference> {
-    return new Map([...this.#uses].map(([cluster, { service }]) => [cluster, service]));
+    return this.#services;
   }
 
   /** Counts a row in. @returns its outcome, the same object for all rows with one upstream. */
@@ -28,8 +28,9 @@ export class UpstreamUse {
     if (outcome.kind !== 'forwarded' || service === undefined) return outcome;
     let use = this.#uses.get(outcome.cluster);
     if (use === undefined) {
-      use = { service, outcome, rows: 0 };
+      use = { outcome, rows: 0 };
       this.#uses.set(outcome.cluster, use);
+      this.#services.set(outcome.cluster, service);
       this.#touched.add(outcome.cluster);
       if (service.scheme === 'https') this.#https += 1;
     }
@@ -45,7 +46,8 @@ export class UpstreamUse {
     if (use.rows > 0) return;
     this.#uses.delete(outcome.cluster);
     this.#touched.add(outcome.cluster);
-    if (use.service.scheme === 'https') this.#https -= 1;
+    if (this.#services.get(outcome.cluster)?.scheme === 'https') this.#https -= 1;
+    this.#services.delete(outcome.cluster);
   }
 
   /** The clusters, and the trust of https, that came and went since the last time. With `keep`, what went is told the next time instead. */
@@ -53,13 +55,13 @@ export class UpstreamUse {
     const upserts = [...this.#trustCame()];
     const removed: ResourceKey[] = keep ? [] : [...this.#trustWent()];
     for (const name of this.#touched) {
-      const use = this.#uses.get(name);
-      if (use === undefined && keep) continue;
+      const service = this.#services.get(name);
+      if (service === undefined && keep) continue;
       this.#touched.delete(name);
-      if (use !== undefined && !this.#given.has(name)) {
+      if (service !== undefined && !this.#given.has(name)) {
         this.#given.add(name);
-        upserts.push(clusterResource(name, use.service));
-      } else if (use === undefined && this.#given.delete(name)) removed.push({ typeUrl: CLUSTER_TYPE, name });
+        upserts.push(clusterResource(name, service));
+      } else if (service === undefined && this.#given.delete(name)) removed.push({ typeUrl: CLUSTER_TYPE, name });
     }
     return { upserts, removed };
   }

@@ -48,8 +48,8 @@ export function encode<T>(type: Message<T>, value: T): Buffer {
 
 /** A text; the empty one is the default and not written. */
 export function text(number: number): Field {
-  const tag = (number << 3) | BYTES;
-  return { number, write: (writer, value: string) => value !== '' && (writer.varint(tag), writer.text(value)) };
+  const { write } = chosenText(number);
+  return { number, write: (writer, value: string) => value !== '' && write(writer, value as never) };
 }
 
 /** A text that is one of several possible members: it is written when it is empty too, since it says which. */
