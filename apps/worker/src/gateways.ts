@@ -36,7 +36,7 @@ export interface GatewaysOptions {
 
 /** So many subjects are read and folded in one turn of the event loop: 5 ms. */
 const PAGE = 1_000;
-const NOTHING: FoldChange = { mappings: new Map(), settings: false };
+const NOTHING: FoldChange = { mappings: new Map(), settings: false, imported: new Set() };
 const NO_SERVICES: ReadonlySet<string> = new Set();
 
 /** All gateways as they stand: their folds, and where their services are. */

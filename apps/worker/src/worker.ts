@@ -159,7 +159,7 @@ class Worker {
   async start(): Promise<{ port: number; statusPort: number | undefined }> {
     const { log, listen: address, tls, statusListen, databaseUrl } = this.#options;
     await this.#gateways.start();
-    this.#rollouts.director.start();
+    this.#rollouts.start();
     this.#redeployments = followRedeployments({
       database: this.#database,
       wake: this.#wake,
@@ -247,6 +247,8 @@ class Worker {
         if (state === 'proven' && seenAtMs !== undefined) this.#metrics.propagated(Date.now() - seenAtMs);
       },
       onAnswer: (session, typeUrl, result) => this.#metrics.answered(session.gateway, typeUrl, result),
+      hold: (gateway) => this.#rollouts.director.hold(gateway).state,
+      onVerdict: (...verdict) => this.#rollouts.holds.take(...verdict),
       onPublisher: (gateway) => this.#rollouts.steering.steer(gateway),
       onLane: (publisher) => this.#envoys.update(publisher),
     });
