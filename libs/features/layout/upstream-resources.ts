@@ -1,10 +1,15 @@
+import { rootCertificates } from 'node:tls';
 import type { GatewaySettings } from '#features/gateway/gateway.js';
+import { assignment, type Endpoint, reachable, streamedCluster, trustSecret } from '#features/mapping/mapping-cluster.envoy.js';
 import type { ServiceReference } from '#features/mapping/service-reference.js';
-import type { XdsResource } from '#platform/xds/xds-resource.js';
+import { clusterMessage, loadAssignmentMessage, secretMessage } from '#platform/envoy/wire/cluster-messages.js';
+import { encode, type Message } from '#platform/envoy/wire/message-fields.js';
+import { sha256Hex } from '#platform/kernel/digest.js';
+import { CLUSTER_TYPE, ENDPOINT_TYPE, type ResourceKey, SECRET_TYPE, type XdsResource } from '#platform/xds/xds-resource.js';
 
 /** One upstream as a cluster whose endpoints come over the same stream (EDS over ADS). */
-export function clusterResource(_name: string, _service: ServiceReference): XdsResource {
-  throw new Error('not yet');
+export function clusterResource(name: string, service: ServiceReference): XdsResource {
+  return toResource({ typeUrl: CLUSTER_TYPE, name }, clusterMessage, streamedCluster(name, service));
 }
 
 /**
@@ -12,14 +17,25 @@ export function clusterResource(_name: string, _service: ServiceReference): XdsR
  * and the order of discovery does not show.
  */
 export function endpointResource(
-  _cluster: string,
-  _endpoints: readonly { readonly address: string; readonly port: number }[],
-  _settings: Pick<GatewaySettings, 'allowLoopbackUpstreams'>,
+  cluster: string,
+  endpoints: readonly Endpoint[],
+  settings: Pick<GatewaySettings, 'allowLoopbackUpstreams'>,
 ): XdsResource {
-  throw new Error('not yet');
+  const allowed = reachable(endpoints, settings.allowLoopbackUpstreams);
+  return toResource({ typeUrl: ENDPOINT_TYPE, name: cluster }, loadAssignmentMessage, assignment(cluster, allowed));
 }
+
+let trust: XdsResource | undefined;
 
 /** What https upstreams are checked against: the public authorities that this build of Node carries. */
 export function trustResource(): XdsResource {
-  throw new Error('not yet');
+  const secret = trustSecret(rootCertificates);
+  trust ??= toResource({ typeUrl: SECRET_TYPE, name: secret.name }, secretMessage, secret);
+  return trust;
+}
+
+/** A resource that names no cluster. */
+export function toResource<T>(key: ResourceKey, type: Message<T>, model: T): XdsResource {
+  const value = encode(type, model);
+  return { ...key, version: sha256Hex(value), value, needs: [] };
 }

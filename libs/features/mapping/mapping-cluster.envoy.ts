@@ -1,6 +1,14 @@
-import type { Cluster, ClusterLoadAssignment, PathConfigSource, UpstreamTlsContext } from '#platform/envoy/model/cluster.js';
+import type {
+  Cluster,
+  ClusterLoadAssignment,
+  ConfigSource,
+  PathConfigSource,
+  Secret,
+  UpstreamTlsContext,
+} from '#platform/envoy/model/cluster.js';
 import { statToken } from '#platform/envoy/model/envoy-text.js';
 import { endpointFile } from '#platform/envoy/model/reserved.js';
+import { addressFault } from '#platform/envoy/model/upstream-address.js';
 
 import type { ServiceReference } from './service-reference.js';
 
@@ -22,20 +30,27 @@ export const mostWatchedClusters = 20;
 
 /** The cluster of one upstream with its endpoints in a watched file. Mappings with one upstream share it. */
 export function watchedCluster(name: string, service: ServiceReference): Cluster {
-  return { ...toCluster(name, service), type: 'EDS', eds_cluster_config: { eds_config: watched(name) } };
+  return { ...toCluster(name, service, watched(upstreamTrust)), type: 'EDS', eds_cluster_config: { eds_config: watched(name) } };
 }
+
+/** The cluster of one upstream with its endpoints, and what it is trusted by, from the stream that it came over itself. */
+export function streamedCluster(name: string, service: ServiceReference): Cluster {
+  return { ...toCluster(name, service, ads), type: 'EDS', eds_cluster_config: { eds_config: ads } };
+}
+
+const ads: ConfigSource = { ads: {}, resource_api_version: 'V3' };
 
 /** The cluster of one upstream with its endpoints within it, as an entry of a file of clusters. */
 export function inlineCluster(name: string, service: ServiceReference, assignment: ClusterLoadAssignment): Cluster {
   return {
     '@type': 'type.googleapis.com/envoy.config.cluster.v3.Cluster',
-    ...toCluster(name, service),
+    ...toCluster(name, service, watched(upstreamTrust)),
     type: 'STATIC',
     load_assignment: assignment,
   };
 }
 
-function toCluster(name: string, service: ServiceReference): Omit<Cluster, 'type'> {
+function toCluster(name: string, service: ServiceReference, trust: ConfigSource): Omit<Cluster, 'type'> {
   return {
     name,
     connect_timeout: '2s',
@@ -53,13 +68,13 @@ function toCluster(name: string, service: ServiceReference): Omit<Cluster, 'type
       },
     },
     ...(service.scheme === 'https'
-      ? { transport_socket: { name: 'envoy.transport_sockets.tls', typed_config: toTls(service) } as const }
+      ? { transport_socket: { name: 'envoy.transport_sockets.tls', typed_config: toTls(service, trust) } as const }
       : {}),
   };
 }
 
 /** An https upstream is verified: its chain against the public authorities, its name against the service's. Never unverified. */
-function toTls(service: ServiceReference): UpstreamTlsContext {
+function toTls(service: ServiceReference, trust: ConfigSource): UpstreamTlsContext {
   const literal = service.ipVersion !== 0;
   return {
     '@type': 'type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.UpstreamTlsContext',
@@ -70,7 +85,7 @@ function toTls(service: ServiceReference): UpstreamTlsContext {
         default_validation_context: {
           match_typed_subject_alt_names: [{ san_type: literal ? 'IP_ADDRESS' : 'DNS', matcher: { exact: service.name } }],
         },
-        validation_context_sds_secret_config: { name: upstreamTrust, sds_config: watched(upstreamTrust) },
+        validation_context_sds_secret_config: { name: upstreamTrust, sds_config: trust },
       },
     },
   };
@@ -79,4 +94,38 @@ function toTls(service: ServiceReference): UpstreamTlsContext {
 /** A file in the node's folder that Envoy watches. */
 export function watched(name: string): PathConfigSource {
   return { path_config_source: { path: endpointFile(name) }, resource_api_version: 'V3' };
+}
+
+/** One instance of a service: an IP literal and a port. */
+export interface Endpoint {
+  readonly address: string;
+  readonly port: number;
+}
+
+/**
+ * What discovery found, less what no service may be: a name can be made to resolve to the metadata service after the
+ * mapping was accepted. Sorted, so that the order of discovery does not show.
+ */
+export function reachable(endpoints: readonly Endpoint[], allowLoopback: boolean): Endpoint[] {
+  const allowed = endpoints.filter(({ address, port }) => {
+    const isPort = Number.isInteger(port) && port >= 1 && port <= 65_535;
+    return isPort && addressFault(address, { allowLoopback }) === undefined;
+  });
+  const byText = new Map(allowed.map(({ address, port }) => [`${address} ${port}`, { address, port }]));
+  return [...byText].sort(([a], [b]) => (a < b ? -1 : 1)).map(([, endpoint]) => endpoint);
+}
+
+/** The endpoints of a cluster, which may be none. */
+export function assignment(cluster: string, endpoints: readonly Endpoint[]): ClusterLoadAssignment {
+  const instances = endpoints.map(({ address, port }) => ({ endpoint: { address: { socket_address: { address, port_value: port } } } }));
+  return { cluster_name: cluster, endpoints: instances.length === 0 ? [] : [{ lb_endpoints: instances }] };
+}
+
+/** The secret by which https upstreams are checked: these authorities, PEM. */
+export function trustSecret(authorities: readonly string[]): Secret {
+  return {
+    '@type': 'type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.Secret',
+    name: upstreamTrust,
+    validation_context: { trusted_ca: { inline_string: `${authorities.join('\n')}\n` } },
+  };
 }

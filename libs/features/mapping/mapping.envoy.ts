@@ -5,7 +5,7 @@ import type { JsonObject } from '#platform/kernel/json.js';
 
 import { clusterName } from './mapping-cluster.envoy.js';
 import { fromJson, type MappingState } from './mapping-state.js';
-import { buildRouteTable, type RouteTableRow } from './route-table.js';
+import { buildRouteTable, compareRows, type RouteRow, type RouteTableRow, routeRow } from './route-table.js';
 import { type Refusal, rowFault } from './row-fault.js';
 import { readService, type ServiceReference } from './service-reference.js';
 import { isFault } from './text.js';
@@ -32,6 +32,23 @@ export interface EnvoyMappings {
   readonly refused: ReadonlyMap<string, Refusal>;
   readonly clusterOf: ReadonlyMap<string, string>;
   readonly statPrefixOf: ReadonlyMap<string, string>;
+}
+
+/**
+ * The virtual hosts of a part of a table: mappings whose outcome is decided, in any order. One for any host is always among them. Where a broader
+ * host's routes would be copied into narrower ones beyond the budget, conditions take the place of copies, as in the whole.
+ */
+export function partOfTable(
+  mappings: Iterable<{ readonly mapping: MappingState; readonly outcome: RowOutcome }>,
+  perRouteStats: boolean,
+  maxCopiedBytes: number,
+): VirtualHost[] {
+  const rendered = new Map<RouteRow, readonly Route[]>();
+  for (const { mapping, outcome } of mappings) {
+    const row = routeRow(mapping);
+    rendered.set(row, rowRoutes(row, outcome, perRouteStats));
+  }
+  return toVirtualHosts([...rendered.keys()].sort(compareRows), rendered, maxCopiedBytes, []);
 }
 
 /** A mapping out of the log, as it is translated: whatever is there, no state stops the translation (see `fromJson`). */
@@ -77,12 +94,17 @@ export interface RowPlan {
   readonly service: ServiceReference | undefined;
 }
 
-/** Decides what becomes of a row. Its own fault goes before what was set aside. */
-export function planRow(
-  row: RouteTableRow,
+/** As `planRow`, for a mapping by itself. */
+export function planMapping(
+  mapping: MappingState,
   setAside: { readonly code: string; readonly drop: boolean } | undefined,
   allowLoopback: boolean,
 ): RowPlan {
+  return planRow(routeRow(mapping), setAside, allowLoopback);
+}
+
+/** Decides what becomes of a row. Its own fault goes before what was set aside. */
+function planRow(row: RouteRow, setAside: { readonly code: string; readonly drop: boolean } | undefined, allowLoopback: boolean): RowPlan {
   const refusal = rowFault(row, { allowLoopback });
   const aside = refusal ?? setAside;
   if (aside !== undefined) {
@@ -94,7 +116,7 @@ export function planRow(
 }
 
 /** A row's routes, in the order in which they are asked; none for a dropped one. */
-export function rowRoutes(row: RouteTableRow, outcome: RowOutcome, perRouteStats: boolean): readonly Route[] {
+function rowRoutes(row: RouteRow, outcome: RowOutcome, perRouteStats: boolean): readonly Route[] {
   if (outcome.kind === 'dropped') return [];
   const statPrefix = perRouteStats ? { stat_prefix: statToken(row.mapping) } : {};
   if (outcome.kind === 'forwarded') return forwarding(row, outcome.cluster, statPrefix);
@@ -102,7 +124,7 @@ export function rowRoutes(row: RouteTableRow, outcome: RowOutcome, perRouteStats
 }
 
 /** One Envoy route per method: an alternation would need a regular expression, and those have a size limit of their own. */
-function routes(row: RouteTableRow, action: Omit<Route, 'name' | 'match'>, prefix = row.match.value): Route[] {
+function routes(row: RouteRow, action: Omit<Route, 'name' | 'match'>, prefix = row.match.value): Route[] {
   const match = row.match.kind === 'path' ? { path: prefix } : { prefix };
   const headers = Object.keys(row.headers)
     .sort()
@@ -117,7 +139,7 @@ function routes(row: RouteTableRow, action: Omit<Route, 'name' | 'match'>, prefi
 /** The connection manager's stream_idle_timeout; a mapping that may take longer overrides it. */
 export const streamIdleTimeoutMs = 300_000;
 
-function forwarding(row: RouteTableRow, cluster: string, statPrefix: Pick<Route, 'stat_prefix'>): Route[] {
+function forwarding(row: RouteRow, cluster: string, statPrefix: Pick<Route, 'stat_prefix'>): Route[] {
   const { match, rewrite, timeoutMs } = row;
   const action = (matched: string): Omit<Route, 'name' | 'match'> => ({
     route: {
@@ -135,7 +157,7 @@ function forwarding(row: RouteTableRow, cluster: string, statPrefix: Pick<Route,
 }
 
 /** What a mapping that was set aside answers: 503, and why, for a person and for a program. */
-function setAside(row: RouteTableRow, code: string): Omit<Route, 'name' | 'match'> {
+function setAside(row: RouteRow, code: string): Omit<Route, 'name' | 'match'> {
   const reason = /^[a-z][a-z0-9_]{0,63}$/.test(code) ? code : 'set_aside';
   const mapping = row.mapping.slice(0, 64);
   const header = (key: string, value: string) =>

@@ -21,7 +21,8 @@ export interface RouteTableRow {
   readonly timeoutMs: number;
 }
 
-type Unplaced = Omit<RouteTableRow, 'order'>;
+/** What of a row its routes are made of. */
+export type RouteRow = Omit<RouteTableRow, 'order' | 'upstream'>;
 
 /**
  * The route table: a total order, so that equal sets of mappings give equal tables on every machine, whatever order
@@ -30,23 +31,25 @@ type Unplaced = Omit<RouteTableRow, 'order'>;
  */
 export function buildRouteTable(mappings: Iterable<MappingState>): RouteTableRow[] {
   return [...mappings]
-    .map(row)
+    .map(routeRow)
     .sort(compareRows)
-    .map((unplaced, order) => ({ order, ...unplaced }));
+    .map((row, order) => {
+      const service = readService(row.service);
+      return { order, ...row, upstream: isFault(service) ? null : service.key };
+    });
 }
 
-function row(mapping: MappingState): Unplaced {
-  const service = readService(mapping.service);
+/** A mapping as a row that has no place yet. */
+export function routeRow(mapping: MappingState): RouteRow {
   return {
     mapping: mapping.name,
     host: mapping.host,
     hostKind: hostKind(mapping.host),
     match: mapping.path === null ? { kind: 'prefix', value: mapping.prefix ?? '' } : { kind: 'path', value: mapping.path },
-    methods: [...mapping.methods].sort(compareText),
+    methods: mapping.methods.length > 1 ? [...mapping.methods].sort(compareText) : mapping.methods,
     headers: mapping.headers,
     precedence: mapping.precedence,
     service: mapping.service,
-    upstream: isFault(service) ? null : service.key,
     rewrite: mapping.rewrite,
     timeoutMs: mapping.timeoutMs,
   };
@@ -54,7 +57,8 @@ function row(mapping: MappingState): Unplaced {
 
 const hostRank: Readonly<Record<HostKind, number>> = { exact: 0, suffix: 1, any: 2 };
 
-function compareRows(a: Unplaced, b: Unplaced): number {
+/** The order of the table. */
+export function compareRows(a: RouteRow, b: RouteRow): number {
   return (
     hostRank[a.hostKind] - hostRank[b.hostKind] ||
     (a.hostKind === 'suffix' ? b.host.length - a.host.length : 0) ||

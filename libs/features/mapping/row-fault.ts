@@ -2,7 +2,7 @@ import { parseHost } from './host.js';
 import { limits } from './limits.js';
 import { nameFault } from './mapping-fields.js';
 import { pathFault } from './request-path.js';
-import type { RouteTableRow } from './route-table.js';
+import type { RouteRow } from './route-table.js';
 import { readService, upstreamFault } from './service-reference.js';
 import { type Fault, isFault } from './text.js';
 
@@ -20,21 +20,21 @@ export interface Refusal {
  * prefix is not to be had) and where requests would go. Header conditions and methods can only hurt the mapping itself:
  * Envoy judges those when the whole is validated, and what it refuses is found and set aside.
  */
-export function rowFault(row: RouteTableRow, context: { readonly allowLoopback: boolean }): Refusal | undefined {
+export function rowFault(row: RouteRow, context: { readonly allowLoopback: boolean }): Refusal | undefined {
   const match = nameFault(row.mapping) ?? matchFault(row);
   if (match !== undefined) return { code: match.code, detail: match.message, drop: true };
   const action = actionFault(row, context.allowLoopback);
   return action === undefined ? undefined : { code: action.code, detail: action.message, drop: false };
 }
 
-function matchFault(row: RouteTableRow): Fault | undefined {
+function matchFault(row: RouteRow): Fault | undefined {
   const host = parseHost(row.host);
   if (isFault(host)) return host;
   if (host.host !== row.host) return { code: 'host_not_normalised', message: `The host must read ${host.host}.` };
   return pathFault(row.match.value, 'match');
 }
 
-function actionFault(row: RouteTableRow, allowLoopback: boolean): Fault | undefined {
+function actionFault(row: RouteRow, allowLoopback: boolean): Fault | undefined {
   const service = readService(row.service);
   if (isFault(service)) return service;
   const upstream = upstreamFault(service, { allowLoopback, ownPorts: new Set() });

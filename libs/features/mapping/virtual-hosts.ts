@@ -2,7 +2,6 @@ import { statToken } from '#platform/envoy/model/envoy-text.js';
 import type { HeaderMatcher, Route, VirtualHost } from '#platform/envoy/model/route.js';
 
 import { hostKind } from './host.js';
-import type { RouteTableRow } from './route-table.js';
 
 /** 100,000 ordinary routes are 18 MB of bootstrap, 4 s to validate; copies may double that. */
 export const mostCopiedBytes = 16_000_000;
@@ -14,7 +13,11 @@ function broaderHosts(host: string): string[] {
   return [...labels.slice(1).map((_, i) => `*.${labels.slice(i + 1).join('.')}`), '*'];
 }
 
-type Rendered = ReadonlyMap<RouteTableRow, readonly Route[]>;
+interface Hosted {
+  readonly host: string;
+}
+
+type Rendered<Row> = ReadonlyMap<Row, readonly Route[]>;
 
 /**
  * The virtual hosts of a table, whose rendered rows are given. Envoy picks one virtual host by the request's host and
@@ -25,13 +28,13 @@ type Rendered = ReadonlyMap<RouteTableRow, readonly Route[]>;
  * its routes stand, bound to it by a condition on the request's host, before those of the next broader host that has one.
  * That answers every request the same and copies nothing; it costs requests a longer list to go through.
  */
-export function toVirtualHosts(
-  table: readonly RouteTableRow[],
-  rendered: Rendered,
+export function toVirtualHosts<Row extends Hosted>(
+  table: readonly Row[],
+  rendered: Rendered<Row>,
   maxBytes: number,
   first: readonly Route[],
 ): VirtualHost[] {
-  const byHost = new Map<string, RouteTableRow[]>();
+  const byHost = new Map<string, Row[]>();
   for (const row of table) {
     if (!rendered.has(row)) continue;
     const rows = byHost.get(row.host);
@@ -39,7 +42,9 @@ export function toVirtualHosts(
     else rows.push(row);
   }
   if (!byHost.has('*')) byHost.set('*', []);
-  const standing = withinBudget(byHost, rendered, maxBytes);
+  // Most parts of a table have exact hosts only: nothing falls through then.
+  const isFlat = [...byHost].every(([host, rows]) => rows.length === 0 || hostKind(host) === 'exact');
+  const standing = isFlat ? new Set(byHost.keys()) : withinBudget(byHost, rendered, maxBytes);
   const folded = new Map<string, Route[]>();
   for (const [host, rows] of byHost) {
     if (standing.has(host)) continue;
@@ -47,7 +52,7 @@ export function toVirtualHosts(
     folded.set(home, [...(folded.get(home) ?? []), ...rows.flatMap((row) => (rendered.get(row) ?? []).map((route) => bound(route, host)))]);
   }
   return [...standing].map((host) => {
-    const rows = [host, ...broaderHosts(host)].flatMap((name) => byHost.get(name) ?? []);
+    const rows = isFlat ? (byHost.get(host) ?? []) : [host, ...broaderHosts(host)].flatMap((name) => byHost.get(name) ?? []);
     return {
       name: statToken(host),
       domains: [host],
@@ -59,7 +64,7 @@ export function toVirtualHosts(
 }
 
 /** The hosts that get a virtual host of their own, in the table's order; any host always does. */
-function withinBudget(byHost: ReadonlyMap<string, readonly RouteTableRow[]>, rendered: Rendered, maxBytes: number): Set<string> {
+function withinBudget<Row>(byHost: ReadonlyMap<string, readonly Row[]>, rendered: Rendered<Row>, maxBytes: number): Set<string> {
   const bytesOf = new Map<string, number>();
   for (const [host, rows] of byHost) {
     const isCopied = hostKind(host) !== 'exact' && byHost.size > 1;

@@ -2,14 +2,25 @@ import { rootCertificates } from 'node:tls';
 import { type Marker, reservedRoutes, toBootstrap, withMarker } from '#features/gateway/gateway.envoy.js';
 import type { GatewaySettings, ListenAddress } from '#features/gateway/gateway.js';
 import { streamIdleTimeoutMs, toEnvoy } from '#features/mapping/mapping.envoy.js';
-import { inlineCluster, mostWatchedClusters, upstreamTrust, watched, watchedCluster } from '#features/mapping/mapping-cluster.envoy.js';
+import {
+  assignment,
+  type Endpoint,
+  inlineCluster,
+  mostWatchedClusters,
+  reachable,
+  trustSecret,
+  upstreamTrust,
+  watched,
+  watchedCluster,
+} from '#features/mapping/mapping-cluster.envoy.js';
 import type { MappingState } from '#features/mapping/mapping-state.js';
 import type { ServiceReference } from '#features/mapping/service-reference.js';
 import type { Bootstrap } from '#platform/envoy/model/bootstrap.js';
-import type { Cluster, ClusterLoadAssignment, DiscoveryResponse, PathConfigSource } from '#platform/envoy/model/cluster.js';
-import { addressFault } from '#platform/envoy/model/upstream-address.js';
+import type { Cluster, DiscoveryResponse, PathConfigSource } from '#platform/envoy/model/cluster.js';
 import { contentHash, sha256Hex } from '#platform/kernel/digest.js';
 import { canonicalJson } from '#platform/kernel/json.js';
+
+export type { Endpoint };
 
 /** What is true of one node and not of its gateway. */
 interface NodeFacts {
@@ -18,12 +29,6 @@ interface NodeFacts {
   readonly https: ListenAddress | null;
   /** Opens the marker path on this node only. */
   readonly proofSecret: string;
-}
-
-/** One instance of a service: an IP literal and a port. */
-export interface Endpoint {
-  readonly address: string;
-  readonly port: number;
 }
 
 /** Everything that a configuration is made of; equal inputs give equal bytes. */
@@ -79,7 +84,7 @@ export function compile(input: CompileInput): Rendered {
     },
     reservedRoutes(node.proofSecret),
   );
-  const upstreams = toUpstreams(translated.upstreams, (key) => reachable(input.endpoints.get(key) ?? [], settings));
+  const upstreams = toUpstreams(translated.upstreams, (key) => reachable(input.endpoints.get(key) ?? [], settings.allowLoopbackUpstreams));
   const bootstrap = toBootstrap({
     gateway: input.gateway,
     http: node.http ?? settings.http,
@@ -137,35 +142,11 @@ export function bootstrapBytes(rendered: Rendered, marker: Marker): Buffer {
   return Buffer.from(canonicalJson(withMarker(rendered.bootstrap, marker)));
 }
 
-/**
- * What discovery found, less what no service may be: a name can be made to resolve to the metadata service after the
- * mapping was accepted. Sorted, so that the order of discovery does not show.
- */
-function reachable(endpoints: readonly Endpoint[], settings: GatewaySettings): Endpoint[] {
-  const allowed = endpoints.filter(({ address, port }) => {
-    const isPort = Number.isInteger(port) && port >= 1 && port <= 65_535;
-    return isPort && addressFault(address, { allowLoopback: settings.allowLoopbackUpstreams }) === undefined;
-  });
-  const byText = new Map(allowed.map(({ address, port }) => [`${address} ${port}`, { address, port }]));
-  return [...byText].sort(([a], [b]) => (a < b ? -1 : 1)).map(([, endpoint]) => endpoint);
-}
-
 const typeOfAssignment = { '@type': 'type.googleapis.com/envoy.config.endpoint.v3.ClusterLoadAssignment' } as const;
-
-function assignment(cluster: string, endpoints: readonly Endpoint[]): ClusterLoadAssignment {
-  const instances = endpoints.map(({ address, port }) => ({ endpoint: { address: { socket_address: { address, port_value: port } } } }));
-  return { cluster_name: cluster, endpoints: instances.length === 0 ? [] : [{ lb_endpoints: instances }] };
-}
 
 /** The public authorities that this build of Node carries: the same on every machine that runs the same release. */
 function trustFile(): Buffer {
-  return watchedFile([
-    {
-      '@type': 'type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.Secret',
-      name: upstreamTrust,
-      validation_context: { trusted_ca: { inline_string: `${rootCertificates.join('\n')}\n` } },
-    },
-  ]);
+  return watchedFile([trustSecret(rootCertificates)]);
 }
 
 function watchedFile(resources: DiscoveryResponse['resources']): Buffer {

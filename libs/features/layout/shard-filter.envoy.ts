@@ -1,0 +1,88 @@
+import type { LuaFilter } from '#platform/envoy/model/bootstrap.js';
+import { NEXT_HEADER, PROOF_HEADER, RESERVED_PREFIX, SHARD_HEADER, SHARD_MARKER_PREFIX } from '#platform/envoy/model/reserved.js';
+
+import type { Phase } from './phase.js';
+
+/** The scope of the paths that are the gateway's own. */
+export const RESERVED_SCOPE = 'reserved';
+
+/** The filter with the phases of a table, by ECDS. */
+export const SHARD_FILTER = 'chancery-shard-filter';
+
+/** Under this name routes have the metadata that the filters read. */
+export const ROUTE_METADATA = 'chancery';
+
+/** As many filters follow: each goes from one phase to the next, since Envoy tells a Lua filter of one route only. Eight phases can be. */
+export const mostTransitions = 7;
+
+/**
+ * The filter that finds the shards of a request, one for each phase: the first in the header that is the scope key, the others in the header that
+ * the next filters read. What clients say in these headers is overwritten. It knows the node's secret, so that nobody else reaches a shard's marker.
+ */
+export function shardFilter(phases: readonly Phase[], proofSecret: string): LuaFilter {
+  const keys = phases.map(({ id, shards, byHost, part }) => {
+    const segment = part === 'segment' ? 'segment' : part === 'none' ? '""' : `string.sub(segment, 1, ${part})`;
+    const text = byHost ? `host .. "\\n" .. ${segment}` : segment;
+    return shards === 1 ? `"${id}.1.0"` : `"${id}.${shards}." .. shard(${text}, ${shards})`;
+  });
+  const [first = '""', ...others] = keys;
+  return lua(`local function shard(text, shards)
+  local x = 5381
+  for i = 1, #text do x = (x * 33 + string.byte(text, i)) % 4294967296 end
+  return string.format("%d", x % shards)
+end
+function envoy_on_request(handle)
+  local headers = handle:headers()
+  local path = headers:get(":path") or ""
+  if string.sub(path, 1, ${RESERVED_PREFIX.length}) == ${quoted(RESERVED_PREFIX)} then
+    local key = "${RESERVED_SCOPE}"
+    if string.sub(path, 1, ${SHARD_MARKER_PREFIX.length}) == ${quoted(SHARD_MARKER_PREFIX)} and headers:get("${PROOF_HEADER}") == ${quoted(proofSecret)} then
+      key = string.sub(path, ${SHARD_MARKER_PREFIX.length + 1})
+    end
+    headers:replace("${SHARD_HEADER}", key)
+    headers:remove("${NEXT_HEADER}")
+    return
+  end
+  local segment = string.match(path, "^/([^/?#]*)") or ""
+  local host = string.lower(headers:get(":authority") or "")
+  headers:replace("${SHARD_HEADER}", ${first})
+  ${others.length === 0 ? `headers:remove("${NEXT_HEADER}")` : `headers:replace("${NEXT_HEADER}", ${others.join(' .. " " .. ')})`}
+end
+`);
+}
+
+/** Goes on to the next phase when the shard that was asked has no route for the request. */
+export const transitionFilter: LuaFilter = lua(`function envoy_on_request(handle)
+  local headers = handle:headers()
+  local keys = headers:get("${NEXT_HEADER}")
+  if keys == nil then return end
+  if handle:route():metadata():get("miss") == nil then
+    headers:remove("${NEXT_HEADER}")
+    return
+  end
+  local space = string.find(keys, " ", 1, true)
+  if space == nil then
+    headers:remove("${NEXT_HEADER}")
+    headers:replace("${SHARD_HEADER}", keys)
+  else
+    headers:replace("${NEXT_HEADER}", string.sub(keys, space + 1))
+    headers:replace("${SHARD_HEADER}", string.sub(keys, 1, space - 1))
+  end
+end
+`);
+
+function lua(source: string): LuaFilter {
+  return {
+    '@type': 'type.googleapis.com/envoy.extensions.filters.http.lua.v3.Lua',
+    default_source_code: { inline_string: source },
+  };
+}
+
+/** A text as Lua writes it: every byte that is not a plain letter, digit or mark by its number. */
+function quoted(text: string): string {
+  const bytes = [...Buffer.from(text, 'utf8')].map((byte) => {
+    const character = String.fromCharCode(byte);
+    return /[A-Za-z0-9/._-]/.test(character) ? character : `\\${String(byte).padStart(3, '0')}`;
+  });
+  return `"${bytes.join('')}"`;
+}
