@@ -85,7 +85,7 @@ describe('settings', () => {
 
   test.each<[string, unknown, string, string]>([
     ['an unknown setting', { admin: true }, 'unknown_field', '/admin'],
-    ['another delivery', { delivery: 'live' }, 'wrong_type', '/delivery'],
+    ['another delivery', { delivery: 'by hand' }, 'wrong_type', '/delivery'],
     ['a text for a number', { drainTimeS: '2' }, 'wrong_type', '/drainTimeS'],
     ['another strategy', { rollout: { strategy: 'slow' } }, 'wrong_type', '/rollout/strategy'],
     ['an unknown member of the rollout', { rollout: { soak: 1 } }, 'unknown_field', '/rollout/soak'],
