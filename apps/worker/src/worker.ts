@@ -7,7 +7,7 @@ import { EventStore } from '#platform/eventstore/event-store.js';
 import { createWake, type Follower, type Wake } from '#platform/eventstore/follower.js';
 import { failpoint } from '#platform/failpoint/failpoint.js';
 import { openQueue, type Queue } from '#platform/queue/queue.js';
-import { type DeliveryServer, startDeliveryServer } from '#platform/xds/delivery-server.js';
+import { type AgentIdentity, type DeliveryServer, startDeliveryServer } from '#platform/xds/delivery-server.js';
 import { mutualTls, peerIdentity } from '#platform/xds/server-credentials.js';
 
 import { AgentHandlers } from './agent-handlers.js';
@@ -75,13 +75,8 @@ class Worker {
     this.#wake = createWake(options.databaseUrl, log);
     this.#events = new EventStore({ database: this.#database, log });
     this.#recorder = new Recorder({ db, events: this.#events, log, pollMs: tuning.sweepMs });
-    this.#confirmations = new Confirmations({
-      db,
-      events: this.#events,
-      log,
-      ownPorts: options.ownPorts,
-      everyMs: tuning.confirmationsMs,
-    });
+    const { ownPorts } = options;
+    this.#confirmations = new Confirmations({ db, events: this.#events, log, ownPorts, everyMs: tuning.confirmationsMs });
     this.#gateways = new Gateways({
       ...options,
       database: this.#database,
@@ -95,15 +90,7 @@ class Worker {
     this.#renderer = new Renderer(db, this.#gateways);
     this.#live = this.#liveDelivery();
     const authenticate = (token: string) => options.authenticate(token, { db, events: this.#events });
-    this.#envoys = new StockEnvoys({
-      db,
-      worker: name,
-      log,
-      authenticate,
-      certificateOf: ({ call }) => peerIdentity(call)?.name,
-      publisher: (gateway) => this.#live.publisher(gateway),
-      onRefused: (...refusal) => this.#live.refused(...refusal),
-    });
+    this.#envoys = this.#stockEnvoys(authenticate);
     this.#handlers = new AgentHandlers({
       db,
       live: this.#live,
@@ -233,6 +220,19 @@ class Worker {
       },
       onAnswer: (session, typeUrl, result) => this.#metrics.answered(session.gateway, typeUrl, result),
       onHead: (publisher) => this.#envoys.update(publisher),
+    });
+  }
+
+  #stockEnvoys(authenticate: (token: string) => Promise<AgentIdentity | undefined>): StockEnvoys {
+    const { log, name: worker } = this.#options;
+    return new StockEnvoys({
+      db: this.#database.db,
+      worker,
+      log,
+      authenticate,
+      certificateOf: ({ call }) => peerIdentity(call)?.name,
+      publisher: (gateway) => this.#live.publisher(gateway),
+      onRefused: (...refusal) => this.#live.refused(...refusal),
     });
   }
 
