@@ -23,7 +23,7 @@ export const defaultSettings: Members = {
   services: {},
   allowLoopbackUpstreams: false,
   perRouteStats: 'auto',
-  delivery: 'hot-restart',
+  delivery: 'live',
 };
 
 /** The label that says who owns a mapping. */

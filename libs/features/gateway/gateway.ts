@@ -46,7 +46,7 @@ export const defaultSettings: GatewaySettings = {
   services: {},
   allowLoopbackUpstreams: false,
   perRouteStats: 'auto',
-  delivery: 'hot-restart',
+  delivery: 'live',
 };
 
 /** How long a request or a pause may last without being cut by a hot restart, in milliseconds. */
@@ -95,10 +95,10 @@ export function settingsTransition(_subject: string, before: JsonObject | null, 
   return canonicalJson(before) === canonicalJson(after) ? undefined : { type: 'GatewayConfigured', schemaVersion, subject, state: after };
 }
 
-/** Settings out of the log; what an older version did not know has its default. */
+/** Settings out of the log; what an older version did not know has its default, and the delivery that there was then. */
 export function settingsOf(state: JsonObject): GatewaySettings {
   const known = Object.keys(defaultSettings).filter((key) => state[key] !== undefined && state[key] !== null);
-  return { ...defaultSettings, ...Object.fromEntries(known.map((key) => [key, state[key]])) };
+  return { ...defaultSettings, delivery: 'hot-restart', ...Object.fromEntries(known.map((key) => [key, state[key]])) };
 }
 
 /** Settings as the log holds them. */
