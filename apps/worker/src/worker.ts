@@ -4,7 +4,7 @@ import { EventStore } from '#platform/eventstore/event-store.js';
 import { createWake, type Follower, type Wake } from '#platform/eventstore/follower.js';
 import { failpoint } from '#platform/failpoint/failpoint.js';
 import type { Queue } from '#platform/queue/queue.js';
-import { type DeliveryServer, startDeliveryServer } from '#platform/xds/delivery-server.js';
+import { type AgentIdentity, type DeliveryServer, startDeliveryServer } from '#platform/xds/delivery-server.js';
 import { mutualTls, peerIdentity } from '#platform/xds/server-credentials.js';
 
 import { AgentHandlers, type AgentHandlersOptions } from './agent-handlers.js';
@@ -94,15 +94,7 @@ class Worker {
     this.#renderer = new Renderer(db, this.#gateways, (...target) => this.#rollouts.steering.sourceOf(...target));
     this.#live = this.#liveDelivery();
     const authenticate = (token: string) => options.authenticate(token, { db, events: this.#events });
-    this.#envoys = new StockEnvoys({
-      db,
-      worker: name,
-      log,
-      authenticate,
-      certificateOf: ({ call }) => peerIdentity(call)?.name,
-      publisher: (gateway) => this.#live.publisher(gateway),
-      onRefused: (...refusal) => this.#live.refused(...refusal),
-    });
+    this.#envoys = this.#stockEnvoys(authenticate);
     this.#handlers = this.#agentHandlers(authenticate);
     const sessions = () => this.#handlers.sessions();
     this.#metrics = new WorkerMetrics({
@@ -260,6 +252,19 @@ class Worker {
       onVerdict: (...verdict) => this.#rollouts.holds.take(...verdict),
       onPublisher: (gateway) => this.#rollouts.steering.steer(gateway),
       onLane: (publisher) => this.#envoys.update(publisher),
+    });
+  }
+
+  #stockEnvoys(authenticate: (token: string) => Promise<AgentIdentity | undefined>): StockEnvoys {
+    const { log, name: worker } = this.#options;
+    return new StockEnvoys({
+      db: this.#database.db,
+      worker,
+      log,
+      authenticate,
+      certificateOf: ({ call }) => peerIdentity(call)?.name,
+      publisher: (gateway) => this.#live.publisher(gateway),
+      onRefused: (...refusal) => this.#live.refused(...refusal),
     });
   }
 
