@@ -1,4 +1,6 @@
 import type { Found } from '#features/discovery/discovery.js';
+import type { HoldState } from '#features/promotion/promotion.js';
+import type { Shrink } from '#features/promotion/shrink.js';
 import { reserveSequences } from '#features/rollout/live-push.table.js';
 import { readStatusRows } from '#features/rollout/set-aside.table.js';
 import type { Db } from '#platform/database/database.js';
@@ -7,10 +9,12 @@ import type { LiveAnswer } from '#platform/xds/live-stream.js';
 
 import { BLOCK_SIZE, FenceBlock } from './fence-block.js';
 import type { FoldChange, GatewayFold } from './gateway-fold.js';
+import { headGuard } from './head-guard.js';
 import { type LaneSource, LiveLane } from './live-lane.js';
 import { LiveSession, type SentRelease } from './live-session.js';
 import { MappingStatuses } from './mapping-statuses.js';
 import { SetAsides } from './set-asides.js';
+import type { ShrinkGuard } from './shrink-guard.js';
 import type { TargetSession } from './target-session.js';
 
 export interface PublisherOptions {
@@ -23,6 +27,10 @@ export interface PublisherOptions {
   allowsLoopback(source: LaneSource): boolean;
   onAnswer(live: LiveSession, release: SentRelease, answer: LiveAnswer): void;
   onUnchanged(live: LiveSession): void;
+  /** The push that is held back by the log's account, or may go out. */
+  hold(): HoldState | null;
+  /** What the push of the head would lose that is held back; undefined when none is any more. */
+  onVerdict(shrink: Shrink | undefined): void;
   /** A lane has changed, or who is on it: somebody else than an agent follows them as well. Called after the agents were written to. */
   onLane(): void;
 }
@@ -44,6 +52,7 @@ export class GatewayPublisher {
   #assigned: ReadonlyMap<string, LiveLane | undefined> = new Map();
   /** The lane of all others; undefined is the head. */
   #base: LiveLane | undefined;
+  #guard: ShrinkGuard | undefined;
   #pending: LiveLane | undefined;
   readonly #lanes = new Set<LiveLane>();
   readonly #statuses: MappingStatuses;
@@ -98,6 +107,7 @@ export class GatewayPublisher {
     clearTimeout(this.#again);
     for (const lane of this.#lanes) lane.close();
     await this.#opening;
+    await this.#guard?.close();
     await this.#statuses.settled();
   }
 
@@ -130,6 +140,7 @@ export class GatewayPublisher {
       void this.#openHead();
       return;
     }
+    this.#guard?.order(change);
     const all = { mappings: change.mappings.keys(), services, settings: change.settings };
     this.#guarded(this.#head, () => this.#head?.apply(all));
     this.#statuses.touch();
@@ -169,7 +180,13 @@ export class GatewayPublisher {
       const lane = this.laneOf(live.session.target);
       if (lane !== undefined) live.assign(lane);
     }
+    this.#head?.recheck();
     this.#options.onLane();
+  }
+
+  /** A push of the head is held back: it would lose too much. */
+  get holds(): boolean {
+    return this.#guard?.holds === true;
   }
 
   /** The lane of a target, whether it is here or not; undefined while it is not known. */
@@ -181,11 +198,12 @@ export class GatewayPublisher {
     return this.#assigned.has(target) ? this.#assigned.get(target) : this.#base;
   }
 
-  #lane(source: LaneSource, lowerVersionReason: () => string, found: () => ReadonlyMap<string, Found>): LiveLane {
+  #lane(source: LaneSource, lowerVersionReason: () => string, found: () => ReadonlyMap<string, Found>, guard?: ShrinkGuard): LiveLane {
     const { allowsLoopback, log } = this.#options;
     const lane: LiveLane = new LiveLane({
       source,
       lowerVersionReason,
+      guard,
       endpointsOf: (key) => found().get(key)?.endpoints ?? [],
       allowsLoopback: () => allowsLoopback(source),
       asideOf: (name, mapping) => this.asides.asideOf(name, mapping),
@@ -210,7 +228,10 @@ export class GatewayPublisher {
     const { db, fold } = this.#options;
     this.asides.take(await readStatusRows(db, this.gateway));
     if (this.#closed || !this.isLive) return;
-    const lane = this.#lane(fold, () => '', this.#options.found);
+    const guard = this.#guard ?? headGuard({ ...this.#options, asides: this.asides, head: () => this.#head });
+    if (this.#guard === undefined) await guard.load();
+    this.#guard = guard;
+    const lane = this.#lane(fold, () => '', this.#options.found, guard);
     this.#head = lane; // from here on it hears of changes, and takes them when it is made
     for (const live of this.#sessions.values()) if (this.laneOf(live.session.target) === lane) live.assign(lane);
     for (const session of this.#options.targets()) this.attach(session);

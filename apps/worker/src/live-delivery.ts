@@ -1,3 +1,5 @@
+import type { HoldState } from '#features/promotion/promotion.js';
+import type { Shrink } from '#features/promotion/shrink.js';
 import { type AgentFacts, nextStep } from '#features/rollout/rollout.js';
 import { readFacts, writeProvenVersion } from '#features/rollout/target-stream.table.js';
 import type { Report } from '#platform/xds/generated/delivery.js';
@@ -21,6 +23,9 @@ export interface LiveDeliveryOptions extends Pick<LiveOutcomesOptions, 'onRecord
   readonly heldBackDeadlineMs: number;
   sessions(): readonly TargetSession[];
   onAnswer(session: TargetSession, typeUrl: string, result: 'ack' | 'nack'): void;
+  hold(gateway: string): HoldState | null;
+  /** See PublisherOptions. */
+  onVerdict(gateway: string, version: number, shrink: Shrink | undefined): void;
   /** A gateway can be written to as soon as this returns: its targets are to be on their lanes by then. */
   onPublisher(gateway: string): void;
   /** A lane of a gateway that is delivered live has changed, and the agents have been written to. */
@@ -64,6 +69,8 @@ export class LiveDelivery {
       allowsLoopback: (source) => context.gateways.allowsLoopback(source),
       onAnswer: (live, sent, answer) => this.#answered(live, sent, answer),
       onUnchanged: (live) => this.#unchanged(live),
+      hold: () => this.#options.hold(fold.gateway),
+      onVerdict: (shrink) => this.#options.onVerdict(fold.gateway, fold.version, shrink),
       onLane: () => onLane(publisher),
     });
     this.#publishers.set(fold.gateway, publisher);

@@ -6,6 +6,7 @@ import {
   type HoldState,
   planOf,
   presentWave,
+  type Recorded,
   type RolloutSwitches,
   releasedVersion,
   rolloutStreamOf,
@@ -37,6 +38,8 @@ export interface RolloutDirectorOptions {
   readonly pollMs: number;
   /** How often waves are looked at. See Rounds. */
   readonly everyMs: number;
+  /** A push of the gateway's head is held back here: no wave begins with it. */
+  isHeld(gateway: string): boolean;
   /** What some target of the gateway should run, or the push that is held, is not what it was. Called in the moment in which it is known. */
   onChange(gateway: string): void;
 }
@@ -130,8 +133,8 @@ export class RolloutDirector {
   }
 
   /** The push that is held, or was confirmed. */
-  hold(gateway: string): HoldState | null {
-    return this.#gateways.get(gateway)?.switches.hold.state ?? null;
+  hold(gateway: string): Pick<Recorded<HoldState>, 'state' | 'version'> {
+    return this.#gateways.get(gateway)?.switches.hold ?? { state: null, version: 0 };
   }
 
   #of(gateway: string): Directed {
@@ -233,7 +236,7 @@ export class RolloutDirector {
     const standing = standingOf(sight);
     const seen = await readWaveSight(database.db, sight.gateway, releasedVersion(standing, switches));
     const step = nextWaveStep({ standing, switches, policy: sight.settings.rollout }, seen);
-    if (step === undefined) return;
+    if (step === undefined || (step.kind === 'start' && this.#options.isHeld(sight.gateway))) return;
     failpoint('worker.beforeWaveStep');
     const recorded = await this.#record(sight.gateway, step, switches.wave.version);
     if (recorded) log.info({ gateway: sight.gateway, step }, 'a wave goes on');

@@ -1,8 +1,9 @@
 import type { FoldChange, GatewayFold } from './gateway-fold.js';
+import { PushHolds } from './push-holds.js';
 import { RolloutDirector, type RolloutDirectorOptions } from './rollout-director.js';
 import { RolloutSteering, type RolloutSteeringOptions } from './rollout-steering.js';
 
-export interface RolloutsOptions extends Omit<RolloutDirectorOptions, 'onChange'>, Omit<RolloutSteeringOptions, 'director'> {
+export interface RolloutsOptions extends Omit<RolloutDirectorOptions, 'onChange' | 'isHeld'>, Omit<RolloutSteeringOptions, 'director'> {
   /** What targets of the gateway should run, or the version that they wait for, is not what it was: those that restart are to be looked at. */
   onVersion(gateway: string): void;
 }
@@ -11,10 +12,12 @@ export interface RolloutsOptions extends Omit<RolloutDirectorOptions, 'onChange'
 export class Rollouts {
   readonly director: RolloutDirector;
   readonly steering: RolloutSteering;
+  readonly holds: PushHolds;
 
   constructor(options: RolloutsOptions) {
     const director = new RolloutDirector({
       ...options,
+      isHeld: (gateway) => options.publisher(gateway)?.holds === true,
       onChange: (gateway) => {
         this.steering.steer(gateway);
         options.onVersion(gateway);
@@ -22,9 +25,16 @@ export class Rollouts {
     });
     this.director = director;
     this.steering = new RolloutSteering({ ...options, director });
+    this.holds = new PushHolds({ ...options, hold: (gateway) => director.hold(gateway) });
+  }
+
+  start(): void {
+    this.director.start();
+    this.holds.start();
   }
 
   async close(): Promise<void> {
+    await this.holds.close();
     await this.director.close();
     this.steering.close();
   }

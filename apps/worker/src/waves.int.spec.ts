@@ -1,6 +1,6 @@
 import { randomUUID } from 'node:crypto';
 
-import { afterEach, describe, expect, jest, test } from '@jest/globals';
+import { afterEach, beforeEach, describe, expect, jest, test } from '@jest/globals';
 
 import { defaultRollout } from '#features/gateway/rollout-policy.js';
 import type { WaveState } from '#features/promotion/promotion.js';
@@ -10,6 +10,7 @@ import type { TargetView } from '#features/rollout/target.table.js';
 import { listTargets } from '#features/rollout/target.table.js';
 import type { NewEvent, View } from '#platform/eventstore/event-store.js';
 import { readSubject, verifyStream } from '#platform/eventstore/read-log.js';
+import { SCOPED_ROUTE_TYPE } from '#platform/xds/xds-resource.js';
 
 import type { ScriptedAgent, ScriptedAgentOptions } from './scripted-agent.fixture.js';
 import { eventually, WorkerFixture } from './worker.fixture.js';
@@ -18,6 +19,7 @@ import type { RunningWorker } from './worker.js';
 jest.setTimeout(60_000);
 
 let fixture: WorkerFixture;
+let delivery = 'live';
 afterEach(() => fixture.close());
 
 const orderer = { by: 'token/spec', reason: 'because' };
@@ -28,7 +30,7 @@ async function house(
   more: object = {},
   options: Partial<ScriptedAgentOptions> = {},
 ): Promise<{ worker: RunningWorker; agents: ScriptedAgent[] }> {
-  fixture = await WorkerFixture.open({ rollout: { ...policy, ...more } });
+  fixture = await WorkerFixture.open({ delivery, rollout: { ...policy, ...more } });
   const worker = await fixture.startWorker('w1');
   const agents = ['edge-1', 'edge-2', 'edge-3'].map((target) => fixture.agent({ target, ...options }));
   for (const agent of agents) await agent.connect(worker.port);
@@ -44,7 +46,19 @@ const isWave = (state: WaveState['state'], version: number) => async () => {
   return now?.state === state && now.version === version;
 };
 const all = (version: number) => async () => (await proven()).every((one) => one === version);
-const versionsOf = (agent: ScriptedAgent | undefined) => [...new Set(agent?.releases.map(({ version }) => version))];
+const releasesOf = (agent: ScriptedAgent | undefined) => [...(agent?.releases ?? []), ...(agent?.live.releases ?? [])];
+const versionsOf = (agent: ScriptedAgent | undefined) => [...new Set(releasesOf(agent).map(({ version }) => version))];
+/** An Envoy that does not take the mapping `evil` to `evilsvc`. */
+const refusesEvil: Partial<ScriptedAgentOptions> = {
+  refuses: (text) => (/"(prefix|prefix_rewrite)":"\/evil/.test(text) && text.includes('evilsvc') ? 'bad route' : undefined),
+  refusesLive: ({ changed }) => {
+    const evil = (text: string) => text.includes('/evil/') && text.includes('evilsvc');
+    const resources = changed.filter(({ typeUrl, value }) => typeUrl === SCOPED_ROUTE_TYPE && evil(value.toString('latin1')));
+    return resources.length === 0
+      ? undefined
+      : { resources: resources.map(({ typeUrl, name }) => ({ typeUrl, name })), detail: 'bad route' };
+  },
+};
 const order = (subjects: string[], decide: (view: View) => NewEvent[]) =>
   fixture.events.handle(
     { stream: 'rollout/default', subjects, context: { commandId: randomUUID(), action: 'Order', actor: 'token/spec', reason: 'because' } },
@@ -55,7 +69,11 @@ const types = async () =>
     await fixture.query<{ type: string }>(`select type from chancery.event where stream = 'rollout/default' order by version, position`)
   ).map(({ type }) => type);
 
-describe('waves', () => {
+describe.each(['live', 'hot-restart'])('waves, delivered by %s', (by) => {
+  beforeEach(() => {
+    delivery = by;
+  });
+
   test('a version comes to the canary, to a share, to all; each once, and what comes meanwhile goes in the next waves', async () => {
     const { agents } = await house();
     const second = await fixture.putMapping('user');
@@ -81,10 +99,7 @@ describe('waves', () => {
   });
 
   test('a version that the canary refuses is halted and taken back; the others never see it, and the next one begins anew', async () => {
-    const { agents } = await house(
-      {},
-      { refuses: (text) => (/"prefix":"\/evil/.test(text) && text.includes('evilsvc') ? 'bad route' : undefined) },
-    );
+    const { agents } = await house({}, refusesEvil);
     const bad = await fixture.putMapping('evil', { service: 'evilsvc' });
     await eventually('it is halted', isWave('halted', bad));
     await eventually('the canary runs what it ran before', async () => {
@@ -114,7 +129,7 @@ describe('waves', () => {
     await eventually('the canary has it', async () => (await proven())[1] === version);
     await order(['wave', 'freeze'], haltWave(await wave(), version, orderer));
     await eventually('the canary is back', all(1));
-    expect(agents[1]?.releases.at(-1)).toMatchObject({
+    expect(releasesOf(agents[1]).at(-1)).toMatchObject({
       version: 1,
       lowerVersionReason: expect.stringMatching(/^rollout\/default version \d+: the wave of version 2 was halted, back to 1: because$/),
     });
@@ -169,7 +184,11 @@ describe('waves', () => {
   });
 });
 
-describe('by hand', () => {
+describe.each(['live', 'hot-restart'])('by hand, delivered by %s', (by) => {
+  beforeEach(() => {
+    delivery = by;
+  });
+
   test('a frozen gateway stands still, and goes on', async () => {
     await house({ strategy: 'immediate' });
     await order(['freeze'], freezeGateway(1, orderer));
@@ -193,7 +212,7 @@ describe('by hand', () => {
     await order(['pin/edge-3'], pinTarget({ target: 'edge-3', version: 1, head: version, isTarget: true }, orderer));
     await eventually('it goes back', async () => (await proven())[2] === 1);
     expect(await proven()).toEqual([version, version, 1]);
-    expect(agents[2]?.releases.at(-1)?.lowerVersionReason).toBe('rollout/default version 1: edge-3 is pinned to version 1: because');
+    expect(releasesOf(agents[2]).at(-1)?.lowerVersionReason).toBe('rollout/default version 1: edge-3 is pinned to version 1: because');
     const next = await fixture.putMapping('order');
     await eventually('the others go on', async () => (await proven())[0] === next && (await proven())[1] === next);
     expect((await proven())[2]).toBe(1);
