@@ -95,6 +95,9 @@ CREATE TABLE chancery.deployment (
   started_at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
   finished_at timestamp with time zone,
   recorded_version bigint,
+  covers_from bigint DEFAULT 0 NOT NULL,
+  delivery text DEFAULT 'hot-restart'::text NOT NULL,
+  CONSTRAINT deployment_delivery_check CHECK ((delivery = ANY (ARRAY['live'::text, 'hot-restart'::text]))),
   CONSTRAINT deployment_pkey PRIMARY KEY (id),
   CONSTRAINT deployment_state_check CHECK ((state = ANY (ARRAY['running'::text, 'proven'::text, 'failed'::text, 'superseded'::text, 'refused'::text])))
 );
@@ -304,6 +307,9 @@ CREATE TABLE chancery.target (
   failed_at timestamp with time zone,
   last_seen_at timestamp with time zone,
   enrolled_at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
+  kind text DEFAULT 'agent'::text NOT NULL,
+  delivery text DEFAULT ''::text NOT NULL,
+  CONSTRAINT target_kind_check CHECK ((kind = ANY (ARRAY['agent'::text, 'envoy'::text]))),
   CONSTRAINT target_pkey PRIMARY KEY (name),
   CONSTRAINT target_state_check CHECK ((state = ANY (ARRAY['enrolled'::text, 'away'::text, 'retired'::text])))
 );

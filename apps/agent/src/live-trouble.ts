@@ -71,12 +71,15 @@ export class LiveTrouble {
   heldBack(held: readonly HeldBack[]): void {
     const { node, report, onFreed } = this.#options;
     const nameOf = ({ key, version }: HeldBack) => `${resourceId(key)} ${version}`;
-    const news = held.filter((one) => !this.#held.has(nameOf(one)));
-    this.#held = new Set(held.map(nameOf));
+    const names = new Set(held.map(nameOf));
+    const changed = names.size !== this.#held.size || held.some((one) => !this.#held.has(nameOf(one)));
+    this.#held = names;
     if (node.release === null) return;
-    if (news.length > 0) {
-      const detail = news.map(({ key, waitsFor }) => `${key.name} waits for ${waitsFor.join(', ')}`).join('; ');
-      report({ ...named(node.release), step: 'held_back', code: 'not_warm', detail, resources: news.map(({ key }) => key), live: true });
+    // All of it whenever it is another set, also when nothing is held back any more: what is proven from then on is proven whole.
+    if (changed) {
+      const detail = held.map(({ key, waitsFor }) => `${key.name} waits for ${waitsFor.join(', ')}`).join('; ');
+      const code = held.length > 0 ? 'not_warm' : '';
+      report({ ...named(node.release), step: 'held_back', code, detail, resources: held.map(({ key }) => key), live: true });
     }
     const still = new Set(held.map(({ key }) => key.name));
     const free = [...this.#owed].filter(([path]) => !still.has(probedName(path)));

@@ -113,6 +113,7 @@ export async function startTestWorker(httpPort: number, { port = 0, sequence = 0
       report: async (from, report) => {
         if (!reports.some(({ id }) => id === report.id)) reports.push(report);
         from.acknowledge(report.id);
+        return 'later';
       },
       stats: async (_session, next) => {
         stats.push(next);

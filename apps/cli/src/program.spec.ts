@@ -45,7 +45,16 @@ describe('the help', () => {
           'mapping patch',
           'mapping set',
         ],
-        ...['projector', 'projector rebuild', 'quarantine', 'quarantine add', 'quarantine lift', 'quarantine list'],
+        ...[
+          'envoy',
+          'envoy bootstrap',
+          'projector',
+          'projector rebuild',
+          'quarantine',
+          'quarantine add',
+          'quarantine lift',
+          'quarantine list',
+        ],
         ...['token', 'token create', 'token list', 'token revoke'],
       ]
         .map((name) => (name === '' ? '' : ` ${name}`))

@@ -2,6 +2,7 @@ import { Command, InvalidArgumentError } from 'commander';
 
 import { addAuditCommand } from './commands/audit-command.js';
 import { addConfigurationCommands } from './commands/configuration-commands.js';
+import { addEnvoyCommand } from './commands/envoy-command.js';
 import { addHistoryCommands } from './commands/history-commands.js';
 import { addLoginCommands } from './commands/login-command.js';
 import { addMappingCommands } from './commands/mapping-commands.js';
@@ -42,6 +43,7 @@ export function createProgram(root: string): Command {
   addMappingCommands(program);
   addWaitCommand(program);
   addRedeployCommand(program);
+  addEnvoyCommand(program);
   addQuarantineCommands(program);
   addAuditCommand(program);
   addVerifyCommand(program);

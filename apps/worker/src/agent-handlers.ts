@@ -11,6 +11,9 @@ import type { AgentIdentity, DeliveryHandlers } from '#platform/xds/delivery-ser
 import type { DeliverySession } from '#platform/xds/delivery-session.js';
 import type { Hello, Report, Stats, Status, Welcome } from '#platform/xds/generated/delivery.js';
 
+import { checkTargetNames, mayServe } from './agent-rights.js';
+import type { LiveDelivery } from './live-delivery.js';
+import { countedBy } from './live-statistics.js';
 import { TargetSession } from './target-session.js';
 
 export interface AgentHandlersOptions {
@@ -18,6 +21,7 @@ export interface AgentHandlersOptions {
   readonly worker: string;
   readonly log: Log;
   readonly statsIntervalMs: number;
+  readonly live: LiveDelivery;
   authenticate(token: string): Promise<AgentIdentity | undefined>;
   /** The target should be looked at. */
   look(target: string): void;
@@ -63,11 +67,13 @@ export class AgentHandlers implements DeliveryHandlers {
     const session = new TargetSession(delivery, opened.term);
     const readOnly = readOnlyReason(hello.lastFence ?? null, hello.status?.appliedVersion ?? 0, opened.sent, opened.head);
     if (readOnly !== null) {
+      session.readOnly = true;
       await writeReadOnly(db, session.owner, readOnly);
       log.error({ target: hello.target, reason: readOnly }, 'nothing is pushed to this target until an operator runs chancery recover');
     }
     this.#sessions.get(hello.target)?.delivery.close('another stream of this target was opened');
     this.#sessions.set(hello.target, session);
+    this.#options.live.opened(session);
     await this.#storeStatus(session);
     const { lineage, lineageId } = await readLineage(db);
     log.info({ target: hello.target, gateway: hello.gateway, term: opened.term }, 'an agent has connected');
@@ -76,22 +82,29 @@ export class AgentHandlers implements DeliveryHandlers {
 
   subscribed(delivery: DeliverySession): void {
     const session = this.#of(delivery);
-    session?.changed();
-    if (session !== undefined) this.#options.lookNow(session.target);
+    if (session === undefined) return;
+    this.#options.live.subscribed(session);
+    session.changed();
+    this.#options.lookNow(session.target);
   }
 
   async status(delivery: DeliverySession, status: Status): Promise<void> {
     const session = this.#of(delivery);
     if (session === undefined) return;
     const drifted = status.appliedRenderSha256 !== session.status.appliedRenderSha256;
+    const isFirst = !session.statusCame;
     session.takeStatus(status);
     await this.#storeStatus(session);
-    if (drifted && status.state !== 'busy') this.#options.look(session.target);
+    // With each live release the applied render is another one; one that is not what was sent is found by the sweep.
+    const matters = this.#options.live.isLive(session.gateway) ? isFirst : drifted && status.state !== 'busy';
+    if (matters) this.#options.look(session.target);
   }
 
-  async report(delivery: DeliverySession, report: Report): Promise<void> {
+  async report(delivery: DeliverySession, report: Report): Promise<'taken' | 'later'> {
     const session = this.#of(delivery);
     if (session === undefined) throw new DomainError('conflict', 'stream_replaced', 'Another stream of this target was opened.');
+    const { live } = this.#options;
+    if (live.liveOf(session)?.sent(report.releaseId) !== undefined) return live.report(session, report);
     if (report.step === 'restarted') session.takeRestart();
     const final = finalState(report.step) ?? null;
     const taken = await takeStep(this.#options.db, session.owner, {
@@ -106,32 +119,44 @@ export class AgentHandlers implements DeliveryHandlers {
       epochTo: report.epochTo,
       final,
     });
+    // No row: a live release that was sent by a worker before this one, or on a stream before this one.
+    if (taken === undefined && report.coversFrom > 0) return live.report(session, report);
     if (taken === undefined)
       this.#options.log.info(
         { target: session.target, release: report.releaseId, step: report.step },
         'a report about a release that is not known here',
       );
-    if (final === null) return;
+    if (final === null) return 'taken';
     session.takeEnd(report.releaseId, { state: final, code: report.code, detail: report.detail });
     if (taken?.ended === true) this.#options.onPushEnded();
+    return 'taken';
   }
 
   async stats(delivery: DeliverySession, stats: Stats): Promise<void> {
     const session = this.#of(delivery);
-    const rendered = session?.render?.rendered;
-    if (session === undefined || rendered === undefined) return;
+    const counted = session === undefined ? undefined : this.#counted(session);
+    if (session === undefined || counted === undefined) return;
     const stored = await readTargetStats(this.#options.db, session.target);
     await writeTargetStats(this.#options.db, session.owner, {
       atMs: stats.atMs,
-      mappings: addSample(stored, sampleOf(stats, session.mappingOfPrefix, rendered.clusterOf)),
+      mappings: addSample(stored, sampleOf(stats, counted.mappingOfPrefix, counted.clusterOf)),
       envoy: Object.fromEntries(stats.envoy.map(({ name, value }) => [name, value])),
     });
+  }
+
+  /** Which mapping a statistics prefix stands for, and which cluster each mapping forwards to. */
+  #counted(session: TargetSession) {
+    const live = this.#options.live.liveOf(session);
+    if (live !== undefined) return live.lane.version === 0 ? undefined : countedBy(live.lane);
+    const rendered = session.render?.rendered;
+    return rendered === undefined ? undefined : { mappingOfPrefix: session.mappingOfPrefix, clusterOf: rendered.clusterOf };
   }
 
   closed(delivery: DeliverySession, reason: string): void {
     const session = this.#of(delivery);
     if (session === undefined) return;
     this.#sessions.delete(session.target);
+    this.#options.live.closed(session);
     session.changed();
     this.#options.log.info({ target: session.target, reason }, 'an agent has gone');
     closeStream(this.#options.db, session.owner).catch((err: unknown) =>
@@ -157,6 +182,7 @@ export class AgentHandlers implements DeliveryHandlers {
       appliedVersion: status.appliedVersion,
       appliedRender: status.appliedRenderSha256,
       error: status.error,
+      delivery: status.delivery,
     });
     if (!ours) throw new DomainError('conflict', 'stream_replaced', 'Another stream of this target was opened.');
     session.writtenStatus = text;
@@ -164,19 +190,10 @@ export class AgentHandlers implements DeliveryHandlers {
 }
 
 function checkHello(hello: Hello, identity: AgentIdentity): void {
-  if (!/^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$/.test(hello.target))
-    throw new DomainError('invalid', 'target_name', 'A target is named by 1 to 64 letters, digits, dots, hyphens and underscores.');
-  if (!/^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$/.test(hello.gateway))
-    throw new DomainError('invalid', 'gateway_name_invalid', 'This is not the name of a gateway.');
+  checkTargetNames(hello.target, hello.gateway);
   if (hello.proofSecret.length < 16 || hello.proofSecret.length > 256)
     throw new DomainError('invalid', 'proof_secret', 'The proof secret has 16 to 256 characters.');
-  const allowed = identity.scopes.some((scope) => scope === `agent:${hello.target}` || scope === 'agent:*' || scope === 'agent');
-  if (!allowed)
-    throw new DomainError(
-      'forbidden',
-      'scope_missing',
-      `This token is not for the agent of ${hello.target}: it needs the scope agent:${hello.target}.`,
-    );
+  mayServe(identity, hello.target);
 }
 
 function sampleOf(

@@ -5,6 +5,7 @@ import { failpoint } from '#platform/failpoint/failpoint.js';
 import type { Look } from '#platform/queue/queue.js';
 
 import type { Gateways } from './gateways.js';
+import type { LiveDelivery } from './live-delivery.js';
 import { type PushContext, type PushResult, push } from './push.js';
 import { type SetAsideContext, setAsideRefused } from './set-aside.js';
 import type { TargetSession } from './target-session.js';
@@ -12,6 +13,7 @@ import type { TargetSession } from './target-session.js';
 export interface LookContext extends PushContext, SetAsideContext {
   readonly worker: string;
   readonly gateways: Gateways;
+  readonly live: LiveDelivery;
   /** How long a look waits for an agent that is busy, beyond the end of its window. */
   readonly readyDeadlineMs: number;
   session(target: string): TargetSession | undefined;
@@ -35,11 +37,19 @@ export async function look(context: LookContext, { target, attempt }: Look): Pro
     return;
   }
   await settleOldPushes(context, session);
+  if (context.live.isLive(session.gateway)) return lookLive(context, session, attempt > 1);
   for (let retry = attempt > 1; session.open; retry = false) {
     const goesOn = await step(context, session, retry);
     if (!goesOn) break;
   }
   failpoint('worker.beforeJobComplete');
+}
+
+async function lookLive(context: LookContext, session: TargetSession, retry: boolean): Promise<void> {
+  const generation = context.gateways.generation(session.gateway);
+  const found = await context.live.look(session, retry);
+  if (found === undefined) session.delivery.close('another stream of this target was opened');
+  if (found === 'settled') session.settledKey = `${generation} live`;
 }
 
 /** One round: true when there may be more to do at once. */
@@ -98,7 +108,13 @@ async function afterPush(context: LookContext, session: TargetSession, key: stri
     case 'superseded':
       return true;
     case 'refused':
-      if (result.code === 'envoy_refused' && (await setAsideRefused(context, session, result.detail))) return true;
+      if (result.code === 'envoy_refused') {
+        if (await setAsideRefused(context, session, result.detail)) return true;
+        context.log.error(
+          { target: session.target, message: result.detail },
+          'Envoy refuses the configuration, and no mapping is the cause',
+        );
+      }
       break;
     case 'failed':
       break;

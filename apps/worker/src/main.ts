@@ -1,12 +1,14 @@
 import { randomUUID } from 'node:crypto';
+import { readFileSync } from 'node:fs';
 import { hostname } from 'node:os';
 
 import { TokenVerifier } from '#features/access/token-verifier.js';
 import { ConfigError } from '#platform/config/environment.js';
-import { readWorkerConfig } from '#platform/config/worker-config.js';
+import { readWorkerConfig, type WorkerConfig } from '#platform/config/worker-config.js';
 import { useFailpoints } from '#platform/failpoint/failpoint.js';
 import { DomainError } from '#platform/kernel/errors.js';
 import { createLog } from '#platform/log/log.js';
+import type { ServerCertificate } from '#platform/xds/server-credentials.js';
 
 import { startWorker } from './worker.js';
 
@@ -24,6 +26,7 @@ async function main(): Promise<void> {
     redisUrl: config.redisUrl,
     log,
     listen: config.listen,
+    tls: config.tls === undefined ? undefined : readCertificate(config.tls),
     statusListen: config.metricsListen,
     servicesFile: config.servicesFile,
     allowLoopback: config.allowLoopbackUpstreams,
@@ -52,6 +55,22 @@ async function main(): Promise<void> {
   };
   process.once('SIGTERM', () => stop('SIGTERM'));
   process.once('SIGINT', () => stop('SIGINT'));
+}
+
+/** @throws ConfigError naming the file that cannot be read. */
+function readCertificate(files: NonNullable<WorkerConfig['tls']>): ServerCertificate {
+  const read = (file: string, variable: string) => {
+    try {
+      return readFileSync(file);
+    } catch (error) {
+      throw new ConfigError([`${variable}: ${(error as Error).message}`]);
+    }
+  };
+  return {
+    certificateChain: read(files.certificate, 'CHANCERY_WORKER_TLS_CERT'),
+    privateKey: read(files.key, 'CHANCERY_WORKER_TLS_KEY'),
+    clientAuthorities: read(files.clientAuthorities, 'CHANCERY_WORKER_TLS_CA'),
+  };
 }
 
 function ownPorts(config: {

@@ -6,6 +6,7 @@ import { type EncodedResource, encodeBootstrap, encodeEndpointFile } from '#plat
 
 import type { GatewayFold } from './gateway-fold.js';
 import { type Gateways, serviceOf } from './gateways.js';
+import type { LaneSource } from './live-lane.js';
 import type { TargetRender } from './target-render.js';
 import type { TargetSession } from './target-session.js';
 
@@ -46,15 +47,15 @@ export class Renderer {
   }
 
   /** Compiles the gateway for a target with these mappings set aside (and, for trials, only some of the mappings). */
-  compileWith(session: TargetSession, fold: GatewayFold, setAside: SetAsideMap, only?: ReadonlySet<string>): Rendered {
+  compileWith(session: TargetSession, fold: LaneSource, setAside: SetAsideMap, only?: ReadonlySet<string>): Rendered {
     const { hello } = session.delivery;
     const listen = (at: typeof hello.http) => (at === undefined || at.port === 0 ? null : { address: at.address, port: at.port });
-    const mappings = [...fold.mappings.values()].map(({ state }) => state);
+    const chosen = only === undefined ? fold.mappings.values() : [...only].flatMap((name) => fold.mappings.get(name) ?? []);
     return compile({
       gateway: fold.gateway,
       version: fold.version,
       settings: { ...fold.settings, allowLoopbackUpstreams: this.gateways.allowsLoopback(fold) },
-      mappings: only === undefined ? mappings : mappings.filter(({ name }) => only.has(name)),
+      mappings: [...chosen].map(({ state }) => state),
       endpoints: endpointsByKey(this.gateways, fold.gateway),
       setAside,
       node: { http: listen(hello.http), https: listen(hello.https), proofSecret: hello.proofSecret },

@@ -61,6 +61,7 @@ describe('an agent that moves between workers', () => {
       appliedVersion: 9,
       appliedRender: 'x',
       error: 'stale',
+      delivery: 'hot-restart',
     };
     expect(await writeStatus(db, stale, status)).toBe(false);
     expect(await readFacts(db, stale)).toBeUndefined();

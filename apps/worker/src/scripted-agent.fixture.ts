@@ -1,6 +1,8 @@
 import { type AgentConnection, connectAgent, DeliveryRefusal } from '#platform/xds/agent-connection.js';
-import type { Fence, Hello, Manifest, Report, Status } from '#platform/xds/generated/delivery.js';
+import type { Fence, Hello, LiveRelease, Manifest, Report, Status } from '#platform/xds/generated/delivery.js';
 import { BOOTSTRAP_TYPE, ENDPOINTS_TYPE } from '#platform/xds/resource.js';
+
+import { type LiveRefusal, ScriptedLive } from './scripted-live.fixture.js';
 
 export interface ScriptedAgentOptions {
   readonly target: string;
@@ -12,6 +14,8 @@ export interface ScriptedAgentOptions {
   readonly restartMs?: number;
   /** What Envoy would say against this bootstrap; undefined when it takes it. */
   refuses?(bootstrap: string): string | undefined;
+  /** What its Envoy refuses of a live release, while the rest is in force. */
+  refusesLive?(release: LiveRelease): LiveRefusal | undefined;
 }
 
 /** An agent without an Envoy: it keeps the protocol as the real one does, and a test says how its Envoy behaves. */
@@ -20,12 +24,16 @@ export class ScriptedAgent {
   readonly restarts: Manifest[] = [];
   readonly refusedPushes: string[] = [];
   readonly files = new Map<string, { version: string; json: Buffer }>();
+  readonly live = new ScriptedLive();
   validations = 0;
   lastFence: Fence | undefined;
   status: Status;
   closedBecause: string | undefined;
   /** While true nothing is done with accepted releases and no report is sent. */
   frozen = false;
+  /** While true live releases are not acknowledged: the worker must not send another one. */
+  slow = false;
+  #awaited: (() => void)[] = [];
   #connection: AgentConnection | undefined;
   #appliedBootstrap = '';
   #lastRender = '';
@@ -75,8 +83,8 @@ export class ScriptedAgent {
       lastFence: this.lastFence,
       status: this.status,
       lastRenderSha256: this.#lastRender,
-      liveDigest: '',
-      liveBootstrapSha256: '',
+      liveDigest: this.live.digest,
+      liveBootstrapSha256: this.live.bootstrapSha256,
     };
     this.#connection = await connectAgent({
       address: `127.0.0.1:${port}`,
@@ -87,7 +95,8 @@ export class ScriptedAgent {
         for (const name of removed) this.files.delete(name);
         for (const resource of resources) {
           if (resource.kind === 'manifest') this.#accept(resource.manifest);
-          else if (resource.kind !== 'live') this.files.set(resource.name, { version: resource.version, json: resource.json });
+          else if (resource.kind === 'live') await this.#acceptLive(resource.release);
+          else this.files.set(resource.name, { version: resource.version, json: resource.json });
         }
       },
       onReportAck: (id) => this.#journal.delete(id),
@@ -113,7 +122,7 @@ export class ScriptedAgent {
     return this.#journal.size;
   }
 
-  report(step: string, manifest: Manifest, more: Partial<Report> = {}): void {
+  report(step: string, manifest: Pick<Manifest, 'releaseId' | 'version'>, more: Partial<Report> = {}): void {
     this.#reportId += 1;
     const report: Report = {
       id: this.#reportId,
@@ -149,13 +158,48 @@ export class ScriptedAgent {
     });
   }
 
-  #accept(manifest: Manifest): void {
-    const { fence } = manifest;
+  /** Acknowledges what waited while it was slow. */
+  quicken(): void {
+    this.slow = false;
+    for (const go of this.#awaited.splice(0)) go();
+  }
+
+  async #acceptLive(release: LiveRelease): Promise<void> {
+    if (this.slow) await new Promise<void>((resolve) => this.#awaited.push(resolve));
+    const fence = this.#passFence(release);
+    this.live.accept(release);
+    this.lastFence = fence;
+    this.#lastRender = release.renderSha256;
+    setImmediate(() => this.prove());
+  }
+
+  /** What the real agent does with the live releases that it has accepted: one proof of the newest, which covers the others. */
+  prove(): void {
+    if (this.frozen) return;
+    const proof = this.live.takeUnproven();
+    if (proof === undefined) return;
+    const { release, coversFrom } = proof;
+    const of = { version: release.version, coversFrom, renderSha256: release.renderSha256 };
+    const refusal = this.options.refusesLive?.(release);
+    if (refusal !== undefined) {
+      this.report('refused', release, { ...of, code: 'envoy_refused', detail: refusal.detail, resources: [...refusal.resources] });
+    }
+    const applied = { appliedRelease: release.releaseId, appliedVersion: release.version, appliedRenderSha256: release.renderSha256 };
+    this.setStatus({ state: 'idle', epoch: 0, delivery: 'live', ...applied });
+    this.report('proven', release, of);
+  }
+
+  #passFence({ fence, releaseId }: Pick<Manifest, 'fence' | 'releaseId'>): Fence {
     if (fence === undefined) throw new DeliveryRefusal('no fence');
     if (this.lastFence !== undefined && !newer(fence, this.lastFence)) {
-      this.refusedPushes.push(manifest.releaseId);
+      this.refusedPushes.push(releaseId);
       throw new DeliveryRefusal(`not newer than ${this.lastFence.lineage}.${this.lastFence.term}.${this.lastFence.sequence}`);
     }
+    return fence;
+  }
+
+  #accept(manifest: Manifest): void {
+    const fence = this.#passFence(manifest);
     for (const item of manifest.items) {
       if (this.files.get(item.name)?.version !== item.sha256)
         throw new DeliveryRefusal(`${item.name} of ${manifest.releaseId} is not here`);

@@ -1,12 +1,13 @@
 import { bootstrapBytes } from '#features/rollout/compile.js';
 import { findRefused, type Refused, type Verdict } from '#features/rollout/find-refused.js';
 import { fieldOfReason } from '#features/rollout/refused-field.js';
-import { readStatusRows, replaceStatusRows, type StatusRow } from '#features/rollout/set-aside.table.js';
+import { notifySetAside, readStatusRows, replaceStatusRows, type StatusRow } from '#features/rollout/set-aside.table.js';
 import type { Db } from '#platform/database/database.js';
 import type { Log } from '#platform/log/log.js';
-import type { GatewayFold } from './gateway-fold.js';
 import type { Gateways } from './gateways.js';
+import type { LaneSource } from './live-lane.js';
 import type { Renderer, SetAsideMap } from './renderer.js';
+import { ENVOY_REFUSED as code } from './set-asides.js';
 import type { TargetSession } from './target-session.js';
 
 export interface SetAsideContext {
@@ -18,7 +19,6 @@ export interface SetAsideContext {
 }
 
 const mostTrials = 300;
-const code = 'envoy_refused';
 
 /**
  * After Envoy refused a whole configuration: finds the mappings that it refuses, by trials on the node, and sets them aside
@@ -28,49 +28,76 @@ const code = 'envoy_refused';
 export async function setAsideRefused(context: SetAsideContext, session: TargetSession, message: string): Promise<boolean> {
   const fold = context.gateways.fold(session.gateway);
   if (fold === undefined) return false;
+  return setAsideAmong(context, session, { source: fold, candidates: fold.mappings.keys(), message });
+}
+
+/** What is searched for the cause of a refusal. */
+export interface Search {
+  readonly source: LaneSource;
+  /** Only these can be the cause. */
+  readonly candidates: Iterable<string>;
+  /** What Envoy said. */
+  readonly message: string;
+}
+
+/** The same, where it is known which mappings can be the cause. Trials have those alone. */
+export async function setAsideAmong(context: SetAsideContext, session: TargetSession, search: Search): Promise<boolean> {
+  const { source, message } = search;
   const before = await readStatusRows(context.db, session.gateway);
-  const trial = new Trial(
-    context,
-    session,
-    fold,
-    new Map(before.filter((row) => row.code === code).map((row) => [row.mapping, { code, drop: row.dropped }])),
+  const among = new Set(search.candidates);
+  const aside = new Map(
+    before
+      .filter((row) => row.code === code && among.has(row.mapping) && source.mappings.get(row.mapping)?.digest === row.digest)
+      .map((row) => [row.mapping, { code, drop: row.dropped }]),
   );
-  const candidates = [...fold.mappings]
-    .filter(([name]) => !trial.aside.has(name))
-    .sort(([, a], [, b]) => a.streamVersion - b.streamVersion);
-  const names = candidates.map(([name]) => name);
+  const trial = new Trial(context, session, source, aside);
+  const names = [...among]
+    .filter((name) => !aside.has(name) && source.mappings.has(name))
+    .sort((a, b) => (source.mappings.get(a)?.streamVersion ?? 0) - (source.mappings.get(b)?.streamVersion ?? 0));
   const refused = await findRefused(names, hintsIn(message, trial, names), (tried) => trial.accepts(tried), { trials: mostTrials });
-  if (refused === undefined || refused.length === 0) {
-    context.log.error({ target: session.target, message }, 'Envoy refuses the configuration, and no mapping is the cause');
-    return false;
-  }
+  if (refused === undefined || refused.length === 0) return false;
   const dropped = await trial.needDropping(refused, names);
-  const rows = refused.map(({ name, reason }): StatusRow => {
-    const digest = fold.mappings.get(name)?.digest ?? '';
-    return { mapping: name, state: 'set_aside', digest, code, reason: explained(reason || message), dropped: dropped.has(name) };
+  await writeSetAside(
+    context,
+    source,
+    refused.map(({ name, reason }) => ({ name, code, reason: explained(reason || message), dropped: dropped.has(name) })),
+  );
+  return true;
+}
+
+/** Sets these mappings aside as they stand now. */
+export async function writeSetAside(
+  context: Pick<SetAsideContext, 'db' | 'log'>,
+  source: LaneSource,
+  mappings: readonly { readonly name: string; readonly code: string; readonly reason: string; readonly dropped: boolean }[],
+): Promise<void> {
+  const rows = mappings.map(({ name, code, reason, dropped }): StatusRow => {
+    const digest = source.mappings.get(name)?.digest ?? '';
+    return { mapping: name, state: 'set_aside', digest, code, reason, dropped };
   });
   const taken = new Set(rows.map((row) => row.mapping));
+  const before = await readStatusRows(context.db, source.gateway);
   const others = before.filter((row) => !(row.state === 'set_aside' && taken.has(row.mapping)));
-  await replaceStatusRows(context.db, session.gateway, before, [...others, ...rows]);
-  context.log.warn({ gateway: session.gateway, mappings: [...taken] }, 'set mappings aside that Envoy refuses');
-  return true;
+  await replaceStatusRows(context.db, source.gateway, before, [...others, ...rows]);
+  await notifySetAside(context.db, source.gateway);
+  context.log.warn({ gateway: source.gateway, mappings: [...taken] }, 'set mappings aside');
 }
 
 /** One search on one target, over the gateway as it stood when the search began. */
 class Trial {
   readonly #context: SetAsideContext;
   readonly #session: TargetSession;
-  readonly #fold: GatewayFold;
+  readonly #source: LaneSource;
 
   constructor(
     context: SetAsideContext,
     session: TargetSession,
-    fold: GatewayFold,
+    source: LaneSource,
     readonly aside: SetAsideMap,
   ) {
     this.#context = context;
     this.#session = session;
-    this.#fold = fold;
+    this.#source = source;
   }
 
   /** A trial with these mappings and those that were aside before. */
@@ -95,11 +122,11 @@ class Trial {
   }
 
   clusterOf(names: readonly string[]): ReadonlyMap<string, string> {
-    return this.#context.renderer.compileWith(this.#session, this.#fold, this.aside, new Set(names)).clusterOf;
+    return this.#context.renderer.compileWith(this.#session, this.#source, this.aside, new Set(names)).clusterOf;
   }
 
   async #validate(aside: SetAsideMap, only: ReadonlySet<string>): Promise<Verdict> {
-    const rendered = this.#context.renderer.compileWith(this.#session, this.#fold, aside, only);
+    const rendered = this.#context.renderer.compileWith(this.#session, this.#source, aside, only);
     const bytes = bootstrapBytes(rendered, { releaseId: 'trial', body: 'trial' });
     const { ok, message } = await this.#session.delivery.validate(bytes, this.#context.validateDeadlineMs);
     return { ok, message };

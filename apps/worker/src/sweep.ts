@@ -1,23 +1,32 @@
+import { releaseNotReady } from '#features/rollout/set-aside.table.js';
 import { endAbandonedPushes, listDueTargets } from '#features/rollout/sweep.table.js';
 import { forgetSilentTargets, heartbeat } from '#features/rollout/target-stream.table.js';
 import type { Db } from '#platform/database/database.js';
 import type { Log } from '#platform/log/log.js';
 
 import type { Gateways } from './gateways.js';
+import type { LiveDelivery } from './live-delivery.js';
 import { Rounds } from './rounds.js';
+import { UPSTREAM_NOT_READY } from './set-asides.js';
+import type { StockEnvoys } from './stock-envoys.js';
 import type { TargetSession } from './target-session.js';
 
 export interface SweepOptions {
   readonly db: Db;
   readonly worker: string;
   readonly gateways: Gateways;
+  readonly live: LiveDelivery;
   readonly log: Log;
   /** See Rounds. */
   readonly everyMs: number;
   /** A worker that has not been seen for this long holds nothing any more. Milliseconds. */
   readonly silentMs: number;
   readonly awayMs: number;
+  /** Mappings whose upstream was not ready get another chance after this. Milliseconds. */
+  readonly notReadyMs: number;
   sessions(): TargetSession[];
+  /** Those without an agent. */
+  readonly envoys: StockEnvoys;
   look(target: string): void;
 }
 
@@ -48,18 +57,19 @@ export class Sweep {
   }
 
   async #sweep(): Promise<void> {
-    const { db, worker, silentMs, awayMs } = this.#options;
+    const { db, worker, live, silentMs, awayMs, notReadyMs } = this.#options;
     const sessions = this.#options.sessions();
-    const lost = await heartbeat(
-      db,
-      sessions.map(({ owner }) => owner),
-    );
+    const envoys = this.#options.envoys.owners();
+    const lost = await heartbeat(db, [...sessions.map(({ owner }) => owner), ...envoys]);
     for (const owner of lost) {
+      this.#options.envoys.lost(owner);
       const session = sessions.find((candidate) => candidate.owner === owner);
       session?.delivery.close('another stream of this target was opened');
     }
     await forgetSilentTargets(db, { silentMs, awayMs });
     await endAbandonedPushes(db, awayMs);
+    await releaseNotReady(db, UPSTREAM_NOT_READY, notReadyMs);
+    await live.sweep();
     const dueByRow = new Set(await listDueTargets(db, worker));
     for (const session of sessions) this.#check(session, dueByRow.has(session.target));
     this.lastRoundMs = Date.now();

@@ -39,6 +39,8 @@ export class TargetSession {
   render: TargetRender | undefined;
   /** What a look last found to be proven already; the sweep leaves the target alone while it stays so. */
   settledKey = '';
+  /** Nothing may be sent to the target, as its row says why. */
+  readOnly = false;
   /** Counts what a waiting look must hear of although the agent's status is the same: a forced redeployment. */
   nudges = 0;
   /** Of every render of this session: the mapping behind a statistics prefix. */

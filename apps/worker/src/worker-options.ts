@@ -2,6 +2,7 @@ import type { Db } from '#platform/database/database.js';
 import type { EventStore } from '#platform/eventstore/event-store.js';
 import type { Log } from '#platform/log/log.js';
 import type { AgentIdentity } from '#platform/xds/delivery-server.js';
+import type { ServerCertificate } from '#platform/xds/server-credentials.js';
 
 export interface WorkerOptions {
   /** Unique among workers, also over restarts: it says who holds a target. */
@@ -10,6 +11,8 @@ export interface WorkerOptions {
   readonly redisUrl?: string | undefined;
   readonly log: Log;
   readonly listen: { readonly host: string; readonly port: number };
+  /** Mutual TLS on the agents' port, PEM; without it the port is open to this machine alone. */
+  readonly tls?: ServerCertificate | undefined;
   readonly statusListen?: { readonly host: string; readonly port: number } | undefined;
   readonly servicesFile?: string | undefined;
   readonly allowLoopback: boolean;
@@ -35,6 +38,10 @@ export interface Tuning {
   /** For an agent to become ready, beyond the end of its window. */
   readonly readyDeadlineMs: number;
   readonly validateDeadlineMs: number;
+  /** For a cluster to become warm, before the mappings that need it are set aside. */
+  readonly heldBackDeadlineMs: number;
+  /** Before those are tried again. */
+  readonly notReadyMs: number;
   readonly statsIntervalMs: number;
   readonly queueLockMs: number;
   readonly backoffMs: number;
@@ -50,6 +57,8 @@ export const defaultTuning: Tuning = {
   pushDeadlineMs: 120_000,
   readyDeadlineMs: 60_000,
   validateDeadlineMs: 30_000,
+  heldBackDeadlineMs: 15_000,
+  notReadyMs: 60_000,
   statsIntervalMs: 5_000,
   queueLockMs: 10_000,
   backoffMs: 1_000,

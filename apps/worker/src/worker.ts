@@ -8,10 +8,12 @@ import { createWake, type Follower, type Wake } from '#platform/eventstore/follo
 import { failpoint } from '#platform/failpoint/failpoint.js';
 import { openQueue, type Queue } from '#platform/queue/queue.js';
 import { type DeliveryServer, startDeliveryServer } from '#platform/xds/delivery-server.js';
+import { mutualTls, peerIdentity } from '#platform/xds/server-credentials.js';
 
 import { AgentHandlers } from './agent-handlers.js';
 import { Confirmations } from './confirmations.js';
 import { Gateways } from './gateways.js';
+import { LiveDelivery } from './live-delivery.js';
 import { type LookContext, look } from './look.js';
 import { LookRunner } from './look-runner.js';
 import { WorkerMetrics } from './metrics.js';
@@ -19,6 +21,7 @@ import { Recorder } from './recorder.js';
 import { followRedeployments } from './redeployments.js';
 import { Renderer } from './renderer.js';
 import { type Check, startStatusServer } from './status-server.js';
+import { StockEnvoys } from './stock-envoys.js';
 import { Sweep } from './sweep.js';
 import { defaultTuning, type Tuning, type WorkerOptions } from './worker-options.js';
 
@@ -47,6 +50,9 @@ class Worker {
   readonly #recorder: Recorder;
   readonly #confirmations: Confirmations;
   readonly #gateways: Gateways;
+  readonly #renderer: Renderer;
+  readonly #live: LiveDelivery;
+  readonly #envoys: StockEnvoys;
   readonly #handlers: AgentHandlers;
   readonly #runner: LookRunner;
   readonly #sweep: Sweep;
@@ -82,20 +88,42 @@ class Worker {
       wake: this.#wake,
       pollMs: tuning.pollMs,
       servicesFile: options.servicesFile,
+      onLoaded: (fold) => this.#live.load(fold),
+      onApplied: (...change) => this.#live.apply(...change),
       onChange: (gateway) => this.#gatewayChanged(gateway),
     });
-    this.#handlers = new AgentHandlers({
+    this.#renderer = new Renderer(db, this.#gateways);
+    this.#live = this.#liveDelivery();
+    const authenticate = (token: string) => options.authenticate(token, { db, events: this.#events });
+    this.#envoys = new StockEnvoys({
       db,
       worker: name,
       log,
+      authenticate,
+      certificateOf: ({ call }) => peerIdentity(call)?.name,
+      publisher: (gateway) => this.#live.publisher(gateway),
+      onRefused: (...refusal) => this.#live.refused(...refusal),
+    });
+    this.#handlers = new AgentHandlers({
+      db,
+      live: this.#live,
+      worker: name,
+      log,
       statsIntervalMs: tuning.statsIntervalMs,
-      authenticate: (token) => options.authenticate(token, { db, events: this.#events }),
+      authenticate,
       look: (target) => this.#runner.request(target),
       lookNow: (target) => this.#runner.runNow(target),
       onPushEnded: () => this.#recorder.kick(),
     });
     const sessions = () => this.#handlers.sessions();
-    this.#metrics = new WorkerMetrics({ db, gateways: this.#gateways, queue: () => this.#queue, sessions });
+    this.#metrics = new WorkerMetrics({
+      db,
+      gateways: this.#gateways,
+      live: this.#live,
+      envoys: this.#envoys,
+      queue: () => this.#queue,
+      sessions,
+    });
     const context = this.#lookContext();
     this.#runner = new LookRunner({
       log,
@@ -106,17 +134,20 @@ class Worker {
       db,
       worker: name,
       gateways: this.#gateways,
+      live: this.#live,
       log,
       everyMs: tuning.sweepMs,
       silentMs: tuning.silentMs,
       awayMs: tuning.awayMs,
+      notReadyMs: tuning.notReadyMs,
       sessions,
+      envoys: this.#envoys,
       look: (target) => this.#runner.request(target),
     });
   }
 
   async start(): Promise<{ port: number; statusPort: number | undefined }> {
-    const { log, listen: address, statusListen, databaseUrl } = this.#options;
+    const { log, listen: address, tls, statusListen, databaseUrl } = this.#options;
     await this.#gateways.start();
     this.#redeployments = followRedeployments({
       database: this.#database,
@@ -127,14 +158,16 @@ class Worker {
     });
     this.#listener = listen({
       url: databaseUrl,
-      channels: ['chancery_look'],
-      onNotify: (_channel, target) => {
-        if (this.#handlers.session(target) !== undefined) this.#runner.runNow(target);
+      channels: ['chancery_look', 'chancery_aside'],
+      onNotify: (channel, name) => {
+        if (channel === 'chancery_aside') this.#takeAsides(name);
+        else if (this.#handlers.session(name) !== undefined) this.#runner.runNow(name);
       },
       onReconnect: () => undefined, // what was missed meanwhile is the sweep's
       log,
     });
-    this.#server = await startDeliveryServer({ ...address, handlers: this.#handlers, log });
+    const credentials = tls === undefined ? {} : { credentials: mutualTls(tls) };
+    this.#server = await startDeliveryServer({ ...address, ...credentials, handlers: this.#handlers, envoys: this.#envoys.endpoint, log });
     this.#opening = this.#openQueue();
     this.#recorder.start();
     this.#confirmations.start();
@@ -150,7 +183,9 @@ class Worker {
     await this.#opening;
     await this.#sweep.close();
     await Promise.all([this.#gateways.close(), this.#redeployments?.close(), this.#listener?.close()]);
+    this.#envoys.close();
     await this.#server?.close();
+    await this.#live.close();
     await this.#queue?.close();
     await this.#runner.close();
     await this.#recorder.close();
@@ -167,7 +202,8 @@ class Worker {
       db,
       worker: this.#options.name,
       gateways: this.#gateways,
-      renderer: new Renderer(db, this.#gateways),
+      renderer: this.#renderer,
+      live: this.#live,
       log: this.#options.log,
       pushDeadlineMs: this.#tuning.pushDeadlineMs,
       readyDeadlineMs: this.#tuning.readyDeadlineMs,
@@ -182,7 +218,32 @@ class Worker {
     };
   }
 
+  #liveDelivery(): LiveDelivery {
+    const { log } = this.#options;
+    const { pushDeadlineMs, heldBackDeadlineMs, validateDeadlineMs } = this.#tuning;
+    return new LiveDelivery({
+      context: { db: this.#database.db, gateways: this.#gateways, renderer: this.#renderer, log, validateDeadlineMs },
+      pushDeadlineMs,
+      heldBackDeadlineMs,
+      sessions: () => this.#handlers.sessions(),
+      onRecord: () => this.#recorder.kick(),
+      onEnd: (state, durationMs, seenAtMs) => {
+        this.#metrics.pushed(state, durationMs);
+        if (state === 'proven' && seenAtMs !== undefined) this.#metrics.propagated(Date.now() - seenAtMs);
+      },
+      onAnswer: (session, typeUrl, result) => this.#metrics.answered(session.gateway, typeUrl, result),
+      onHead: (publisher) => this.#envoys.update(publisher),
+    });
+  }
+
+  #takeAsides(gateway: string): void {
+    this.#live
+      .takeAsides(gateway)
+      .catch((err: unknown) => this.#options.log.warn({ err, gateway }, 'what is set aside could not be read; the sweep reads it'));
+  }
+
   #gatewayChanged(gateway: string): void {
+    if (this.#live.isLive(gateway)) return; // those targets have been written to
     failpoint('worker.afterReadBeforeEnqueue');
     for (const session of this.#handlers.sessions()) if (session.gateway === gateway) this.#runner.request(session.target);
   }
@@ -222,6 +283,10 @@ class Worker {
       },
       queue: () => (this.#queue === undefined ? 'not open yet' : ''),
       services_file: () => this.#gateways.servicesFileError,
+      live: () => {
+        const waiting = this.#live.publishers().filter(({ isLive, head }) => isLive && (head?.version ?? 0) === 0);
+        return waiting.map(({ gateway }) => `${gateway}: its resources are not made yet`).join('; ');
+      },
       targets: async () => {
         const still = await listReadOnlyTargets(db);
         return still.map(({ name, reason }) => `${name}: ${reason}; run chancery recover`).join('; ');

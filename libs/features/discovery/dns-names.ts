@@ -3,6 +3,8 @@ import { lookup } from 'node:dns/promises';
 import type { DnsAnswer } from './discovery.js';
 
 interface Entry {
+  /** How many services depend on the name. */
+  wanted: number;
   answer: DnsAnswer | undefined;
   nextAtMs: number;
   asking: boolean;
@@ -36,17 +38,31 @@ export class DnsNames {
 
   stop(): void {
     clearInterval(this.#timer);
+    this.#entries.clear();
   }
 
   answer(name: string): DnsAnswer | undefined {
     return this.#entries.get(name)?.answer;
   }
 
-  /** Names that are looked up from now on; others are forgotten. */
-  want(names: ReadonlySet<string>): void {
-    for (const name of this.#entries.keys()) if (!names.has(name)) this.#entries.delete(name);
-    for (const name of names) if (!this.#entries.has(name)) this.#entries.set(name, { answer: undefined, nextAtMs: 0, asking: false });
-    this.#askDue();
+  /** The name is looked up from now on, and as long as it is wanted by anybody. */
+  want(name: string): void {
+    const entry = this.#entries.get(name);
+    if (entry !== undefined) {
+      entry.wanted += 1;
+      return;
+    }
+    const made: Entry = { wanted: 1, answer: undefined, nextAtMs: 0, asking: false };
+    this.#entries.set(name, made);
+    if (this.#asking < mostAtOnce) void this.#ask(name, made);
+  }
+
+  /** One who wanted the name does so no more. What nobody wants is forgotten. */
+  unwant(name: string): void {
+    const entry = this.#entries.get(name);
+    if (entry === undefined) return;
+    entry.wanted -= 1;
+    if (entry.wanted === 0) this.#entries.delete(name);
   }
 
   #askDue(): void {
@@ -87,6 +103,7 @@ export class DnsNames {
 
   #freed(): void {
     this.#asking -= 1;
+    this.#askDue();
   }
 }
 

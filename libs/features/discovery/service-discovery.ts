@@ -11,8 +11,8 @@ export interface DiscoveryOptions {
   readonly allowLoopback: boolean;
   /** Ports of the product on this machine: never an upstream. */
   readonly ownPorts: ReadonlySet<number>;
-  /** What was found for this gateway's services is not what it was. */
-  onChange(gateway: string): void;
+  /** What was found for these of the gateway's services (ServiceReference.key) is not what it was. */
+  onChange(gateway: string, keys: ReadonlySet<string>): void;
   /** The sources were read again: `known` may be another, though nothing in use has changed. */
   onReread(gateway: string): void;
   onFileError(error: string): void;
@@ -21,13 +21,17 @@ export interface DiscoveryOptions {
 }
 
 interface Tracked {
-  readonly services: ServiceList;
-  readonly allowLoopback: boolean;
-  readonly references: ReadonlyMap<string, ServiceReference>;
-  found: ReadonlyMap<string, Found>;
+  services: ServiceList;
+  allowLoopback: boolean;
+  /** By ServiceReference.key, with the number of mappings that name it. */
+  readonly references: Map<string, { readonly reference: ServiceReference; users: number }>;
+  readonly found: Map<string, Found>;
 }
 
-/** Keeps the endpoints of every service that some gateway's mappings name. In memory; the same on each worker. */
+/**
+ * Keeps the endpoints of every service that some gateway's mappings name. In memory; the same on each worker. What one mapping more or less
+ * costs does not depend on how many there are.
+ */
 export class ServiceDiscovery {
   readonly #options: DiscoveryOptions;
   readonly #tracked = new Map<string, Tracked>();
@@ -63,30 +67,51 @@ export class ServiceDiscovery {
     return this.#file?.error ?? '';
   }
 
-  /** What this gateway needs from now on. Answers what is known of it already; `onChange` is not called for that. */
+  /** The gateway's own lists and rules from now on. Answers the services in use for which that changes something; `onChange` is not called for it. */
   track(
     gateway: string,
-    wanted: {
-      readonly services: Readonly<Record<string, readonly string[]>>;
-      readonly allowLoopback: boolean;
-      readonly references: Iterable<ServiceReference>;
-    },
-  ): ReadonlyMap<string, Found> {
-    const tracked: Tracked = {
-      services: Object.fromEntries(Object.entries(wanted.services).map(([name, instances]) => [name, instances.flatMap(endpointOf)])),
-      allowLoopback: wanted.allowLoopback || this.#options.allowLoopback,
-      references: new Map([...wanted.references].map((reference) => [reference.key, reference])),
-      found: new Map(),
-    };
+    wanted: { readonly services: Readonly<Record<string, readonly string[]>>; readonly allowLoopback: boolean },
+  ): ReadonlySet<string> {
+    const services = Object.fromEntries(Object.entries(wanted.services).map(([name, instances]) => [name, instances.flatMap(endpointOf)]));
+    const allowLoopback = wanted.allowLoopback || this.#options.allowLoopback;
+    const tracked = this.#tracked.get(gateway) ?? { services, allowLoopback, references: new Map(), found: new Map() };
     this.#tracked.set(gateway, tracked);
-    tracked.found = this.#find(tracked);
-    this.#wantNames();
-    return tracked.found;
+    tracked.services = services;
+    tracked.allowLoopback = allowLoopback;
+    return this.#refind(tracked);
   }
 
+  /** One mapping more of a tracked gateway names this service. True when it is the first. */
+  use(gateway: string, reference: ServiceReference): boolean {
+    const tracked = this.#tracked.get(gateway);
+    if (tracked === undefined) throw new Error(`${gateway} is not tracked`);
+    const used = tracked.references.get(reference.key);
+    if (used !== undefined) {
+      used.users += 1;
+      return false;
+    }
+    tracked.references.set(reference.key, { reference, users: 1 });
+    this.#set(tracked, reference, this.#find(tracked, reference));
+    return true;
+  }
+
+  /** One mapping less names this service. True when it was the last: nothing is known of the service any more. */
+  drop(gateway: string, { key }: ServiceReference): boolean {
+    const tracked = this.#tracked.get(gateway);
+    const used = tracked?.references.get(key);
+    if (tracked === undefined || used === undefined) return false;
+    used.users -= 1;
+    if (used.users > 0) return false;
+    this.#set(tracked, used.reference, undefined);
+    tracked.references.delete(key);
+    return true;
+  }
+
+  /** Nobody names a service on this gateway any more, and nothing is tracked for it. */
   forget(gateway: string): void {
+    const tracked = this.#tracked.get(gateway);
+    for (const { reference } of tracked?.references.values() ?? []) if (tracked !== undefined) this.#set(tracked, reference, undefined);
     this.#tracked.delete(gateway);
-    this.#wantNames();
   }
 
   /** By ServiceReference.key: what is known now. */
@@ -106,7 +131,7 @@ export class ServiceDiscovery {
     return known;
   }
 
-  #find(tracked: Tracked): Map<string, Found> {
+  #find(tracked: Tracked, reference: ServiceReference): Found {
     const lists = { settings: tracked.services, file: this.#file?.list ?? {}, dns: (name: string) => this.#dns.answer(name) };
     const refuse = (endpoint: Endpoint): string | undefined => {
       const fault = addressFault(endpoint.address, { allowLoopback: tracked.allowLoopback });
@@ -115,27 +140,36 @@ export class ServiceDiscovery {
         return `Port ${endpoint.port} of this machine belongs to Chancery itself.`;
       return undefined;
     };
-    return new Map([...tracked.references].map(([key, reference]) => [key, resolve(reference, lists, refuse)]));
+    return resolve(reference, lists, refuse);
   }
 
-  #wantNames(): void {
-    const names = new Set<string>();
-    for (const { references, found } of this.#tracked.values()) {
-      for (const [key, { source }] of found) if (source === 'dns') names.add(references.get(key)?.name ?? '');
+  /** Finds everything anew; answers the keys for which something else was found. */
+  #refind(tracked: Tracked): Set<string> {
+    const changed = new Set<string>();
+    for (const [key, { reference }] of tracked.references) {
+      const found = this.#find(tracked, reference);
+      if (JSON.stringify(found) === JSON.stringify(tracked.found.get(key))) continue;
+      this.#set(tracked, reference, found);
+      changed.add(key);
     }
-    names.delete('');
-    this.#dns.want(names);
+    return changed;
+  }
+
+  /** Names are looked up while something that was found, or not found, depends on DNS. */
+  #set(tracked: Tracked, { key, name }: ServiceReference, found: Found | undefined): void {
+    const before = tracked.found.get(key);
+    if (found === undefined) tracked.found.delete(key);
+    else tracked.found.set(key, found);
+    if (found?.source === 'dns' && before?.source !== 'dns') this.#dns.want(name);
+    if (before?.source === 'dns' && found?.source !== 'dns') this.#dns.unwant(name);
   }
 
   #recheck(): void {
     for (const [gateway, tracked] of this.#tracked) {
-      const found = this.#find(tracked);
-      const changed = JSON.stringify([...found]) !== JSON.stringify([...tracked.found]);
-      tracked.found = found;
-      if (changed) this.#options.onChange(gateway);
+      const changed = this.#refind(tracked);
+      if (changed.size > 0) this.#options.onChange(gateway, changed);
       else this.#options.onReread(gateway);
     }
-    this.#wantNames();
   }
 }
 

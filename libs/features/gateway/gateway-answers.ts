@@ -12,7 +12,7 @@ export const settingsSchema = z.object({
   services: z.record(z.string(), z.array(z.string())),
   allowLoopbackUpstreams: z.boolean(),
   perRouteStats: z.enum(['auto', 'on', 'off']),
-  delivery: z.literal('hot-restart'),
+  delivery: z.enum(['live', 'hot-restart']),
 });
 
 export const gatewaySummarySchema = z.object({ name: z.string(), version: z.int(), hash: z.string() });

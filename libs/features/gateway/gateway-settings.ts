@@ -20,7 +20,7 @@ const fields = {
   services: z.record(z.string(), z.array(z.string())),
   allowLoopbackUpstreams: z.boolean(),
   perRouteStats: z.enum(['auto', 'on', 'off']),
-  delivery: z.literal('hot-restart'),
+  delivery: z.enum(['live', 'hot-restart']),
 };
 
 /** The body of `PUT /v1/gateways/{gateway}/settings`: what is left out has its default. */

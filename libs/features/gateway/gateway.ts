@@ -28,7 +28,8 @@ export interface GatewaySettings {
   readonly allowLoopbackUpstreams: boolean;
   /** Statistics of each mapping: `auto` keeps them up to 10,000 routes. */
   readonly perRouteStats: 'auto' | 'on' | 'off';
-  readonly delivery: 'hot-restart';
+  /** `live`: Envoy takes changes without a restart. `hot-restart`: each change starts the next Envoy. */
+  readonly delivery: 'live' | 'hot-restart';
 }
 
 /**

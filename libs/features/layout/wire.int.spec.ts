@@ -7,11 +7,10 @@ import type { MappingState } from '#features/mapping/mapping-state.js';
 import { EXTENSION_TYPE, SCOPED_ROUTE_TYPE } from '#platform/xds/xds-resource.js';
 
 import { classOf } from './host-class.js';
-import type { Entry } from './host-rows.js';
 import { proofSecret, startEcho, startLiveEnvoy } from './live-envoy.fixture.js';
 import { LiveTable } from './live-table.js';
 import { scoped } from './node-resources.js';
-import { Shard, shardModel } from './shard.js';
+import { type Entry, Shard, shardModel } from './shard.js';
 import { shardFilter } from './shard-filter.envoy.js';
 
 jest.setTimeout(60_000);

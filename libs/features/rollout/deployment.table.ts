@@ -20,6 +20,9 @@ export interface DeploymentView {
   readonly release: string;
   /** The gateway version that it was rendered from. */
   readonly version: number;
+  /** The first version that it brought, up to `version`; 0 when that is not known. */
+  readonly coversFrom: number;
+  readonly delivery: 'live' | 'hot-restart';
   readonly renderSha256: string;
   /** What caused it: change, endpoints, redeployment, retry, connect, drift. */
   readonly trigger: string;
@@ -39,6 +42,8 @@ interface DeploymentRecord {
   target: string;
   release: string;
   version: string;
+  covers_from: string;
+  delivery: DeploymentView['delivery'];
   render_sha256: string;
   trigger: string;
   state: DeploymentState;
@@ -54,7 +59,7 @@ interface DeploymentRecord {
 const iso = (column: string) => `to_char(${column} at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"')`;
 
 const select = `
-  select d.id, d.gateway, d.target, d.release, d.version, d.render_sha256, d.trigger, d.state, d.code, d.detail,
+  select d.id, d.gateway, d.target, d.release, d.version, d.covers_from, d.delivery, d.render_sha256, d.trigger, d.state, d.code, d.detail,
          ${iso('d.started_at')} as started_at, ${iso('d.finished_at')} as finished_at, d.epoch_from, d.epoch_to,
          coalesce((select jsonb_agg(jsonb_build_object('step', s.step, 'at', ${iso('s.at')}, 'durationMs', s.duration_ms, 'detail', s.detail, 'code', s.code)
                                     order by s.at, s.report)
@@ -99,6 +104,8 @@ function toView(row: DeploymentRecord): DeploymentView {
     target: row.target,
     release: row.release,
     version: Number(row.version),
+    coversFrom: Number(row.covers_from),
+    delivery: row.delivery,
     renderSha256: row.render_sha256,
     trigger: row.trigger,
     state: row.state,

@@ -29,7 +29,7 @@ function deploymentEvent(deployment: DeploymentView): NewEvent {
   if (deployment.state === 'running') throw new Error(`deployment ${deployment.id} has not ended`);
   const { id, steps, ...facts } = deployment;
   const state: JsonObject = { ...facts, steps: steps.map((step) => ({ ...step })) };
-  return { type: eventTypes[deployment.state], schemaVersion: 1, subject: `deployment/${id}`, state };
+  return { type: eventTypes[deployment.state], schemaVersion: 2, subject: `deployment/${id}`, state };
 }
 
 /** A UUID that any worker derives alike from what was pushed where. */

@@ -5,13 +5,16 @@ import { isoTime } from '#platform/http/answer-schemas.js';
 export const targetSchema = z.object({
   name: z.string(),
   gateway: z.string(),
+  kind: z.enum(['agent', 'envoy']).describe('envoy: it dials the worker itself, without an agent, and proves nothing.'),
   state: z.enum(['enrolled', 'away', 'retired']),
   desiredVersion: z.int().describe('What it should run: the head of the gateway.'),
   appliedVersion: z.int(),
   provenVersion: z.int().describe('The newest version that it has proven through its data plane.'),
-  delivery: z.literal('hot-restart'),
+  delivery: z.enum(['live', 'hot-restart']).describe('How its Envoy gets its configuration.'),
   epoch: z.int().describe("Envoy's restart epoch; -1 when no Envoy runs."),
-  agentState: z.string(),
+  agentState: z
+    .string()
+    .describe('What its agent does; for an Envoy without one "acked, unproven" when it has acknowledged the newest version.'),
   windowEndsAt: isoTime.nullable(),
   error: z.string(),
   lastSeenAt: isoTime.nullable(),
@@ -26,6 +29,8 @@ export const deploymentSchema = z.object({
   target: z.string(),
   release: z.string(),
   version: z.int(),
+  coversFrom: z.int().describe('The first version that it brought, up to `version`; 0 when that is not known.'),
+  delivery: z.enum(['live', 'hot-restart']),
   renderSha256: z.string(),
   trigger: z.string(),
   state: z.enum(['running', 'proven', 'failed', 'superseded', 'refused']),
@@ -47,7 +52,9 @@ export const propagationSchema = z.object({
   targets: z.array(
     z.object({
       name: z.string(),
-      state: z.enum(['live', 'superseded', 'pending', 'refused', 'away']),
+      state: z
+        .enum(['live', 'acked', 'superseded', 'pending', 'refused', 'away'])
+        .describe('acked: an Envoy without an agent has acknowledged it; nobody has proven it through its data plane.'),
       desiredVersion: z.int(),
       appliedVersion: z.int(),
       provenVersion: z.int(),

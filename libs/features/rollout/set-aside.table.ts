@@ -64,3 +64,21 @@ export async function replaceStatusRows(
   }
   return gone.length + added.length > 0;
 }
+
+/** Tells every worker that what is set aside on this gateway is not what it was. A hint: who misses it finds out with its next sweep. */
+export async function notifySetAside(db: Db, gateway: string): Promise<void> {
+  await sqlQuery(db, `select pg_notify('chancery_aside', $1)`, [gateway]);
+}
+
+/** Lets mappings back in that were set aside for so long because their upstream was not ready: it may be now. Answers their gateways. */
+export async function releaseNotReady(db: Db, code: string, afterMs: number): Promise<string[]> {
+  const rows = await sqlQuery<{ gateway: string }>(
+    db,
+    `with gone as (
+       delete from chancery.mapping_status
+        where state = 'set_aside' and code = $1 and since < clock_timestamp() - $2 * interval '1 ms' returning gateway)
+     select distinct gateway from gone`,
+    [code, afterMs],
+  );
+  return rows.map(({ gateway }) => gateway);
+}

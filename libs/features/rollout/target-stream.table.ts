@@ -36,7 +36,7 @@ export async function openStream(
        insert into chancery.target as t (name, gateway, worker, term, facts, last_seen_at)
        values ($1, $2, $3, 1, $4, clock_timestamp())
        on conflict (name) do update
-          set worker = $3, term = t.term + 1, sequence = 0, facts = $4, state = 'enrolled', last_seen_at = clock_timestamp(), read_only = null
+          set worker = $3, term = t.term + 1, sequence = 0, facts = $4, kind = 'agent', state = 'enrolled', last_seen_at = clock_timestamp(), read_only = null
         where t.gateway = $2 and t.state <> 'retired'
        returning t.term)
      select o.term, coalesce(b.sequence, 0) as sequence, c.lineage, c.lineage_id,
@@ -106,6 +106,8 @@ export interface AgentStatus {
   readonly appliedVersion: number;
   readonly appliedRender: string;
   readonly error: string;
+  /** How the live Envoy gets its configuration; '' when none runs. */
+  readonly delivery: string;
 }
 
 export async function writeStatus(db: Db, owner: StreamOwner, status: AgentStatus): Promise<boolean> {
@@ -113,7 +115,7 @@ export async function writeStatus(db: Db, owner: StreamOwner, status: AgentStatu
     db,
     `update chancery.target
         set agent_state = $3, epoch = $4, envoy_pid = $5, window_ends_at = case when $6::double precision > 0 then to_timestamp($6::double precision / 1000) end,
-            applied_release = $7, applied_version = $8, applied_render = $9, error = $10, last_seen_at = clock_timestamp()
+            applied_release = $7, applied_version = $8, applied_render = $9, error = $10, delivery = $11, last_seen_at = clock_timestamp()
       where name = $1 and term = $2 returning 1`,
     [
       owner.target,
@@ -126,6 +128,7 @@ export async function writeStatus(db: Db, owner: StreamOwner, status: AgentStatu
       status.appliedVersion,
       status.appliedRender,
       status.error.slice(0, 2_000),
+      status.delivery,
     ],
   );
   return rows.length > 0;

@@ -4,6 +4,8 @@ import { type Db, sqlQuery } from '#platform/database/database.js';
 export interface TargetView {
   readonly name: string;
   readonly gateway: string;
+  /** agent: an agent of ours beside its Envoy. envoy: an Envoy that dials the worker itself, which proves nothing. */
+  readonly kind: 'agent' | 'envoy';
   /** enrolled: connected or expected back. away: not seen for a while, nothing waits for it. retired: gone for good. */
   readonly state: 'enrolled' | 'away' | 'retired';
   /** The head of the gateway: what this target should run. */
@@ -11,7 +13,8 @@ export interface TargetView {
   readonly appliedVersion: number;
   /** The newest gateway version whose render this target has proven through its data plane. */
   readonly provenVersion: number;
-  readonly delivery: 'hot-restart';
+  /** How its Envoy gets its configuration; what the gateway asks for while it has said nothing. */
+  readonly delivery: 'live' | 'hot-restart';
   /** Envoy's restart epoch; -1 when no Envoy runs. */
   readonly epoch: number;
   readonly agentState: string;
@@ -32,6 +35,9 @@ interface TargetRecord {
   desired: string;
   applied_version: string;
   proven_version: string;
+  kind: 'agent' | 'envoy';
+  delivery: string;
+  wanted_delivery: TargetView['delivery'] | null;
   epoch: number;
   agent_state: string;
   window_ends_at: string | null;
@@ -46,10 +52,12 @@ interface TargetRecord {
 const iso = (column: string) => `to_char(${column} at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"')`;
 
 const select = `
-  select t.name, t.gateway, t.state, coalesce(s.version, 0) as desired, t.applied_version, t.proven_version, t.epoch, t.agent_state,
+  select t.name, t.gateway, t.state, coalesce(s.version, 0) as desired, t.applied_version, t.proven_version, t.kind, t.delivery, g.wanted_delivery, t.epoch, t.agent_state,
          ${iso('t.window_ends_at')} as window_ends_at, t.error, t.read_only, ${iso('t.last_seen_at')} as last_seen_at, t.facts, t.applied_release, t.worker
     from chancery.target t
-    left join lateral (select h.version from chancery.stream h where h.stream = 'gateway/' || t.gateway) s on true`;
+    left join lateral (select h.version from chancery.stream h where h.stream = 'gateway/' || t.gateway) s on true
+    left join lateral (select u.state->>'delivery' as wanted_delivery from chancery.subject u
+                        where u.stream = 'gateway/' || t.gateway and u.subject = 'gateway') g on true`;
 
 /** The targets of a gateway that are not retired, by name. */
 export async function listTargets(db: Db, gateway: string): Promise<TargetView[]> {
@@ -67,13 +75,14 @@ function toView(row: TargetRecord): TargetView {
   return {
     name: row.name,
     gateway: row.gateway,
+    kind: row.kind,
     state: row.state,
     desiredVersion: Number(row.desired),
     appliedVersion: Number(row.applied_version),
     provenVersion: Number(row.proven_version),
-    delivery: 'hot-restart',
+    delivery: row.delivery === 'live' || row.delivery === 'hot-restart' ? row.delivery : (row.wanted_delivery ?? 'hot-restart'),
     epoch: row.epoch,
-    agentState: row.agent_state,
+    agentState: row.kind === 'envoy' ? stateOfEnvoy(row) : row.agent_state,
     windowEndsAt: row.window_ends_at,
     error: row.read_only ?? row.error,
     lastSeenAt: row.last_seen_at,
@@ -81,4 +90,10 @@ function toView(row: TargetRecord): TargetView {
     release: row.applied_release,
     connected: row.worker !== null,
   };
+}
+
+/** What may be said of an Envoy without an agent. */
+function stateOfEnvoy({ worker, applied_version, desired }: TargetRecord): string {
+  if (worker === null) return 'unknown';
+  return Number(applied_version) >= Number(desired) ? 'acked, unproven' : 'pushing';
 }

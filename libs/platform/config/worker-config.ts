@@ -1,6 +1,7 @@
 import { z } from 'zod';
 
 import {
+  ConfigError,
   databaseUrlVariable,
   type Environment,
   flagVariable,
@@ -19,6 +20,8 @@ export interface WorkerConfig {
   readonly redisUrl: string | undefined;
   /** Where agents dial in (gRPC). */
   readonly listen: Listen;
+  /** Files for mutual TLS on that port; undefined: none, and then it is open to this machine alone. */
+  readonly tls: { readonly certificate: string; readonly key: string; readonly clientAuthorities: string } | undefined;
   /** Where /metrics and /healthz answer; undefined: nowhere. */
   readonly metricsListen: Listen | undefined;
   /** A YAML or JSON file with `services: {name: ['host:port']}`, watched. */
@@ -35,6 +38,9 @@ const variables = z.object({
   DATABASE_URL: required(databaseUrlVariable, 'where Postgres is, for instance postgresql://chancery_app@127.0.0.1:5432/chancery'),
   REDIS_URL: urlVariable('redis', 'rediss').optional(),
   CHANCERY_WORKER_LISTEN: listenVariable.default({ host: '127.0.0.1', port: 18_000 }),
+  CHANCERY_WORKER_TLS_CERT: z.string().optional(),
+  CHANCERY_WORKER_TLS_KEY: z.string().optional(),
+  CHANCERY_WORKER_TLS_CA: z.string().optional(),
   CHANCERY_WORKER_METRICS_LISTEN: listenVariable.optional(),
   CHANCERY_SERVICES_FILE: z.string().optional(),
   CHANCERY_ALLOW_LOOPBACK_UPSTREAMS: flagVariable.default(false),
@@ -51,6 +57,7 @@ export function readWorkerConfig(env: Environment = process.env): WorkerConfig {
     databaseUrl: read.DATABASE_URL,
     redisUrl: read.REDIS_URL,
     listen: read.CHANCERY_WORKER_LISTEN,
+    tls: readTls(read),
     metricsListen: read.CHANCERY_WORKER_METRICS_LISTEN,
     servicesFile: read.CHANCERY_SERVICES_FILE,
     allowLoopbackUpstreams: read.CHANCERY_ALLOW_LOOPBACK_UPSTREAMS,
@@ -58,4 +65,12 @@ export function readWorkerConfig(env: Environment = process.env): WorkerConfig {
     logLevel: read.CHANCERY_LOG_LEVEL,
     failpointDir: read.CHANCERY_FAILPOINT_DIR,
   });
+}
+
+function readTls(read: z.infer<typeof variables>): WorkerConfig['tls'] {
+  const { CHANCERY_WORKER_TLS_CERT: certificate, CHANCERY_WORKER_TLS_KEY: key, CHANCERY_WORKER_TLS_CA: clientAuthorities } = read;
+  if (certificate === undefined && key === undefined && clientAuthorities === undefined) return undefined;
+  if (certificate === undefined || key === undefined || clientAuthorities === undefined)
+    throw new ConfigError(['CHANCERY_WORKER_TLS_CERT, CHANCERY_WORKER_TLS_KEY and CHANCERY_WORKER_TLS_CA: belong together']);
+  return { certificate, key, clientAuthorities };
 }

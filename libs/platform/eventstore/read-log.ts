@@ -106,6 +106,47 @@ export async function readSnapshot(db: Db, stream: string): Promise<{ version: n
     });
 }
 
+/** A living subject, without what only its history needs. */
+export interface LivingSubject {
+  readonly subject: string;
+  readonly streamVersion: number;
+  readonly state: JsonObject;
+}
+
+/**
+ * As `readSnapshot`, for a reader who must not stop its process for a large stream: the subjects come a page at a time, each in its turn, out of one
+ * snapshot. Answers the head that they belong to.
+ */
+export async function readSnapshotPages(
+  db: Db,
+  stream: string,
+  pageSize: number,
+  onPage: (page: readonly LivingSubject[]) => void | Promise<void>,
+): Promise<number> {
+  return db
+    .transaction()
+    .setIsolationLevel('repeatable read')
+    .setAccessMode('read only')
+    .execute(async (tx) => {
+      const head = await sqlQuery<{ version: number }>(tx, 'SELECT version FROM chancery.stream WHERE stream = $1', [stream]);
+      const read = (after: string) =>
+        sqlQuery<LivingSubject>(
+          tx,
+          `SELECT subject, from_version AS "streamVersion", state FROM chancery.subject
+            WHERE stream = $1 AND subject > $2 AND state IS NOT NULL ORDER BY subject LIMIT $3`,
+          [stream, after, pageSize],
+        );
+      for (let page = await read(''); page.length > 0; ) {
+        // The server reads the next page while this one is taken.
+        const next = page.length < pageSize ? Promise.resolve([]) : read(page.at(-1)?.subject ?? '');
+        next.catch(() => undefined); // awaited below, unless the page cannot be taken
+        await onPage(page);
+        page = await next;
+      }
+      return head[0]?.version ?? 0;
+    });
+}
+
 /** The subjects that lived at a version, as they were, by name. A version beyond the head answers the head's state. */
 export async function stateAt(db: Db, stream: string, version: number): Promise<SubjectRecord[]> {
   const rows = await sqlQuery<SubjectRow>(

@@ -40,6 +40,7 @@ class Worker implements DeliveryHandlers {
   async report(_session: DeliverySession, report: Report) {
     await this.holdReports;
     this.reports.push(report.id);
+    return 'taken' as const;
   }
   closed(_session: DeliverySession, reason: string) {
     this.closedBecause.push(reason);

@@ -4,9 +4,11 @@ import { type Metadata, Server, ServerCredentials, type ServiceDefinition, type 
 
 import { DomainError, type ErrorKind } from '#platform/kernel/errors.js';
 import type { Log } from '#platform/log/log.js';
+import { type AdsEndpoint, adsService } from './ads-endpoint.js';
 import { DeliverySession, type DiscoveryCall, type ReportsCall } from './delivery-session.js';
+import type { SotwCall } from './envoy-session.js';
 import { type AgentMessage, type Hello, type Report, ReportsService, type Stats, type Status, type Welcome } from './generated/delivery.js';
-import { AggregatedDiscoveryServiceService, type DeltaDiscoveryRequest } from './generated/discovery.js';
+import type { DeltaDiscoveryRequest } from './generated/discovery.js';
 
 /** Who presented a token. */
 export interface AgentIdentity {
@@ -25,8 +27,8 @@ export interface DeliveryHandlers {
   /** Enrols the agent or throws; the session can be pushed to afterwards. */
   opened(session: DeliverySession, identity: AgentIdentity): Promise<Omit<Welcome, 'session'>>;
   status(session: DeliverySession, status: Status): Promise<void>;
-  /** The report is acknowledged when this resolves: it must be stored by then. */
-  report(session: DeliverySession, report: Report): Promise<void>;
+  /** The report is acknowledged when this resolves: it must be stored by then. With `later` the handlers acknowledge it themselves, or never. */
+  report(session: DeliverySession, report: Report): Promise<'taken' | 'later'>;
   stats(session: DeliverySession, stats: Stats): Promise<void>;
   /** The agent can be pushed to: its discovery stream has subscribed. Called once more when it has asked for live releases. */
   subscribed(session: DeliverySession): void;
@@ -39,8 +41,10 @@ export interface DeliveryServerOptions {
   readonly port: number;
   readonly handlers: DeliveryHandlers;
   readonly log: Log;
-  /** Listen elsewhere than on loopback although there is no TLS yet. */
-  readonly allowRemote?: boolean;
+  /** Envoys that dial in themselves, on the same port: their streams name no session of an agent's. Without it they are refused. */
+  readonly envoys?: Pick<AdsEndpoint, 'delta' | 'sotw'>;
+  /** TLS in which both sides show a certificate. Without it the port is open to this machine alone. */
+  readonly credentials?: ServerCredentials;
   readonly helloTimeoutMs?: number;
   readonly ackTimeoutMs?: number;
   readonly keepaliveMs?: number;
@@ -63,11 +67,15 @@ const kindToStatus: Partial<Record<ErrorKind, status>> = {
 
 /**
  * Listens for agents. The protocol is described in proto/delivery.proto.
- * @throws DomainError invalid `listen_not_loopback` for another address without `allowRemote`; conflict `address_in_use` when the port is taken.
+ * @throws DomainError invalid `listen_not_loopback` for another address without TLS; conflict `address_in_use` when the port is taken.
  */
 export async function startDeliveryServer(options: DeliveryServerOptions): Promise<DeliveryServer> {
-  if (options.allowRemote !== true && !['127.0.0.1', '::1', 'localhost'].includes(options.host)) {
-    throw new DomainError('invalid', 'listen_not_loopback', `Agents would connect to ${options.host} without TLS: listen on loopback.`);
+  if (options.credentials === undefined && !['127.0.0.1', '::1', 'localhost'].includes(options.host)) {
+    throw new DomainError(
+      'invalid',
+      'listen_not_loopback',
+      `Agents would connect to ${options.host} without TLS: listen on loopback, or give the worker a certificate.`,
+    );
   }
   const keepaliveMs = options.keepaliveMs ?? 10_000;
   const server = new Server({
@@ -78,10 +86,20 @@ export async function startDeliveryServer(options: DeliveryServerOptions): Promi
   });
   const sessions = new SessionSet(options);
   server.addService(ReportsService as unknown as ServiceDefinition, { connect: (call: ReportsCall) => void sessions.reports(call) });
-  server.addService(rawDiscoveryService, { deltaAggregatedResources: (call: DiscoveryCall) => void sessions.discovery(call) });
+  server.addService(adsService, {
+    deltaAggregatedResources: (call: DiscoveryCall) => {
+      if (call.metadata.get('chancery-session').length > 0) void sessions.discovery(call);
+      else if (options.envoys === undefined) fail(call, status.FAILED_PRECONDITION, 'no such session: open Reports.Connect first');
+      else options.envoys.delta(call);
+    },
+    streamAggregatedResources: (call: SotwCall) => {
+      if (options.envoys === undefined) fail(call, status.UNIMPLEMENTED, 'agents speak the delta protocol');
+      else options.envoys.sotw(call);
+    },
+  });
   const host = options.host.includes(':') ? `[${options.host}]` : options.host;
   const port = await new Promise<number>((resolve, reject) => {
-    server.bindAsync(`${host}:${options.port}`, ServerCredentials.createInsecure(), (error, bound) => {
+    server.bindAsync(`${host}:${options.port}`, options.credentials ?? ServerCredentials.createInsecure(), (error, bound) => {
       if (error === null) resolve(bound);
       else
         reject(
@@ -103,14 +121,6 @@ export async function startDeliveryServer(options: DeliveryServerOptions): Promi
     },
   };
 }
-
-/** The discovery service with responses as the bytes that they are: encoded once, not once per agent. */
-const rawDiscoveryService = {
-  deltaAggregatedResources: {
-    ...AggregatedDiscoveryServiceService.deltaAggregatedResources,
-    responseSerialize: (bytes: Buffer) => bytes,
-  },
-} as unknown as ServiceDefinition;
 
 class SessionSet {
   readonly #sessions = new Map<string, { session: DeliverySession; identity: AgentIdentity }>();
@@ -167,6 +177,7 @@ class SessionSet {
       call.end();
     } catch (error) {
       if (attached === undefined) this.#ended(call, undefined, error);
+      else if (!call.cancelled) this.options.log.error({ err: error, target: attached.target }, 'an agent stream failed');
     } finally {
       attached?.detach(call);
     }
@@ -207,8 +218,8 @@ class SessionSet {
       case 'validated':
         return session.takeValidated(message.validated);
       case 'report':
-        await this.options.handlers.report(session, message.report);
-        return session.acknowledge(message.report.id);
+        if ((await this.options.handlers.report(session, message.report)) === 'taken') session.acknowledge(message.report.id);
+        return;
       case 'hello':
         throw new DomainError('malformed', 'hello_twice', 'A stream says hello once.');
       default: // a message of a newer agent: not for us
@@ -217,7 +228,8 @@ class SessionSet {
 
   #ended(call: ReportsCall | DiscoveryCall, session: DeliverySession | undefined, error: unknown): void {
     const reason = error instanceof Error ? error.message : String(error);
-    if (!(error instanceof DomainError) && !call.cancelled && !call.destroyed) {
+    // Not "destroyed": that it is too when what was made of its messages failed.
+    if (!(error instanceof DomainError) && !call.cancelled) {
       this.options.log.error({ err: error, target: session?.target }, 'an agent stream failed');
     }
     const code = error instanceof DomainError ? (kindToStatus[error.kind] ?? status.FAILED_PRECONDITION) : status.INTERNAL;
@@ -226,7 +238,7 @@ class SessionSet {
   }
 }
 
-function fail(call: ReportsCall | DiscoveryCall, code: status, details: string): void {
+function fail(call: ReportsCall | DiscoveryCall | SotwCall, code: status, details: string): void {
   const failure: Partial<StatusObject> = { code, details };
   call.emit('error', failure);
 }

@@ -1,0 +1,252 @@
+import type { Found } from '#features/discovery/discovery.js';
+import { reserveSequences } from '#features/rollout/live-push.table.js';
+import { readStatusRows } from '#features/rollout/set-aside.table.js';
+import type { Db } from '#platform/database/database.js';
+import type { Log } from '#platform/log/log.js';
+import type { LiveAnswer } from '#platform/xds/live-stream.js';
+
+import { BLOCK_SIZE, FenceBlock } from './fence-block.js';
+import type { FoldChange, GatewayFold } from './gateway-fold.js';
+import { type LaneSource, LiveLane } from './live-lane.js';
+import { LiveSession, type SentRelease } from './live-session.js';
+import { MappingStatuses } from './mapping-statuses.js';
+import { SetAsides } from './set-asides.js';
+import type { TargetSession } from './target-session.js';
+
+export interface PublisherOptions {
+  readonly db: Db;
+  readonly log: Log;
+  readonly fold: GatewayFold;
+  /** The targets of this gateway that are connected to this worker. */
+  targets(): readonly TargetSession[];
+  found(): ReadonlyMap<string, Found>;
+  allowsLoopback(): boolean;
+  onAnswer(live: LiveSession, release: SentRelease, answer: LiveAnswer): void;
+  onUnchanged(live: LiveSession): void;
+  /** Somebody else than an agent follows the head as well. Called after the agents were written to. */
+  onHead(): void;
+}
+
+/** So long are targets written to in one turn of the event loop; the others follow in the next. Milliseconds. */
+const SLICE_MS = 10;
+/** Before a lane that failed is made anew. Milliseconds. */
+const AGAIN_MS = 1_000;
+
+/**
+ * One gateway as it is delivered live: its lanes (the gateway at its head, and at versions that some targets stay at) and the targets on each. A change
+ * is with every target that can take it when `apply` returns: no queue, no database and no timer stand between.
+ */
+export class GatewayPublisher {
+  readonly asides = new SetAsides();
+  readonly #options: PublisherOptions;
+  readonly #sessions = new Map<TargetSession, LiveSession>();
+  /** Targets that are not on the head, whether they are here or not. */
+  readonly #assigned = new Map<string, LiveLane>();
+  readonly #lanes = new Set<LiveLane>();
+  readonly #statuses: MappingStatuses;
+  #head: LiveLane | undefined;
+  #opening: Promise<void> | undefined;
+  #again: NodeJS.Timeout | undefined;
+  #closed = false;
+
+  constructor(options: PublisherOptions) {
+    const { db, log, fold } = options;
+    this.#options = options;
+    this.#statuses = new MappingStatuses({
+      db,
+      log,
+      gateway: fold.gateway,
+      mappings: fold.mappings,
+      asides: this.asides,
+      lane: () => this.#head,
+      found: () => options.found(),
+    });
+  }
+
+  get gateway(): string {
+    return this.#options.fold.gateway;
+  }
+
+  /** Does the gateway want its targets to be delivered live? */
+  get isLive(): boolean {
+    return this.#options.fold.settings.delivery === 'live';
+  }
+
+  /** The gateway at its head; undefined while it is made, and for a gateway that is not delivered live. */
+  get head(): LiveLane | undefined {
+    return this.#head;
+  }
+
+  sessions(): LiveSession[] {
+    return [...this.#sessions.values()];
+  }
+
+  sessionOf(session: TargetSession): LiveSession | undefined {
+    return this.#sessions.get(session);
+  }
+
+  /** Makes the head when the gateway is delivered live; resolves when targets can be written to. */
+  async start(): Promise<void> {
+    if (this.isLive) await this.#openHead();
+  }
+
+  async close(): Promise<void> {
+    this.#closed = true;
+    clearTimeout(this.#again);
+    for (const lane of this.#lanes) lane.close();
+    await this.#opening;
+    await this.#statuses.settled();
+  }
+
+  /** A target has connected. It is written to when it has asked for live releases. */
+  attach(session: TargetSession): void {
+    if (this.#sessions.has(session) || this.#head === undefined) return;
+    const { db, log, onAnswer, onUnchanged } = this.#options;
+    const fences = new FenceBlock({
+      reserve: () => reserveSequences(db, session.owner, BLOCK_SIZE),
+      onReserved: () => live.update(),
+      onError: (err) => log.warn({ err, target: session.target }, 'no places in the fence could be reserved; the next look asks again'),
+    });
+    const lane = this.#assigned.get(session.target) ?? this.#head;
+    const live: LiveSession = new LiveSession({ session, lane, fences, onAnswer, onUnchanged });
+    this.#sessions.set(session, live);
+    if (!session.readOnly) fences.ask();
+  }
+
+  detach(session: TargetSession): void {
+    this.#sessions.delete(session);
+  }
+
+  /** The gateway, or what was found for these services, is not what it was. */
+  apply(change: FoldChange, services: ReadonlySet<string>): void {
+    if (!this.isLive) {
+      if (this.#head !== undefined) this.#closeHead();
+      return;
+    }
+    if (this.#head === undefined) {
+      void this.#openHead();
+      return;
+    }
+    const all = { mappings: change.mappings.keys(), services, settings: change.settings };
+    this.#guarded(this.#head, () => this.#head?.apply(all));
+    if (services.size > 0) {
+      for (const lane of this.#lanes) if (lane !== this.#head) lane.apply({ mappings: [], services, settings: false });
+    }
+    this.#statuses.touch();
+  }
+
+  /** Reads what is set aside, by this worker or another, and brings it to the targets. */
+  async takeAsides(): Promise<void> {
+    const names = this.asides.take(await readStatusRows(this.#options.db, this.gateway));
+    if (names.length === 0) return;
+    for (const lane of this.#lanes) this.#guarded(lane, () => lane.apply({ mappings: names, services: [], settings: false }));
+  }
+
+  /** Another lane, for targets that stay at a version or come later than others. Close it when no target is assigned to it any more. */
+  async openLane(source: LaneSource, lowerVersionReason: string): Promise<LiveLane> {
+    const lane = this.#lane(source, lowerVersionReason);
+    await lane.build();
+    return lane;
+  }
+
+  closeLane(lane: LiveLane): void {
+    for (const [target, assigned] of this.#assigned) if (assigned === lane) this.assign(target, undefined);
+    lane.close();
+    this.#lanes.delete(lane);
+  }
+
+  /** Brings a target to a lane, now and whenever it connects; undefined is the head. */
+  assign(target: string, lane: LiveLane | undefined): void {
+    if (lane === undefined) this.#assigned.delete(target);
+    else this.#assigned.set(target, lane);
+    const to = lane ?? this.#head;
+    if (to === undefined) return;
+    for (const live of this.#sessions.values()) if (live.session.target === target) live.assign(to);
+  }
+
+  #lane(source: LaneSource, lowerVersionReason: string): LiveLane {
+    const { allowsLoopback, found, log } = this.#options;
+    const lane: LiveLane = new LiveLane({
+      source,
+      lowerVersionReason,
+      endpointsOf: (key) => found().get(key)?.endpoints ?? [],
+      allowsLoopback: () => allowsLoopback(),
+      asideOf: (name, mapping) => this.asides.asideOf(name, mapping),
+      onChange: () => this.#publish(lane),
+      onError: (err) => this.#failed(lane, err),
+    });
+    this.#lanes.add(lane);
+    log.debug({ gateway: this.gateway, version: source.version }, 'a lane is opened');
+    return lane;
+  }
+
+  #openHead(): Promise<void> {
+    this.#opening ??= this.#makeHead()
+      .catch((err: unknown) => this.#failed(undefined, err))
+      .finally(() => {
+        this.#opening = undefined;
+      });
+    return this.#opening;
+  }
+
+  async #makeHead(): Promise<void> {
+    const { db, fold } = this.#options;
+    this.asides.take(await readStatusRows(db, this.gateway));
+    if (this.#closed || !this.isLive) return;
+    const lane = this.#lane(fold, '');
+    this.#head = lane; // from here on it hears of changes, and takes them when it is made
+    for (const live of this.#sessions.values()) if (!this.#assigned.has(live.session.target)) live.assign(lane);
+    for (const session of this.#options.targets()) this.attach(session);
+    await lane.build();
+    this.#statuses.touch();
+  }
+
+  #closeHead(): void {
+    const head = this.#head;
+    this.#head = undefined;
+    if (head !== undefined) {
+      head.close();
+      this.#lanes.delete(head);
+    }
+    this.#sessions.clear();
+  }
+
+  #guarded(lane: LiveLane, work: () => void): void {
+    try {
+      work();
+    } catch (err) {
+      this.#failed(lane, err);
+    }
+  }
+
+  /** A defect in one lane: what it served stays served, and it is made anew from the fold. */
+  #failed(lane: LiveLane | undefined, err: unknown): void {
+    this.#options.log.error({ err, gateway: this.gateway }, 'the configuration of a gateway could not be made; it is tried again');
+    if (lane !== undefined && lane !== this.#head) return;
+    if (lane !== undefined) {
+      lane.close();
+      this.#lanes.delete(lane);
+      this.#head = undefined;
+    }
+    clearTimeout(this.#again);
+    if (!this.#closed) this.#again = setTimeout(() => void this.#openHead(), AGAIN_MS);
+  }
+
+  #publish(lane: LiveLane): void {
+    if (lane === this.#head) this.#write([...this.#sessions.values()], lane, 0);
+    else for (const live of this.#sessions.values()) if (live.lane === lane) live.update();
+    if (lane === this.#head) this.#options.onHead();
+  }
+
+  /** A thousand targets take longer than a turn of the event loop may: the rest goes on in the next one, unless a newer change does it all anew. */
+  #write(sessions: readonly LiveSession[], lane: LiveLane, from: number): void {
+    const until = performance.now() + SLICE_MS;
+    let i = from;
+    for (; i < sessions.length; i++) {
+      const live = sessions[i];
+      if (live?.lane === lane) live.update();
+      if (performance.now() > until) break;
+    }
+    if (i < sessions.length) setImmediate(() => this.#write(sessions, lane, i + 1));
+  }
+}

@@ -1,0 +1,225 @@
+import type { Endpoint } from '#features/discovery/discovery.js';
+import type { GatewaySettings } from '#features/gateway/gateway.js';
+import { type Aside, LiveTable } from '#features/layout/live-table.js';
+import type { Phase } from '#features/layout/phase.js';
+import { endpointResource } from '#features/layout/upstream-resources.js';
+import { clusterName } from '#features/mapping/mapping-cluster.envoy.js';
+import { ResourceSet } from '#platform/xds/resource-set.js';
+import { CLUSTER_TYPE, ENDPOINT_TYPE, type ResourceChange, type ResourceKey, type XdsResource } from '#platform/xds/xds-resource.js';
+
+import type { FoldedMapping } from './gateway-fold.js';
+import { serviceOf } from './gateways.js';
+
+/** Where a lane's mappings come from: the gateway as it is, or as it was at a version. */
+export interface LaneSource {
+  readonly gateway: string;
+  readonly version: number;
+  /** When the newest version was seen, in ms since 1970. */
+  readonly seenAtMs: number;
+  readonly settings: GatewaySettings;
+  readonly mappings: ReadonlyMap<string, FoldedMapping>;
+}
+
+export interface LiveLaneOptions {
+  readonly source: LaneSource;
+  /** Why targets may be brought to a lower version than they have, where a recorded decision says so; '' otherwise. */
+  readonly lowerVersionReason: string;
+  /** What was found for a service, by ServiceReference.key. */
+  endpointsOf(key: string): readonly Endpoint[];
+  allowsLoopback(): boolean;
+  /** A mapping that is set aside as it stands now. */
+  asideOf(name: string, mapping: FoldedMapping): Aside | undefined;
+  /** The set, the version or what nodes have of their own has changed. Called in the moment in which it has. */
+  onChange(): void;
+  onError(error: unknown): void;
+}
+
+/** What the resources that a node has of its own depend on, beside the node. */
+export interface NodeBasis {
+  readonly settings: Pick<GatewaySettings, 'http' | 'idleTimeoutMs'>;
+  readonly phases: readonly Phase[];
+}
+
+/** Shards that are made in one turn of the event loop: 5 ms. More are made in slices. */
+const MOST_AT_ONCE = 100;
+/** When moved routes may leave their old place although not every Envoy has said that it knows the new one. Milliseconds. */
+const FINISH_AFTER_MS = 1_000;
+const DIGESTS_KEPT = 4_096;
+
+/**
+ * One configuration of a gateway that targets are brought to: the gateway at its head, or at a version that some of them stay at. It holds Envoy's
+ * resources of that configuration and follows its source mapping by mapping: what changed is in the set when `apply` returns, unless it is so much
+ * that it is made in slices; then further changes wait for those, and are taken together.
+ */
+export class LiveLane {
+  readonly set = new ResourceSet();
+  readonly #options: LiveLaneOptions;
+  readonly #table: LiveTable;
+  readonly #mappings = new Set<string>();
+  readonly #services = new Set<string>();
+  readonly #digests = new Map<string, number>();
+  #settingsChanged = false;
+  #slicing: Promise<void> | undefined;
+  #finishing: NodeJS.Timeout | undefined;
+  #version = 0;
+  #seenAtMs = 0;
+  #basis: { key: string; value: NodeBasis } | undefined;
+  #closed = false;
+
+  constructor(options: LiveLaneOptions) {
+    this.#options = options;
+    this.#table = new LiveTable({ settings: this.#tableSettings() });
+  }
+
+  /** Makes everything. To be called once, before anything else. */
+  async build(): Promise<void> {
+    const { source, asideOf } = this.#options;
+    const at = { version: source.version, seenAtMs: source.seenAtMs };
+    const mappings = source.mappings;
+    const work = async () => {
+      const states = [...mappings.values()].map(({ state }) => state);
+      const change = await this.#table.buildInSlices(states, (name) => {
+        const mapping = mappings.get(name);
+        return mapping === undefined ? undefined : asideOf(name, mapping);
+      });
+      this.#publish(change, at);
+    };
+    this.#slicing = work().finally(() => {
+      this.#slicing = undefined;
+    });
+    await this.#slicing;
+    this.#flush();
+  }
+
+  close(): void {
+    this.#closed = true;
+    clearTimeout(this.#finishing);
+  }
+
+  get source(): LaneSource {
+    return this.#options.source;
+  }
+
+  get lowerVersionReason(): string {
+    return this.#options.lowerVersionReason;
+  }
+
+  /** The version that the set holds; 0 until it was built. */
+  get version(): number {
+    return this.#version;
+  }
+
+  /** When that version was seen. */
+  get seenAtMs(): number {
+    return this.#seenAtMs;
+  }
+
+  get table(): LiveTable {
+    return this.#table;
+  }
+
+  /** What the nodes' own resources are made of; the same object as long as it is the same. */
+  get basis(): NodeBasis {
+    if (this.#basis === undefined) throw new Error('the lane was not built');
+    return this.#basis.value;
+  }
+
+  /** The revision of the set at which it had this digest; undefined when that is too long ago, or never was. */
+  revisionOf(digest: string): number | undefined {
+    return this.#digests.get(digest);
+  }
+
+  /** These mappings, services or the settings are not what they were. */
+  apply(change: { readonly mappings: Iterable<string>; readonly services: Iterable<string>; readonly settings: boolean }): void {
+    for (const name of change.mappings) this.#mappings.add(name);
+    for (const key of change.services) this.#services.add(key);
+    this.#settingsChanged ||= change.settings;
+    this.#flush();
+  }
+
+  #flush(): void {
+    if (this.#slicing !== undefined || this.#closed || this.#version === 0) return;
+    const { source } = this.#options;
+    const at = { version: source.version, seenAtMs: source.seenAtMs };
+    if (this.#settingsChanged) this.#table.configure(this.#tableSettings());
+    for (const name of this.#mappings) this.#put(name);
+    const services = [...this.#services];
+    this.#settingsChanged = false;
+    this.#mappings.clear();
+    this.#services.clear();
+    if (this.#table.waiting <= MOST_AT_ONCE) {
+      this.#publish(this.#table.changes(), at, services);
+      return;
+    }
+    this.#slicing = this.#table
+      .changesInSlices()
+      .then((change) => this.#publish(change, at, services))
+      .catch((error: unknown) => this.#options.onError(error))
+      .finally(() => {
+        this.#slicing = undefined;
+        this.#flush();
+      });
+  }
+
+  #put(name: string): void {
+    const mapping = this.#options.source.mappings.get(name);
+    if (mapping === undefined) this.#table.remove(name);
+    else this.#table.put(mapping.state, this.#options.asideOf(name, mapping));
+  }
+
+  #publish(change: ResourceChange, at: { version: number; seenAtMs: number }, services: readonly string[] = []): void {
+    if (this.#closed) return;
+    const [revision, version, basis] = [this.set.revision, this.#version, this.#basis];
+    this.set.apply(this.#withEndpoints(change, services));
+    this.#version = at.version;
+    this.#seenAtMs = at.seenAtMs;
+    this.#setBasis();
+    if (this.set.revision !== revision || revision === 0) this.#remember();
+    if (this.#table.unfinished) this.#finishLater();
+    if (this.set.revision !== revision || this.#version !== version || this.#basis !== basis) this.#options.onChange();
+  }
+
+  /** Each cluster of the change with its endpoints, and the endpoints of the services that moved. */
+  #withEndpoints(change: ResourceChange, services: readonly string[]): ResourceChange {
+    const endpoints = new Map<string, XdsResource>();
+    for (const { typeUrl, name } of change.upserts) {
+      const service = typeUrl === CLUSTER_TYPE ? this.#table.upstreams.get(name) : undefined;
+      if (service !== undefined) endpoints.set(name, this.#endpoints(name, service.key));
+    }
+    for (const key of services) {
+      const service = serviceOf(key);
+      if (service === undefined) continue;
+      const name = clusterName(service);
+      if (this.#table.upstreams.has(name)) endpoints.set(name, this.#endpoints(name, key));
+    }
+    const gone = change.removed.filter(({ typeUrl }) => typeUrl === CLUSTER_TYPE);
+    const removed: ResourceKey[] = gone.map(({ name }) => ({ typeUrl: ENDPOINT_TYPE, name }));
+    return { upserts: [...change.upserts, ...endpoints.values()], removed: [...change.removed, ...removed] };
+  }
+
+  #endpoints(cluster: string, key: string): XdsResource {
+    return endpointResource(cluster, this.#options.endpointsOf(key), { allowLoopbackUpstreams: this.#options.allowsLoopback() });
+  }
+
+  #setBasis(): void {
+    const { http, idleTimeoutMs } = this.#options.source.settings;
+    const value: NodeBasis = { settings: { http, idleTimeoutMs }, phases: this.#table.phases };
+    const key = JSON.stringify(value);
+    if (key !== this.#basis?.key) this.#basis = { key, value };
+  }
+
+  #remember(): void {
+    this.#digests.set(this.set.digest, this.set.revision);
+    if (this.#digests.size > DIGESTS_KEPT) this.#digests.delete(this.#digests.keys().next().value ?? '');
+  }
+
+  #finishLater(): void {
+    clearTimeout(this.#finishing);
+    this.#finishing = setTimeout(() => this.#flush(), FINISH_AFTER_MS);
+  }
+
+  #tableSettings() {
+    const { perRouteStats } = this.#options.source.settings;
+    return { perRouteStats, allowLoopbackUpstreams: this.#options.allowsLoopback() };
+  }
+}
