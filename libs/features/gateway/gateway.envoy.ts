@@ -149,7 +149,10 @@ export function toLiveBootstrap(gateway: string): LiveBootstrap {
       ads_config: {
         api_type: 'DELTA_GRPC',
         transport_api_version: 'V3',
-        grpc_services: [{ envoy_grpc: { cluster_name: ADS_CLUSTER } }],
+        // Envoy waits up to 30 s by default; the agent is on the same machine, and back in a moment.
+        grpc_services: [
+          { envoy_grpc: { cluster_name: ADS_CLUSTER, retry_policy: { retry_back_off: { base_interval: '0.100s', max_interval: '1s' } } } },
+        ],
       },
       cds_config: ads,
       lds_config: ads,
