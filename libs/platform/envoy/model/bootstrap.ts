@@ -184,7 +184,7 @@ export interface LiveBootstrap extends BootstrapFrame {
       readonly grpc_services: readonly {
         readonly envoy_grpc: {
           readonly cluster_name: string;
-          readonly retry_policy: { readonly retry_back_off: { readonly base_interval: string; readonly max_interval: string } };
+          readonly retry_policy?: { readonly retry_back_off: { readonly base_interval: string; readonly max_interval: string } };
         };
       }[];
     };
