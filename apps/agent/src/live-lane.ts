@@ -238,6 +238,7 @@ export class LiveLane {
     const about = named(release);
     state.change({ proven: about.name, ...(running === null ? {} : { applied: { ...about.name, key: running.key } }) });
     node.proven(release.releaseId);
+    this.#options.envoy().runsWell();
     const epochTo = supervisor.live?.epoch ?? -1;
     const coversFrom = target?.coversFrom ?? release.version;
     report({ ...about, coversFrom, step: 'proven', durationMs, epochTo, detail: `${requests} requests`, live: true });
