@@ -219,6 +219,20 @@ describe('an agent that is delivered live, without its worker', () => {
     expect(performance.now() - startedAt).toBeLessThan(2000);
   });
 
+  it('starts what was proven in the end, when its first proof had failed', async () => {
+    const agent = await start();
+    const wrong = await worker.pushLive({ upserts: [scope('one')], probes: [{ path: '/.well-known/chancery/shard/a', body: 'never' }] });
+    expect(await worker.reported(wrong.releaseId, 'failed', 20_000)).toMatchObject({
+      code: 'proof_missing',
+      detail: expect.stringContaining('/.well-known/chancery/shard/a: status 200: one'),
+    });
+    expect(await get()).toBe('one');
+    await bring(scope('two'));
+    await stop(agent, 'stop');
+    await start({ worker: 1 });
+    expect(await get()).toBe('two');
+  });
+
   it('leaves Envoy alone when it is another agent, and goes on', async () => {
     const agent = await start();
     await bring(scope('one'));

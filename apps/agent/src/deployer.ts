@@ -100,6 +100,12 @@ export class Deployer {
     return last !== null && isLive(last.release) && last.release.manifest.renderSha256 === bootstrapSha256;
   }
 
+  /** What runs is proven, also when its first proof had failed. */
+  runsWell(): void {
+    const { running } = this.#envoy;
+    if (running !== null && this.#ready === null) this.#options.store.mark(running.key, 'good', { running: running.key });
+  }
+
   /** Takes a release over that is on the disk and through the fence: gate, Envoy, proof. */
   take(next: KeyedRelease): void {
     const { report, supervisor } = this.#options;

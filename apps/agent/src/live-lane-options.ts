@@ -12,6 +12,8 @@ export interface LiveEnvoy {
   readonly running: KeyedRelease | null;
   heads(bootstrapSha256: string): boolean;
   take(base: KeyedRelease): void;
+  /** What runs has answered as it should: it may be started again with nobody to ask. */
+  runsWell(): void;
 }
 
 export interface LiveLaneOptions {

@@ -1,5 +1,5 @@
 import { setTimeout as pause } from 'node:timers/promises';
-import { MARKER_PATH } from '#platform/envoy/model/reserved.js';
+import { MARKER_PATH, PROBE_HOST } from '#platform/envoy/model/reserved.js';
 import type { LiveRelease } from '#platform/xds/generated/delivery.js';
 import type { FenceDecision } from './fence.js';
 import type { LiveLaneOptions, LiveOutcome } from './live-lane-options.js';
@@ -210,7 +210,7 @@ export class LiveLane {
     const { asked, held } = this.#probesOf(target);
     const plan = planProbes(asked, { path: MARKER_PATH, body: release.marker }, release.proofAnswers || DEFAULT_PROOF_ANSWERS);
     this.#proof = new LiveProof(plan);
-    const headers = { host: '_chancery', ...probe.headers };
+    const headers = { host: PROBE_HOST, ...probe.headers };
     // Envoy may die, or the agent end: neither says anything against the release.
     const abandoned = () => supervisor.live === null || this.#stopping;
     const proof = await this.#proof.run({ ...probe, headers, timeoutMs: PROOF_TIMEOUT_MS, abandoned });
@@ -238,6 +238,7 @@ export class LiveLane {
     const about = named(release);
     state.change({ proven: about.name, ...(running === null ? {} : { applied: { ...about.name, key: running.key } }) });
     node.proven(release.releaseId);
+    this.#options.envoy().runsWell();
     const epochTo = supervisor.live?.epoch ?? -1;
     const coversFrom = target?.coversFrom ?? release.version;
     report({ ...about, coversFrom, step: 'proven', durationMs, epochTo, detail: `${requests} requests`, live: true });

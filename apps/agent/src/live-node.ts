@@ -3,6 +3,7 @@ import { sha256Hex } from '#platform/kernel/digest.js';
 import type { LiveRelease } from '#platform/xds/generated/delivery.js';
 import { ResourceSet } from '#platform/xds/resource-set.js';
 import {
+  EXTENSION_TYPE,
   LISTENER_TYPE,
   type ResourceChange,
   type ResourceKey,
@@ -135,8 +136,12 @@ export class LiveNode {
     const instead = this.#before.get(id) ?? null;
     this.#refused.set(id, { typeUrl: key.typeUrl, name: key.name, version, instead });
     this.served.apply(instead === null ? { upserts: [], removed: [key] } : { upserts: [instead], removed: [] });
-    this.#options.store.refuse([...this.#refused.values()]);
     return true;
+  }
+
+  /** Writes down what is refused now. */
+  saveRefused(): void {
+    this.#options.store.refuse([...this.#refused.values()]);
   }
 
   /** Envoy has settled everything up to this revision of the served set. */
@@ -173,7 +178,7 @@ export class LiveNode {
     this.#partial = true;
     this.served.apply({
       upserts: [],
-      removed: [LISTENER_TYPE, SCOPED_ROUTE_TYPE].flatMap((type) => [...this.served.ofType(type).values()]),
+      removed: [LISTENER_TYPE, SCOPED_ROUTE_TYPE, EXTENSION_TYPE].flatMap((type) => [...this.served.ofType(type).values()]),
     });
   }
 
@@ -235,7 +240,7 @@ export class LiveNode {
       if (!this.#before.has(id)) this.#before.set(id, this.served.get(key) ?? null);
     }
     this.served.apply(next);
-    if (this.#refused.size !== refusedBefore) this.#options.store.refuse([...this.#refused.values()]);
+    if (this.#refused.size !== refusedBefore) this.saveRefused();
   }
 
   /** Resources with what Envoy has refused replaced by what it has instead. */

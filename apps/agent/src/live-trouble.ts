@@ -102,6 +102,7 @@ export class LiveTrouble {
     const rejections = this.#rejections;
     this.#rejections = [];
     if (release === null || rejections.length === 0) return;
+    node.saveRefused();
     const tell = (resources: readonly ResourceKey[], detail: string) => {
       log.warn({ release: release.releaseId, resources: resources.map(resourceId), detail }, 'Envoy refuses a resource');
       report({ ...named(release), step: 'refused', code: 'envoy_refused', detail, resources, live: true });

@@ -1,10 +1,17 @@
 import { ADMIN_SOCKET, XDS_SOCKET } from '#platform/envoy/node-folder.js';
 import { clusterMessage, loadAssignmentMessage } from '#platform/envoy/wire/cluster-messages.js';
-import { listenerMessage } from '#platform/envoy/wire/listener-messages.js';
+import { extensionMessage, listenerMessage } from '#platform/envoy/wire/listener-messages.js';
 import { encode, type Message } from '#platform/envoy/wire/message-fields.js';
 import { scopedRouteMessage } from '#platform/envoy/wire/route-messages.js';
 import { sha256Hex } from '#platform/kernel/digest.js';
-import { CLUSTER_TYPE, ENDPOINT_TYPE, LISTENER_TYPE, SCOPED_ROUTE_TYPE, type XdsResource } from '#platform/xds/xds-resource.js';
+import {
+  CLUSTER_TYPE,
+  ENDPOINT_TYPE,
+  EXTENSION_TYPE,
+  LISTENER_TYPE,
+  SCOPED_ROUTE_TYPE,
+  type XdsResource,
+} from '#platform/xds/xds-resource.js';
 
 /*
  * Resources for the agent's tests, small and real: a listener whose filter takes the first segment of the path as the scope, scopes that answer with a text, and
@@ -16,6 +23,7 @@ type Any = any;
 
 const ADS = { ads: {}, resource_api_version: 'V3' };
 
+const LUA_TYPE = 'type.googleapis.com/envoy.extensions.filters.http.lua.v3.Lua';
 const LUA = `function envoy_on_request(h)
   local hs = h:headers()
   local path = string.match(hs:get(":path"), "^[^?]*")
@@ -60,13 +68,7 @@ export function liveListener(port: number, statPrefix = 'ingress_http'): XdsReso
                 scoped_rds: { scoped_rds_config_source: ADS },
               },
               http_filters: [
-                {
-                  name: 'chancery',
-                  typed_config: {
-                    '@type': 'type.googleapis.com/envoy.extensions.filters.http.lua.v3.Lua',
-                    default_source_code: { inline_string: LUA },
-                  },
-                },
+                { name: 'shards', config_discovery: { config_source: ADS, type_urls: [LUA_TYPE] } },
                 {
                   name: 'envoy.filters.http.router',
                   typed_config: { '@type': 'type.googleapis.com/envoy.extensions.filters.http.router.v3.Router' },
@@ -78,6 +80,12 @@ export function liveListener(port: number, statPrefix = 'ingress_http'): XdsReso
       },
     ],
   });
+}
+
+/** The filter that the listener asks for, by ECDS. */
+export function liveFilter(): XdsResource {
+  const typed_config = { '@type': LUA_TYPE, default_source_code: { inline_string: LUA } };
+  return resource(EXTENSION_TYPE, 'shards', extensionMessage, { name: 'shards', typed_config });
 }
 
 /** A scope that answers everything under `/<name>` with a text, or sends it to a cluster; its probe answers with `mark`. */

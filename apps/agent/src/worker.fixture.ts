@@ -17,7 +17,7 @@ import {
 } from '#platform/xds/resource.js';
 import { ResourceSet } from '#platform/xds/resource-set.js';
 import type { ResourceChange, XdsResource } from '#platform/xds/xds-resource.js';
-import { liveBootstrap, liveListener, probeOf, reservedScope } from './live.fixture.js';
+import { liveBootstrap, liveFilter, liveListener, probeOf, reservedScope } from './live.fixture.js';
 
 /*
  * The worker's end of the line for the agent's tests and benches: the real delivery server, with releases made by hand.
@@ -145,7 +145,7 @@ export async function startTestWorker(httpPort: number, { port = 0, sequence = 0
       const fence = { lineage: 1, lineageId: 'test', term: change.term ?? term, sequence: last };
       const whole = change.whole === true || set.size === 0;
       if (set.size === 0)
-        set.apply({ upserts: [liveListener(httpPort), reservedScope('marker', connected.hello.proofSecret)], removed: [] });
+        set.apply({ upserts: [liveListener(httpPort), liveFilter(), reservedScope('marker', connected.hello.proofSecret)], removed: [] });
       const before = set.digest;
       const next = ResourceSet.of(set);
       const changed: ResourceChange = { upserts: change.upserts ?? [], removed: change.removed ?? [] };

@@ -163,6 +163,15 @@ export function toLiveBootstrap(gateway: string): LiveBootstrap {
   };
 }
 
+/** The same for an Envoy with an agent, which is on the same machine and back in a moment: Envoy would wait up to 30 s before it dials again. */
+export function toAgentBootstrap(gateway: string): LiveBootstrap {
+  const live = toLiveBootstrap(gateway);
+  const { ads_config } = live.dynamic_resources;
+  const retry_policy = { retry_back_off: { base_interval: '0.100s', max_interval: '1s' } };
+  const grpc_services = ads_config.grpc_services.map(({ envoy_grpc }) => ({ envoy_grpc: { ...envoy_grpc, retry_policy } }));
+  return { ...live, dynamic_resources: { ...live.dynamic_resources, ads_config: { ...ads_config, grpc_services } } };
+}
+
 /** Where the routes of a listener come from when they are not within it, and the filters that choose among them. */
 export type ScopedParts = Pick<ScopedConnectionManager, 'scoped_routes' | 'http_filters'>;
 

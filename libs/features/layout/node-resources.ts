@@ -1,4 +1,4 @@
-import { reservedRoutes, type ScopedParts, toLiveBootstrap, toScopedListener } from '#features/gateway/gateway.envoy.js';
+import { reservedRoutes, type ScopedParts, toAgentBootstrap, toScopedListener } from '#features/gateway/gateway.envoy.js';
 import type { GatewaySettings, ListenAddress } from '#features/gateway/gateway.js';
 import { streamIdleTimeoutMs } from '#features/mapping/mapping.envoy.js';
 import type { AdsConfigSource } from '#platform/envoy/model/cluster.js';
@@ -45,7 +45,7 @@ export function nodeResources(input: {
   const parts = { http: node.http ?? settings.http, settings, streamIdleTimeoutMs };
   const listener = toResource({ typeUrl: LISTENER_TYPE, name: 'http' }, listenerMessage, toScopedListener(parts, scoped));
   const filter = { name: SHARD_FILTER, typed_config: shardFilter(phases, node.proofSecret) };
-  const bootstrap = Buffer.from(canonicalJson(toLiveBootstrap(input.gateway)));
+  const bootstrap = Buffer.from(canonicalJson(toAgentBootstrap(input.gateway)));
   const bootstrapSha256 = sha256Hex(bootstrap);
   const marker = sha256Hex(`${bootstrapSha256} ${listener.version}`);
   return {

@@ -1,6 +1,6 @@
 import { rmSync } from 'node:fs';
 import { Server, ServerCredentials } from '@grpc/grpc-js';
-import { adsService } from './ads-endpoint.js';
+import { adsServerOptions, adsService } from './ads-endpoint.js';
 import type { DeltaCall, SotwCall } from './envoy-session.js';
 import type { DeltaDiscoveryRequest } from './generated/discovery.js';
 import { encodeDeltaResponse } from './resource.js';
@@ -17,7 +17,7 @@ export interface AdsMethods {
  */
 export async function serveAds(socketPath: string, methods: AdsMethods): Promise<{ close(): void }> {
   rmSync(socketPath, { force: true });
-  const server = new Server({ 'grpc.max_receive_message_length': 64 * 1024 * 1024, 'grpc.max_send_message_length': -1 });
+  const server = new Server(adsServerOptions());
   server.addService(adsService, { ...methods });
   await new Promise<void>((resolve, reject) => {
     server.bindAsync(`unix:${socketPath}`, ServerCredentials.createInsecure(), (error) => (error === null ? resolve() : reject(error)));

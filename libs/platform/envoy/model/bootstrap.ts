@@ -181,7 +181,12 @@ export interface LiveBootstrap extends BootstrapFrame {
     readonly ads_config: {
       readonly api_type: 'DELTA_GRPC';
       readonly transport_api_version: 'V3';
-      readonly grpc_services: readonly { readonly envoy_grpc: { readonly cluster_name: string } }[];
+      readonly grpc_services: readonly {
+        readonly envoy_grpc: {
+          readonly cluster_name: string;
+          readonly retry_policy?: { readonly retry_back_off: { readonly base_interval: string; readonly max_interval: string } };
+        };
+      }[];
     };
     readonly cds_config: AdsConfigSource;
     readonly lds_config: AdsConfigSource;
