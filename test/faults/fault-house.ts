@@ -180,9 +180,12 @@ export class FaultHouse {
     return undefined;
   }
 
-  /** A connection of the tables' owner, past the proxy, for tests that hold things. The caller ends it. */
-  async owner(): Promise<pg.Client> {
-    const client = new pg.Client({ connectionString: this.#postgres?.ownerUrl });
+  /** A superuser's connection, past the proxy, for tests that hold things. The caller ends it. */
+  async superuser(): Promise<pg.Client> {
+    const url = new URL(this.#postgres?.adminUrl ?? '');
+    url.pathname = new URL(this.#postgres?.url ?? '').pathname;
+    const client = new pg.Client({ connectionString: url.href });
+    client.on('error', () => undefined); // what it asked is rejected, and that is the report
     await client.connect();
     return client;
   }
