@@ -104,6 +104,7 @@ CREATE TABLE chancery.deployment (
 CREATE INDEX deployment_by_gateway ON chancery.deployment USING btree (gateway, id);
 CREATE UNIQUE INDEX deployment_by_release ON chancery.deployment USING btree (target, release) WHERE (release <> ''::text);
 CREATE INDEX deployment_by_target ON chancery.deployment USING btree (target, id);
+CREATE INDEX deployment_refused ON chancery.deployment USING btree (target, id) WHERE (state = 'refused'::text);
 CREATE INDEX deployment_running ON chancery.deployment USING btree (target) WHERE (state = 'running'::text);
 CREATE INDEX deployment_unrecorded ON chancery.deployment USING btree (id) WHERE ((state <> 'running'::text) AND (recorded_version IS NULL));
 
@@ -117,6 +118,31 @@ CREATE TABLE chancery.deployment_step (
   code text DEFAULT ''::text NOT NULL,
   CONSTRAINT deployment_step_deployment_fkey FOREIGN KEY (deployment) REFERENCES chancery.deployment(id) ON DELETE CASCADE,
   CONSTRAINT deployment_step_pkey PRIMARY KEY (deployment, report)
+);
+
+CREATE TABLE chancery.desired (
+  gateway text NOT NULL,
+  version bigint,
+  because text NOT NULL,
+  wave jsonb,
+  hold jsonb,
+  policy text NOT NULL,
+  record text NOT NULL,
+  followed bigint NOT NULL,
+  head bigint NOT NULL,
+  CONSTRAINT desired_because_check CHECK ((because = ANY (ARRAY['immediate'::text, 'released'::text, 'frozen'::text, 'wave'::text]))),
+  CONSTRAINT desired_pkey PRIMARY KEY (gateway)
+);
+
+CREATE TABLE chancery.desired_override (
+  gateway text NOT NULL,
+  target text NOT NULL,
+  version bigint NOT NULL,
+  because text NOT NULL,
+  record text NOT NULL,
+  CONSTRAINT desired_override_because_check CHECK ((because = ANY (ARRAY['wave'::text, 'pinned'::text]))),
+  CONSTRAINT desired_override_gateway_fkey FOREIGN KEY (gateway) REFERENCES chancery.desired(gateway) ON DELETE CASCADE,
+  CONSTRAINT desired_override_pkey PRIMARY KEY (gateway, target)
 );
 
 CREATE TABLE chancery.discovered_service (
@@ -143,6 +169,13 @@ CREATE TABLE chancery.event (
 );
 CREATE UNIQUE INDEX event_subject ON chancery.event USING btree (stream, subject, subject_version);
 CREATE TRIGGER append_only BEFORE DELETE OR UPDATE OR TRUNCATE ON chancery.event FOR EACH STATEMENT EXECUTE FUNCTION chancery.refuse_change();
+
+CREATE TABLE chancery.inventory (
+  gateway text NOT NULL,
+  version bigint NOT NULL,
+  unserved text[] DEFAULT '{}'::text[] NOT NULL,
+  CONSTRAINT inventory_pkey PRIMARY KEY (gateway)
+);
 
 CREATE TABLE chancery.lineage (
   lineage bigint NOT NULL,
@@ -309,6 +342,7 @@ CREATE TABLE chancery.target (
   enrolled_at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
   kind text DEFAULT 'agent'::text NOT NULL,
   delivery text DEFAULT ''::text NOT NULL,
+  present_since timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
   CONSTRAINT target_kind_check CHECK ((kind = ANY (ARRAY['agent'::text, 'envoy'::text]))),
   CONSTRAINT target_pkey PRIMARY KEY (name),
   CONSTRAINT target_state_check CHECK ((state = ANY (ARRAY['enrolled'::text, 'away'::text, 'retired'::text])))
@@ -321,6 +355,7 @@ CREATE TABLE chancery.target_stats (
   at timestamp with time zone NOT NULL,
   mappings jsonb DEFAULT '{}'::jsonb NOT NULL,
   envoy jsonb DEFAULT '{}'::jsonb NOT NULL,
+  traffic jsonb DEFAULT '[]'::jsonb NOT NULL,
   CONSTRAINT target_stats_pkey PRIMARY KEY (target)
 );
 CREATE INDEX target_stats_by_gateway ON chancery.target_stats USING btree (gateway);
@@ -878,8 +913,11 @@ GRANT SELECT ON TABLE chancery.claim TO chancery_app;
 GRANT SELECT, UPDATE (settled) ON TABLE chancery.confirmation TO chancery_app;
 GRANT DELETE, INSERT, SELECT, UPDATE ON TABLE chancery.deployment TO chancery_app;
 GRANT DELETE, INSERT, SELECT, UPDATE ON TABLE chancery.deployment_step TO chancery_app;
+GRANT DELETE, INSERT, SELECT, UPDATE ON TABLE chancery.desired TO chancery_app;
+GRANT DELETE, INSERT, SELECT, UPDATE ON TABLE chancery.desired_override TO chancery_app;
 GRANT DELETE, INSERT, SELECT, UPDATE ON TABLE chancery.discovered_service TO chancery_app;
 GRANT SELECT ON TABLE chancery.event TO chancery_app;
+GRANT DELETE, INSERT, SELECT, UPDATE ON TABLE chancery.inventory TO chancery_app;
 GRANT INSERT, SELECT ON TABLE chancery.lineage TO chancery_app;
 GRANT DELETE, INSERT, SELECT, UPDATE ON TABLE chancery.mapping_status TO chancery_app;
 GRANT SELECT ON TABLE chancery.migration TO chancery_app;

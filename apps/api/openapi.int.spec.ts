@@ -1,12 +1,17 @@
+import { randomUUID } from 'node:crypto';
+
 import { afterAll, beforeAll, describe, expect, it } from '@jest/globals';
 import type { z } from 'zod';
 
+import { holdPush } from '#features/promotion/hold.js';
+import { noTraffic, takeStep } from '#features/promotion/wave.js';
 import { sqlQuery } from '#platform/database/database.js';
 import { problemSchema } from '#platform/http/answer-schemas.js';
 
 import { startTestApi, type TestAnswer, type TestApi, type TestRequest } from './test-api.js';
 
 const g = '/v1/gateways/default';
+const waves = '/v1/gateways/waves/rollout';
 const deployment = '0191e9a0-0000-7000-8000-000000000001';
 
 /** One request of every route that exists: each is answered well, and as it was described. */
@@ -98,6 +103,16 @@ const tour: readonly (readonly [string, string, TestRequest?])[] = [
   ['GET', `${g}/redeployments/REDEPLOYMENT`],
   ['GET', `${g}/deployments`],
   ['GET', `${g}/deployments/${deployment}`],
+  ['GET', `${waves}`],
+  ['POST', `${waves}/freeze?dryRun=true`, { body: { reason: 'because' } }],
+  ['POST', `${waves}/freeze`, { body: { reason: 'because' } }],
+  ['POST', `${waves}/unfreeze`, { body: { reason: 'because' } }],
+  ['POST', `${waves}/halt`, { body: { reason: 'because' } }],
+  ['POST', `${waves}/resume`, { body: { reason: 'because' } }],
+  ['POST', `${waves}/promote`, { body: { version: 2, reason: 'because' } }],
+  ['POST', `${waves}/pins`, { body: { target: 'wave-1', version: 1, reason: 'because' } }],
+  ['DELETE', `${waves}/pins/wave-1?reason=because`],
+  ['POST', `${waves}/hold/confirm`, { body: { hold: 'h', reason: 'because' } }],
   ['GET', '/v1/audit/verification'],
   ['GET', '/v1/audit/verification?mode=full'],
   ['GET', '/ambassador/health'],
@@ -123,7 +138,15 @@ describe('the interface description', () => {
   beforeAll(async () => {
     test = await startTestApi();
     const sql = (text: string) => sqlQuery(test.api.database.db, text, []);
-    await sql(`INSERT INTO chancery.target (name, gateway) VALUES ('edge-1', 'default')`);
+    await sql(`INSERT INTO chancery.target (name, gateway) VALUES ('edge-1', 'default'), ('wave-1', 'waves')`);
+    await test.ask('POST', '/v1/gateways', { body: { name: 'waves', settings: { rollout: { strategy: 'waves' } } } });
+    await test.ask('POST', '/v1/gateways/waves/mappings', { body: { name: 'user', prefix: '/user/', service: 'usersvc' } });
+    const start = { kind: 'start', version: 2, from: 1, targets: ['wave-1'], head: 2, baseline: noTraffic } as const;
+    const shrink = { id: 'h', limitPercent: 30, losses: [{ kind: 'routes', before: 20, lost: 9, names: ['user'] }] } as const;
+    for (const [subject, decide] of [['wave', takeStep(start, 0)] as const, ['hold', holdPush(2, shrink)] as const]) {
+      const context = { commandId: randomUUID(), action: 'Test', actor: 'system' };
+      await test.api.events.handle({ stream: 'rollout/waves', subjects: [subject, 'freeze'], context }, decide);
+    }
     await sql(
       `INSERT INTO chancery.deployment (id, gateway, target, version, render_sha256, trigger) VALUES ('${deployment}', 'default', 'edge-1', 1, 'ab', 'change')`,
     );

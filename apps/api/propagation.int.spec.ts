@@ -3,6 +3,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from '@jest/globals';
 
+import { writeDesired } from '#features/promotion/desired.table.js';
 import { sqlQuery } from '#platform/database/database.js';
 import { contentHash } from '#platform/kernel/digest.js';
 
@@ -67,6 +68,35 @@ describe('is it live yet, over HTTP', () => {
     if (typeof schema === 'string' || schema === undefined) throw new Error('the answer has no schema');
     const answer = await propagation(2);
     expect(schema.parse(answer)).toEqual(answer);
+  });
+
+  it('says what is kept back, by which wave, freeze or pin', async () => {
+    await enrol('edge-1', 2);
+    await enrol('edge-2', 2);
+    const plan = (because: 'frozen' | 'released', pinned = new Map()) => ({
+      ...{ gateway: 'default', wave: null, hold: null, strategy: 'manual', followed: 1, head: 3 },
+      plan: { base: { version: 2, because, record: 'why' }, overrides: pinned },
+    });
+    await writeDesired(
+      test.api.database.db,
+      plan('frozen', new Map([['edge-2', { version: 2, because: 'pinned', record: 'old kernel' }]])),
+    );
+    expect(await propagation(3)).toMatchObject({
+      state: 'held',
+      satisfied: false,
+      targets: [
+        { state: 'frozen', desiredVersion: 2 },
+        { state: 'pinned', reason: { code: 'target_pinned', message: 'old kernel' } },
+      ],
+    });
+    expect((await test.ask('GET', `${g}/targets`)).json.items).toMatchObject([{ desiredVersion: 2 }, { desiredVersion: 2 }]);
+    await writeDesired(test.api.database.db, plan('released'));
+    expect(await propagation(3)).toMatchObject({ state: 'held', targets: [{ reason: { code: 'awaits_promotion' } }, { state: 'held' }] });
+    const older = { ...plan('frozen'), followed: 0 };
+    await writeDesired(test.api.database.db, older); // by a worker that is behind: it changes nothing
+    expect(await propagation(3)).toMatchObject({ targets: [{ reason: { code: 'awaits_promotion' } }, {}] });
+    await sql(`DELETE FROM chancery.desired`);
+    expect(await propagation(3)).toMatchObject({ state: 'pending', targets: [{ desiredVersion: 3 }, {}] });
   });
 
   it('says why a target refused it', async () => {

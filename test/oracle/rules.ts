@@ -24,6 +24,15 @@ export const defaultSettings: Members = {
   allowLoopbackUpstreams: false,
   perRouteStats: 'auto',
   delivery: 'hot-restart',
+  rollout: {
+    strategy: 'immediate',
+    canary: null,
+    sharePercent: 25,
+    soakS: 60,
+    proofDeadlineS: 120,
+    errorRisePercent: 5,
+    shrinkPercent: 30,
+  },
 };
 
 /** The label that says who owns a mapping. */

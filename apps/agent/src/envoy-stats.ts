@@ -7,7 +7,7 @@ import { Stats } from '#platform/xds/generated/delivery.js';
 import { type CounterSums, emptySums, readRoutes, sumCounters } from './counter-sums.js';
 
 /** What is asked of Envoy: per route, per cluster, and a small selection of the whole. */
-const COUNTERS = String.raw`^(vhost\..*\.route\..*\.upstream_rq_(2xx|3xx|4xx|5xx|total|completed)|http\.ingress_[^.]*\.downstream_(rq_(1xx|2xx|3xx|4xx|5xx|total)|cx_total)|listener_manager\.listener_create_failure)$`;
+const COUNTERS = String.raw`^(vhost\..*\.route\..*\.upstream_rq_(2xx|3xx|4xx|5xx|total|completed)|http\.ingress_[^.]*\.(downstream_(rq_(1xx|2xx|3xx|4xx|5xx|total)|cx_total)|no_route)|listener_manager\.listener_create_failure)$`;
 const GAUGES = String.raw`^(cluster\..*\.membership_(healthy|total)|server\.(uptime|memory_allocated|total_connections|concurrency)|http\.ingress_[^.]*\.downstream_(cx|rq)_active)$`;
 
 /** A restart waits no longer for an admin that does not answer. */

@@ -143,7 +143,8 @@ export class LiveTrouble {
     const withheld = node.served.revision;
     relay.whenSettled(withheld, () => {
       node.giveBack();
-      relay.update();
+      // What a stream has refused is never sent on it again.
+      relay.reconnect('its listener is offered again');
     });
   }
 }

@@ -54,6 +54,9 @@ import { DeletePrincipalHandler } from '#features/principal/delete-principal.js'
 import { ListPrincipalsHandler, ReadPrincipalHandler } from '#features/principal/list-principals.js';
 import { principalKind } from '#features/principal/principal.kind.js';
 import { PutPrincipalHandler } from '#features/principal/put-principal.js';
+import { PromotionController } from '#features/promotion/promotion.controller.js';
+import { ReadRolloutHandler } from '#features/promotion/read-rollout.js';
+import { SwitchRolloutHandler } from '#features/promotion/switch-rollout.js';
 import { ConfirmVersionHandler } from '#features/restore/confirm-version.js';
 import { ConfirmationController } from '#features/restore/confirmation.controller.js';
 import { FindQuarantinedHandler } from '#features/restore/find-quarantined.js';
@@ -125,6 +128,7 @@ const controllers = [
   TargetController,
   RedeploymentController,
   DeploymentController,
+  PromotionController,
   VerificationController,
   AmbassadorController,
   AmbassadorPrincipalController,
@@ -151,6 +155,7 @@ const commandHandlers = [
   ConfirmVersionHandler,
   QuarantineStateHandler,
   LiftQuarantineHandler,
+  SwitchRolloutHandler,
 ];
 
 const queryHandlers = [
@@ -196,6 +201,7 @@ const queryHandlers = [
   ReadAuditStandingHandler,
   FindKnownServicesHandler,
   ReadVerificationHandler,
+  ReadRolloutHandler,
 ];
 
 /** What the process brings along: made before Nest, ended after it. */

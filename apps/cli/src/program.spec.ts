@@ -55,6 +55,8 @@ describe('the help', () => {
           'quarantine lift',
           'quarantine list',
         ],
+        ...['rollout', 'rollout confirm', 'rollout freeze', 'rollout halt', 'rollout pin', 'rollout promote'],
+        ...['rollout resume', 'rollout status', 'rollout unfreeze', 'rollout unpin'],
         ...['token', 'token create', 'token list', 'token revoke'],
       ]
         .map((name) => (name === '' ? '' : ` ${name}`))

@@ -10,6 +10,7 @@ import { addMappingCommands } from './commands/mapping-commands.js';
 import { addQuarantineCommands } from './commands/quarantine-commands.js';
 import { addRedeployCommand } from './commands/redeploy-command.js';
 import { addRestoreCommands } from './commands/restore-commands.js';
+import { addRolloutCommands } from './commands/rollout-commands.js';
 import { addRouteTestCommands } from './commands/route-test-commands.js';
 import { addStatusCommand } from './commands/status-command.js';
 import { addTokenListCommands } from './commands/token-commands.js';
@@ -47,6 +48,7 @@ export function createProgram(root: string): Command {
   addRouteTestCommands(program);
   addWaitCommand(program);
   addRedeployCommand(program);
+  addRolloutCommands(program);
   addEnvoyCommand(program);
   addQuarantineCommands(program);
   addAuditCommand(program);

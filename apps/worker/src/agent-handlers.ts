@@ -1,3 +1,4 @@
+import { addTraffic, trafficOf } from '#features/promotion/traffic.js';
 import { readLineage } from '#features/rollout/lineage.table.js';
 import { takeStep } from '#features/rollout/push.table.js';
 import { finalState, readOnlyReason } from '#features/rollout/rollout.js';
@@ -139,8 +140,9 @@ export class AgentHandlers implements DeliveryHandlers {
     const stored = await readTargetStats(this.#options.db, session.target);
     await writeTargetStats(this.#options.db, session.owner, {
       atMs: stats.atMs,
-      mappings: addSample(stored, sampleOf(stats, counted.mappingOfPrefix, counted.clusterOf)),
+      mappings: addSample(stored.mappings, sampleOf(stats, counted.mappingOfPrefix, counted.clusterOf)),
       envoy: Object.fromEntries(stats.envoy.map(({ name, value }) => [name, value])),
+      traffic: addTraffic(stored.traffic, trafficOf(stats.envoy, stats.atMs)),
     });
   }
 

@@ -1,5 +1,6 @@
 import { type GatewaySettings, settingsOf } from '#features/gateway/gateway.js';
 import { fromJson, type MappingState, toJson } from '#features/mapping/mapping-state.js';
+import { isNamedOrder } from '#features/promotion/shrink.js';
 import type { LoggedVersion } from '#platform/eventstore/follower.js';
 import { contentHash } from '#platform/kernel/digest.js';
 import { canonicalJson, type JsonObject } from '#platform/kernel/json.js';
@@ -16,6 +17,8 @@ export interface FoldedMapping {
 export interface FoldChange {
   readonly mappings: ReadonlyMap<string, { readonly before: FoldedMapping | undefined; readonly after: FoldedMapping | undefined }>;
   readonly settings: boolean;
+  /** The mappings that nobody named: an import made them what they are. */
+  readonly imported: ReadonlySet<string>;
 }
 
 /** A subject as the log has it. */
@@ -30,6 +33,7 @@ export class GatewayFold {
   #version = 0;
   #settings: GatewaySettings = settingsOf({});
   #seenAtMs = Date.now();
+  #immediateVersion = 1;
   readonly #mappings = new Map<string, FoldedMapping>();
 
   constructor(readonly gateway: string) {}
@@ -43,12 +47,22 @@ export class GatewayFold {
     return this.#seenAtMs;
   }
 
+  /** The newest version whose settings deploy at once; at least 1. */
+  get immediateVersion(): number {
+    return this.#immediateVersion;
+  }
+
   get settings(): GatewaySettings {
     return this.#settings;
   }
 
   get mappings(): ReadonlyMap<string, FoldedMapping> {
     return this.#mappings;
+  }
+
+  /** What a snapshot does not tell: since which version of it the settings do not deploy at once. */
+  knowImmediate(version: number): void {
+    this.#immediateVersion = version;
   }
 
   /** Takes subjects of a snapshot of this version, instead of folding from the start. */
@@ -63,6 +77,7 @@ export class GatewayFold {
    */
   apply(versions: readonly LoggedVersion[]): FoldChange {
     const mappings = new Map<string, { before: FoldedMapping | undefined; after: FoldedMapping | undefined }>();
+    const imported = new Set<string>();
     let settings = false;
     for (const version of versions) {
       if (version.version <= this.#version) continue; // brought again after an error further on
@@ -74,12 +89,15 @@ export class GatewayFold {
         this.#take({ subject, state, streamVersion: version.version });
         if (name !== undefined)
           mappings.set(name, { before: mappings.has(name) ? mappings.get(name)?.before : before, after: this.#mappings.get(name) });
+        if (name !== undefined && isNamedOrder(version.action)) imported.delete(name);
+        else if (name !== undefined) imported.add(name);
         settings ||= subject === 'gateway';
       }
       this.#version = version.version;
+      if (this.#settings.rollout.strategy === 'immediate') this.#immediateVersion = version.version;
       this.#seenAtMs = Date.now();
     }
-    return { mappings, settings };
+    return { mappings, settings, imported };
   }
 
   #take({ subject, state, streamVersion }: LoggedSubject): void {

@@ -1,4 +1,6 @@
 import type { Found } from '#features/discovery/discovery.js';
+import type { HoldState } from '#features/promotion/promotion.js';
+import type { Shrink } from '#features/promotion/shrink.js';
 import { reserveSequences } from '#features/rollout/live-push.table.js';
 import { readStatusRows } from '#features/rollout/set-aside.table.js';
 import type { Db } from '#platform/database/database.js';
@@ -7,10 +9,12 @@ import type { LiveAnswer } from '#platform/xds/live-stream.js';
 
 import { BLOCK_SIZE, FenceBlock } from './fence-block.js';
 import type { FoldChange, GatewayFold } from './gateway-fold.js';
+import { headGuard } from './head-guard.js';
 import { type LaneSource, LiveLane } from './live-lane.js';
 import { LiveSession, type SentRelease } from './live-session.js';
 import { MappingStatuses } from './mapping-statuses.js';
 import { SetAsides } from './set-asides.js';
+import type { ShrinkGuard } from './shrink-guard.js';
 import type { TargetSession } from './target-session.js';
 
 export interface PublisherOptions {
@@ -20,11 +24,15 @@ export interface PublisherOptions {
   /** The targets of this gateway that are connected to this worker. */
   targets(): readonly TargetSession[];
   found(): ReadonlyMap<string, Found>;
-  allowsLoopback(): boolean;
+  allowsLoopback(source: LaneSource): boolean;
   onAnswer(live: LiveSession, release: SentRelease, answer: LiveAnswer): void;
   onUnchanged(live: LiveSession): void;
-  /** Somebody else than an agent follows the head as well. Called after the agents were written to. */
-  onHead(): void;
+  /** The push that is held back by the log's account, or may go out. */
+  hold(): HoldState | null;
+  /** What the push of the head would lose that is held back; undefined when none is any more. */
+  onVerdict(shrink: Shrink | undefined): void;
+  /** A lane has changed, or who is on it: somebody else than an agent follows them as well. Called after the agents were written to. */
+  onLane(): void;
 }
 
 /** So long are targets written to in one turn of the event loop; the others follow in the next. Milliseconds. */
@@ -41,7 +49,11 @@ export class GatewayPublisher {
   readonly #options: PublisherOptions;
   readonly #sessions = new Map<TargetSession, LiveSession>();
   /** Targets that are not on the head, whether they are here or not. */
-  readonly #assigned = new Map<string, LiveLane>();
+  #assigned: ReadonlyMap<string, LiveLane | undefined> = new Map();
+  /** The lane of all others; undefined is the head. */
+  #base: LiveLane | undefined;
+  #guard: ShrinkGuard | undefined;
+  #pending: LiveLane | undefined;
   readonly #lanes = new Set<LiveLane>();
   readonly #statuses: MappingStatuses;
   #head: LiveLane | undefined;
@@ -95,6 +107,7 @@ export class GatewayPublisher {
     clearTimeout(this.#again);
     for (const lane of this.#lanes) lane.close();
     await this.#opening;
+    await this.#guard?.close();
     await this.#statuses.settled();
   }
 
@@ -107,7 +120,7 @@ export class GatewayPublisher {
       onReserved: () => live.update(),
       onError: (err) => log.warn({ err, target: session.target }, 'no places in the fence could be reserved; the next look asks again'),
     });
-    const lane = this.#assigned.get(session.target) ?? this.#head;
+    const lane = this.laneOf(session.target) ?? this.#head;
     const live: LiveSession = new LiveSession({ session, lane, fences, onAnswer, onUnchanged });
     this.#sessions.set(session, live);
     if (!session.readOnly) fences.ask();
@@ -127,11 +140,9 @@ export class GatewayPublisher {
       void this.#openHead();
       return;
     }
+    this.#guard?.order(change);
     const all = { mappings: change.mappings.keys(), services, settings: change.settings };
     this.#guarded(this.#head, () => this.#head?.apply(all));
-    if (services.size > 0) {
-      for (const lane of this.#lanes) if (lane !== this.#head) lane.apply({ mappings: [], services, settings: false });
-    }
     this.#statuses.touch();
   }
 
@@ -142,35 +153,59 @@ export class GatewayPublisher {
     for (const lane of this.#lanes) this.#guarded(lane, () => lane.apply({ mappings: names, services: [], settings: false }));
   }
 
-  /** Another lane, for targets that stay at a version or come later than others. Close it when no target is assigned to it any more. */
-  async openLane(source: LaneSource, lowerVersionReason: string): Promise<LiveLane> {
-    const lane = this.#lane(source, lowerVersionReason);
+  /** Another lane, for targets that stay at a version or come to it before others. Close it when no target is on it any more. */
+  async openLane(source: LaneSource, lowerVersionReason: () => string, found: () => ReadonlyMap<string, Found>): Promise<LiveLane> {
+    const lane = this.#lane(source, lowerVersionReason, found);
     await lane.build();
     return lane;
   }
 
   closeLane(lane: LiveLane): void {
-    for (const [target, assigned] of this.#assigned) if (assigned === lane) this.assign(target, undefined);
     lane.close();
     this.#lanes.delete(lane);
   }
 
-  /** Brings a target to a lane, now and whenever it connects; undefined is the head. */
-  assign(target: string, lane: LiveLane | undefined): void {
-    if (lane === undefined) this.#assigned.delete(target);
-    else this.#assigned.set(target, lane);
-    const to = lane ?? this.#head;
-    if (to === undefined) return;
-    for (const live of this.#sessions.values()) if (live.session.target === target) live.assign(to);
+  /** A lane that brings nothing: targets on it stay at what they run. */
+  get pending(): LiveLane {
+    const { gateway, settings } = this.#options.fold;
+    this.#pending ??= this.#lane({ gateway, version: 0, seenAtMs: 0, settings, mappings: new Map() }, () => '', this.#options.found);
+    return this.#pending;
   }
 
-  #lane(source: LaneSource, lowerVersionReason: string): LiveLane {
-    const { allowsLoopback, found, log } = this.#options;
+  /** Brings targets to lanes, now and whenever they connect: all to `base` but those that are named. Undefined is the head. */
+  steer(base: LiveLane | undefined, named: ReadonlyMap<string, LiveLane | undefined>): void {
+    this.#base = base;
+    this.#assigned = named;
+    for (const live of this.#sessions.values()) {
+      const lane = this.laneOf(live.session.target);
+      if (lane !== undefined) live.assign(lane);
+    }
+    this.#head?.recheck();
+    this.#options.onLane();
+  }
+
+  /** A push of the head is held back: it would lose too much. */
+  get holds(): boolean {
+    return this.#guard?.holds === true;
+  }
+
+  /** The lane of a target, whether it is here or not; undefined while it is not known. */
+  laneOf(target: string): LiveLane | undefined {
+    return this.#steered(target) ?? this.#head;
+  }
+
+  #steered(target: string): LiveLane | undefined {
+    return this.#assigned.has(target) ? this.#assigned.get(target) : this.#base;
+  }
+
+  #lane(source: LaneSource, lowerVersionReason: () => string, found: () => ReadonlyMap<string, Found>, guard?: ShrinkGuard): LiveLane {
+    const { allowsLoopback, log } = this.#options;
     const lane: LiveLane = new LiveLane({
       source,
       lowerVersionReason,
+      guard,
       endpointsOf: (key) => found().get(key)?.endpoints ?? [],
-      allowsLoopback: () => allowsLoopback(),
+      allowsLoopback: () => allowsLoopback(source),
       asideOf: (name, mapping) => this.asides.asideOf(name, mapping),
       onChange: () => this.#publish(lane),
       onError: (err) => this.#failed(lane, err),
@@ -193,9 +228,12 @@ export class GatewayPublisher {
     const { db, fold } = this.#options;
     this.asides.take(await readStatusRows(db, this.gateway));
     if (this.#closed || !this.isLive) return;
-    const lane = this.#lane(fold, '');
+    const guard = this.#guard ?? headGuard({ ...this.#options, asides: this.asides, head: () => this.#head });
+    if (this.#guard === undefined) await guard.load();
+    this.#guard = guard;
+    const lane = this.#lane(fold, () => '', this.#options.found, guard);
     this.#head = lane; // from here on it hears of changes, and takes them when it is made
-    for (const live of this.#sessions.values()) if (!this.#assigned.has(live.session.target)) live.assign(lane);
+    for (const live of this.#sessions.values()) if (this.laneOf(live.session.target) === lane) live.assign(lane);
     for (const session of this.#options.targets()) this.attach(session);
     await lane.build();
     this.#statuses.touch();
@@ -235,7 +273,7 @@ export class GatewayPublisher {
   #publish(lane: LiveLane): void {
     if (lane === this.#head) this.#write([...this.#sessions.values()], lane, 0);
     else for (const live of this.#sessions.values()) if (live.lane === lane) live.update();
-    if (lane === this.#head) this.#options.onHead();
+    this.#options.onLane();
   }
 
   /** A thousand targets take longer than a turn of the event loop may: the rest goes on in the next one, unless a newer change does it all anew. */

@@ -16,6 +16,21 @@ export function mergedChange(a: ResourceChange, b: ResourceChange): ResourceChan
   return { upserts: [...a.upserts, ...b.upserts], removed: [...a.removed, ...b.removed] };
 }
 
+/** One change and one that came after it, as one. */
+export function laterChange(earlier: ResourceChange, later: ResourceChange): ResourceChange {
+  const upserts = new Map(earlier.upserts.map((resource) => [resourceId(resource), resource]));
+  const removed = new Map(earlier.removed.map((key) => [resourceId(key), key]));
+  for (const resource of later.upserts) {
+    upserts.set(resourceId(resource), resource);
+    removed.delete(resourceId(resource));
+  }
+  for (const key of later.removed) {
+    removed.set(resourceId(key), key);
+    upserts.delete(resourceId(key));
+  }
+  return { upserts: [...upserts.values()], removed: [...removed.values()] };
+}
+
 /**
  * What brings a holder of one set, as it was at a revision, to another set (or to the same one as it is now). Undefined when the set does not remember
  * what has changed since.

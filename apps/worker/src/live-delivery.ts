@@ -1,3 +1,5 @@
+import type { HoldState } from '#features/promotion/promotion.js';
+import type { Shrink } from '#features/promotion/shrink.js';
 import { type AgentFacts, nextStep } from '#features/rollout/rollout.js';
 import { readFacts, writeProvenVersion } from '#features/rollout/target-stream.table.js';
 import type { Report } from '#platform/xds/generated/delivery.js';
@@ -21,8 +23,13 @@ export interface LiveDeliveryOptions extends Pick<LiveOutcomesOptions, 'onRecord
   readonly heldBackDeadlineMs: number;
   sessions(): readonly TargetSession[];
   onAnswer(session: TargetSession, typeUrl: string, result: 'ack' | 'nack'): void;
-  /** The head of a gateway that is delivered live has changed, and the agents have been written to. */
-  onHead(publisher: GatewayPublisher): void;
+  hold(gateway: string): HoldState | null;
+  /** See PublisherOptions. */
+  onVerdict(gateway: string, version: number, shrink: Shrink | undefined): void;
+  /** A gateway can be written to as soon as this returns: its targets are to be on their lanes by then. */
+  onPublisher(gateway: string): void;
+  /** A lane of a gateway that is delivered live has changed, and the agents have been written to. */
+  onLane(publisher: GatewayPublisher): void;
 }
 
 /** Towards a live agent nothing waits for a window or for another release. */
@@ -51,7 +58,7 @@ export class LiveDelivery {
 
   /** A gateway was read: resolves when its targets can be written to. */
   async load(fold: GatewayFold): Promise<void> {
-    const { context, sessions, onHead } = this.#options;
+    const { context, sessions, onLane } = this.#options;
     await this.#publishers.get(fold.gateway)?.close();
     const publisher: GatewayPublisher = new GatewayPublisher({
       db: context.db,
@@ -59,12 +66,15 @@ export class LiveDelivery {
       fold,
       targets: () => sessions().filter(({ gateway }) => gateway === fold.gateway),
       found: () => context.gateways.found(fold.gateway),
-      allowsLoopback: () => context.gateways.allowsLoopback(fold),
+      allowsLoopback: (source) => context.gateways.allowsLoopback(source),
       onAnswer: (live, sent, answer) => this.#answered(live, sent, answer),
       onUnchanged: (live) => this.#unchanged(live),
-      onHead: () => onHead(publisher),
+      hold: () => this.#options.hold(fold.gateway),
+      onVerdict: (shrink) => this.#options.onVerdict(fold.gateway, fold.version, shrink),
+      onLane: () => onLane(publisher),
     });
     this.#publishers.set(fold.gateway, publisher);
+    this.#options.onPublisher(fold.gateway);
     await publisher.start();
   }
 

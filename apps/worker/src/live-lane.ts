@@ -9,6 +9,7 @@ import { CLUSTER_TYPE, ENDPOINT_TYPE, type ResourceChange, type ResourceKey, typ
 
 import type { FoldedMapping } from './gateway-fold.js';
 import { serviceOf } from './gateways.js';
+import { laterChange } from './live-change.js';
 
 /** Where a lane's mappings come from: the gateway as it is, or as it was at a version. */
 export interface LaneSource {
@@ -20,10 +21,17 @@ export interface LaneSource {
   readonly mappings: ReadonlyMap<string, FoldedMapping>;
 }
 
+/** What a change of the configuration may have made served or not. */
+export interface Touched {
+  readonly mappings: Iterable<string> | 'all';
+  /** By ServiceReference.key. */
+  readonly services: Iterable<string>;
+}
+
 export interface LiveLaneOptions {
   readonly source: LaneSource;
   /** Why targets may be brought to a lower version than they have, where a recorded decision says so; '' otherwise. */
-  readonly lowerVersionReason: string;
+  lowerVersionReason(): string;
   /** What was found for a service, by ServiceReference.key. */
   endpointsOf(key: string): readonly Endpoint[];
   allowsLoopback(): boolean;
@@ -32,6 +40,8 @@ export interface LiveLaneOptions {
   /** The set, the version or what nodes have of their own has changed. Called in the moment in which it has. */
   onChange(): void;
   onError(error: unknown): void;
+  /** Asked before anything new is in the set; what it does not let out waits. Undefined: everything may. */
+  readonly guard?: { lets(touched: Touched): boolean } | undefined;
 }
 
 /** What the resources that a node has of its own depend on, beside the node. */
@@ -44,6 +54,7 @@ export interface NodeBasis {
 const MOST_AT_ONCE = 100;
 /** When moved routes may leave their old place although not every Envoy has said that it knows the new one. Milliseconds. */
 const FINISH_AFTER_MS = 1_000;
+const NO_CHANGE: ResourceChange = { upserts: [], removed: [] };
 const DIGESTS_KEPT = 4_096;
 
 /**
@@ -61,6 +72,9 @@ export class LiveLane {
   #settingsChanged = false;
   #slicing: Promise<void> | undefined;
   #finishing: NodeJS.Timeout | undefined;
+  /** What was made and is not let out. */
+  #waiting: { readonly change: ResourceChange; readonly at: { version: number; seenAtMs: number } } | undefined;
+  #built = false;
   #version = 0;
   #seenAtMs = 0;
   #basis: { key: string; value: NodeBasis } | undefined;
@@ -82,7 +96,8 @@ export class LiveLane {
         const mapping = mappings.get(name);
         return mapping === undefined ? undefined : asideOf(name, mapping);
       });
-      this.#publish(change, at);
+      this.#built = true;
+      this.#publish(change, at, { mappings: 'all', services: [] });
     };
     this.#slicing = work().finally(() => {
       this.#slicing = undefined;
@@ -101,7 +116,7 @@ export class LiveLane {
   }
 
   get lowerVersionReason(): string {
-    return this.#options.lowerVersionReason;
+    return this.#options.lowerVersionReason();
   }
 
   /** The version that the set holds; 0 until it was built. */
@@ -138,22 +153,22 @@ export class LiveLane {
   }
 
   #flush(): void {
-    if (this.#slicing !== undefined || this.#closed || this.#version === 0) return;
+    if (this.#slicing !== undefined || this.#closed || !this.#built) return;
     const { source } = this.#options;
     const at = { version: source.version, seenAtMs: source.seenAtMs };
     if (this.#settingsChanged) this.#table.configure(this.#tableSettings());
     for (const name of this.#mappings) this.#put(name);
-    const services = [...this.#services];
+    const touched = { mappings: this.#settingsChanged ? ('all' as const) : [...this.#mappings], services: [...this.#services] };
     this.#settingsChanged = false;
     this.#mappings.clear();
     this.#services.clear();
     if (this.#table.waiting <= MOST_AT_ONCE) {
-      this.#publish(this.#table.changes(), at, services);
+      this.#publish(this.#table.changes(), at, touched);
       return;
     }
     this.#slicing = this.#table
       .changesInSlices()
-      .then((change) => this.#publish(change, at, services))
+      .then((change) => this.#publish(change, at, touched))
       .catch((error: unknown) => this.#options.onError(error))
       .finally(() => {
         this.#slicing = undefined;
@@ -167,10 +182,24 @@ export class LiveLane {
     else this.#table.put(mapping.state, this.#options.asideOf(name, mapping));
   }
 
-  #publish(change: ResourceChange, at: { version: number; seenAtMs: number }, services: readonly string[] = []): void {
+  /** What is not let out may be by now. */
+  recheck(): void {
+    if (this.#waiting !== undefined) this.#publish(NO_CHANGE, this.#waiting.at, { mappings: [], services: [] });
+  }
+
+  #publish(
+    made: ResourceChange,
+    at: { version: number; seenAtMs: number },
+    touched: { readonly mappings: readonly string[] | 'all'; readonly services: readonly string[] },
+  ): void {
     if (this.#closed) return;
+    const next = this.#withEndpoints(made, touched.services);
+    const change = this.#waiting === undefined ? next : laterChange(this.#waiting.change, next);
+    this.#waiting = { change, at };
+    if (this.#options.guard?.lets(touched) === false) return;
+    this.#waiting = undefined;
     const [revision, version, basis] = [this.set.revision, this.#version, this.#basis];
-    this.set.apply(this.#withEndpoints(change, services));
+    this.set.apply(change);
     this.#version = at.version;
     this.#seenAtMs = at.seenAtMs;
     this.#setBasis();

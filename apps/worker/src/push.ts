@@ -61,7 +61,7 @@ export async function push(
     drainTimeS: settings.drainTimeS,
     parentShutdownTimeS: settings.parentShutdownTimeS,
     force: what.force,
-    lowerVersionReason: '',
+    lowerVersionReason: render.lowerVersionReason,
     proofAnswers: 30,
   };
   log.info({ target: session.target, release, version: render.version, trigger: what.trigger }, 'pushing a release');

@@ -1,3 +1,4 @@
+import type { Found } from '#features/discovery/discovery.js';
 import { bootstrapBytes, compile, type Endpoint, type Rendered } from '#features/rollout/compile.js';
 import { readStatusRows, replaceStatusRows, type StatusRow } from '#features/rollout/set-aside.table.js';
 import type { Db } from '#platform/database/database.js';
@@ -10,31 +11,43 @@ import type { LaneSource } from './live-lane.js';
 import type { TargetRender } from './target-render.js';
 import type { TargetSession } from './target-session.js';
 
+/** A version that a target should run, `head` or another, and the record that says so. */
+export interface TargetSource {
+  readonly source: GatewayFold | 'head';
+  readonly record: string;
+}
+
 export type SetAsideMap = ReadonlyMap<string, { readonly code: string; readonly drop: boolean }>;
 
 /** Renders targets from the folds, what discovery found and what is set aside, and keeps the mappings' statuses. */
 export class Renderer {
   readonly #encoded = new Map<string, EncodedResource>();
+  readonly #sourceOf: (gateway: string, target: string) => TargetSource | undefined;
 
   constructor(
     readonly db: Db,
     readonly gateways: Gateways,
-  ) {}
+    sourceOf: (gateway: string, target: string) => TargetSource | undefined,
+  ) {
+    this.#sourceOf = sourceOf;
+  }
 
-  /** The newest render of a target, from memory when nothing changed. Undefined while its gateway does not exist. */
+  /** The newest render of what a target should run, from memory when nothing changed. Undefined while that, or its gateway, is not known. */
   async render(session: TargetSession): Promise<TargetRender | undefined> {
-    const fold = this.gateways.fold(session.gateway);
-    if (fold === undefined) return undefined;
+    const wanted = this.#sourceOf(session.gateway, session.target);
+    const fold = wanted?.source === 'head' ? this.gateways.fold(session.gateway) : wanted?.source;
+    if (wanted === undefined || fold === undefined) return undefined;
     const generation = this.gateways.generation(session.gateway);
     const rows = await readStatusRows(this.db, session.gateway);
     const setAside = currentSetAsides(rows, fold);
-    const key = `${generation} ${contentHash([...setAside])}`;
+    const key = `${generation} ${fold.version} ${contentHash([...setAside])}`;
     if (session.render?.key === key) return session.render;
     const startedMs = performance.now();
     const rendered = this.compileWith(session, fold, setAside);
     const render: TargetRender = {
       key,
       version: fold.version,
+      lowerVersionReason: wanted.source === 'head' ? '' : wanted.record,
       rendered,
       renderSha256: rendered.renderSha256,
       endpointsSha256: endpointsHash(rendered),
@@ -42,7 +55,7 @@ export class Renderer {
     };
     session.render = render;
     for (const [mapping, prefix] of rendered.statPrefixOf) session.mappingOfPrefix.set(prefix, mapping);
-    await this.#writeStatuses(fold, rows, rendered);
+    if (wanted.source === 'head') await this.#writeStatuses(fold, rows, rendered);
     return render;
   }
 
@@ -56,10 +69,17 @@ export class Renderer {
       version: fold.version,
       settings: { ...fold.settings, allowLoopbackUpstreams: this.gateways.allowsLoopback(fold) },
       mappings: [...chosen].map(({ state }) => state),
-      endpoints: endpointsByKey(this.gateways, fold.gateway),
+      endpoints: endpointsByKey(this.#found(fold)),
       setAside,
       node: { http: listen(hello.http), https: listen(hello.https), proofSecret: hello.proofSecret },
     });
+  }
+
+  #found({ gateway, version }: LaneSource) {
+    const isHead = this.gateways.fold(gateway)?.version === version;
+    return isHead || this.gateways.versions.of(gateway, version) === undefined
+      ? this.gateways.found(gateway)
+      : this.gateways.versions.found(gateway, version);
   }
 
   /**
@@ -119,6 +139,6 @@ function endpointsHash(rendered: Rendered): string {
   return contentHash([...rendered.endpointFiles].map(([name, { sha256 }]) => [name, sha256]).sort());
 }
 
-function endpointsByKey(gateways: Gateways, gateway: string): ReadonlyMap<string, readonly Endpoint[]> {
-  return new Map([...gateways.found(gateway)].map(([key, { endpoints }]) => [key, endpoints]));
+function endpointsByKey(found: ReadonlyMap<string, Found>): ReadonlyMap<string, readonly Endpoint[]> {
+  return new Map([...found].map(([key, { endpoints }]) => [key, endpoints]));
 }

@@ -149,6 +149,12 @@ export class ScriptedAgent {
     this.#connection?.sendStatus(this.status);
   }
 
+  /** Sums of the whole Envoy, by name. */
+  sendEnvoyStats(counters: Readonly<Record<string, number>>): void {
+    const envoy = Object.entries(counters).map(([name, value]) => ({ name, value }));
+    this.#connection?.sendStats({ atMs: Date.now(), routes: [], clusters: [], envoy });
+  }
+
   sendRouteStats(statPrefix: string, rq2xx: number): void {
     this.#connection?.sendStats({
       atMs: Date.now(),

@@ -101,12 +101,13 @@ export class StockEnvoys {
     return [...this.#envoys.values()].map(({ owner }) => owner);
   }
 
-  /** The head of the gateway has changed. One whose head was made anew is dialled again: what it has acknowledged it says then. */
+  /** A lane of the gateway has changed. Who is to be on another one dials again, when that is made: what it has acknowledged it says then. */
   update(publisher: GatewayPublisher): void {
     for (const envoy of this.#envoys.values()) {
       if (envoy.lane.source.gateway !== publisher.gateway) continue;
-      if (envoy.lane !== publisher.head) {
-        envoy.stream?.close('the configuration was made anew');
+      const lane = publisher.laneOf(envoy.owner.target);
+      if (envoy.lane !== lane) {
+        if (lane?.version !== 0) envoy.stream?.close('this Envoy is to have another configuration');
         continue;
       }
       envoy.refresh();
@@ -130,7 +131,7 @@ export class StockEnvoys {
     await this.#admit(caller);
     const publisher = this.#options.publisher(gateway);
     if (publisher === undefined) throw new DomainError('not_found', 'gateway_not_found', `There is no gateway ${gateway}.`);
-    const lane = publisher.head;
+    const lane = publisher.laneOf(name);
     if (lane === undefined || lane.version === 0)
       throw new DomainError('unavailable', 'gateway_not_live', `The gateway ${gateway} is not delivered live, or not ready yet.`);
     const newSecret = randomBytes(24).toString('base64url');

@@ -6,5 +6,7 @@ export interface TargetRender extends NewestRender {
   /** Equal keys, equal render: nothing that it was made of has changed. */
   readonly key: string;
   readonly rendered: Rendered;
+  /** The record that says that the target should run this version, for one that is not the head; else ''. */
+  readonly lowerVersionReason: string;
   readonly durationMs: number;
 }

@@ -47,6 +47,8 @@ export interface Tuning {
   readonly backoffMs: number;
   /** How often versions whose time to be confirmed is over are looked for. */
   readonly confirmationsMs: number;
+  /** How often waves are looked at. */
+  readonly wavesMs: number;
 }
 
 export const defaultTuning: Tuning = {
@@ -63,4 +65,5 @@ export const defaultTuning: Tuning = {
   queueLockMs: 10_000,
   backoffMs: 1_000,
   confirmationsMs: 1_000,
+  wavesMs: 1_000,
 };

@@ -17,6 +17,7 @@ const quick: Partial<Tuning> = {
   queueLockMs: 2_000,
   backoffMs: 50,
   confirmationsMs: 50,
+  wavesMs: 50,
   pushDeadlineMs: 10_000,
   readyDeadlineMs: 10_000,
   statsIntervalMs: 100,

@@ -1,6 +1,5 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 
-import { listReadOnlyTargets } from '#features/rollout/lineage.table.js';
 import { type Database, openDatabase } from '#platform/database/database.js';
 import { listen } from '#platform/database/listener.js';
 import { EventStore } from '#platform/eventstore/event-store.js';
@@ -20,9 +19,11 @@ import { WorkerMetrics } from './metrics.js';
 import { Recorder } from './recorder.js';
 import { followRedeployments } from './redeployments.js';
 import { Renderer } from './renderer.js';
-import { type Check, startStatusServer } from './status-server.js';
+import { Rollouts } from './rollouts.js';
+import { startStatusServer } from './status-server.js';
 import { StockEnvoys } from './stock-envoys.js';
 import { Sweep } from './sweep.js';
+import { workerChecks } from './worker-checks.js';
 import { defaultTuning, type Tuning, type WorkerOptions } from './worker-options.js';
 
 export interface RunningWorker {
@@ -50,6 +51,7 @@ class Worker {
   readonly #recorder: Recorder;
   readonly #confirmations: Confirmations;
   readonly #gateways: Gateways;
+  readonly #rollouts: Rollouts;
   readonly #renderer: Renderer;
   readonly #live: LiveDelivery;
   readonly #envoys: StockEnvoys;
@@ -88,11 +90,26 @@ class Worker {
       wake: this.#wake,
       pollMs: tuning.pollMs,
       servicesFile: options.servicesFile,
-      onLoaded: (fold) => this.#live.load(fold),
-      onApplied: (...change) => this.#live.apply(...change),
+      onLoaded: (fold) => this.#rollouts.loaded(fold).then(() => this.#live.load(fold)),
+      onApplied: (fold, change, services) => {
+        this.#rollouts.applied(fold, change);
+        this.#live.apply(fold, change, services);
+      },
+      onVersionFound: (...found) => this.#rollouts.steering.found(...found),
       onChange: (gateway) => this.#gatewayChanged(gateway),
     });
-    this.#renderer = new Renderer(db, this.#gateways);
+    this.#rollouts = new Rollouts({
+      database: this.#database,
+      events: this.#events,
+      wake: this.#wake,
+      log,
+      pollMs: tuning.pollMs,
+      everyMs: tuning.wavesMs,
+      versions: this.#gateways.versions,
+      publisher: (gateway) => this.#live.publisher(gateway),
+      onVersion: (gateway) => this.#gatewayChanged(gateway),
+    });
+    this.#renderer = new Renderer(db, this.#gateways, (...target) => this.#rollouts.steering.sourceOf(...target));
     this.#live = this.#liveDelivery();
     const authenticate = (token: string) => options.authenticate(token, { db, events: this.#events });
     this.#envoys = new StockEnvoys({
@@ -142,6 +159,7 @@ class Worker {
   async start(): Promise<{ port: number; statusPort: number | undefined }> {
     const { log, listen: address, tls, statusListen, databaseUrl } = this.#options;
     await this.#gateways.start();
+    this.#rollouts.start();
     this.#redeployments = followRedeployments({
       database: this.#database,
       wake: this.#wake,
@@ -166,7 +184,11 @@ class Worker {
     this.#confirmations.start();
     this.#sweep.start();
     if (statusListen !== undefined) {
-      this.#status = await startStatusServer({ ...statusListen, registry: this.#metrics.registry, checks: this.#checks() });
+      this.#status = await startStatusServer({
+        ...statusListen,
+        registry: this.#metrics.registry,
+        checks: workerChecks({ db: this.#database.db, gateways: this.#gateways, queue: () => this.#queue }),
+      });
     }
     return { port: this.#server.port, statusPort: this.#status?.port };
   }
@@ -175,14 +197,14 @@ class Worker {
     this.#closing.abort();
     await this.#opening;
     await this.#sweep.close();
+    await this.#rollouts.close();
     await Promise.all([this.#gateways.close(), this.#redeployments?.close(), this.#listener?.close()]);
     this.#envoys.close();
     await this.#server?.close();
     await this.#live.close();
     await this.#queue?.close();
     await this.#runner.close();
-    await this.#recorder.close();
-    await this.#confirmations.close();
+    await Promise.all([this.#recorder.close(), this.#confirmations.close()]);
     await this.#events.close();
     await this.#wake.close();
     await this.#status?.close();
@@ -225,7 +247,10 @@ class Worker {
         if (state === 'proven' && seenAtMs !== undefined) this.#metrics.propagated(Date.now() - seenAtMs);
       },
       onAnswer: (session, typeUrl, result) => this.#metrics.answered(session.gateway, typeUrl, result),
-      onHead: (publisher) => this.#envoys.update(publisher),
+      hold: (gateway) => this.#rollouts.director.hold(gateway).state,
+      onVerdict: (...verdict) => this.#rollouts.holds.take(...verdict),
+      onPublisher: (gateway) => this.#rollouts.steering.steer(gateway),
+      onLane: (publisher) => this.#envoys.update(publisher),
     });
   }
 
@@ -265,21 +290,5 @@ class Worker {
         await sleep(waitMs, undefined, { signal: this.#closing.signal }).catch(() => undefined); // aborted: the loop ends
       }
     }
-  }
-
-  #checks(): Record<string, Check> {
-    const { db } = this.#database;
-    return {
-      database: async () => {
-        await db.selectNoFrom((select) => select.val(1).as('one')).execute();
-        return '';
-      },
-      queue: () => (this.#queue === undefined ? 'not open yet' : ''),
-      services_file: () => this.#gateways.servicesFileError,
-      targets: async () => {
-        const still = await listReadOnlyTargets(db);
-        return still.map(({ name, reason }) => `${name}: ${reason}; run chancery recover`).join('; ');
-      },
-    };
   }
 }

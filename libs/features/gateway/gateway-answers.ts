@@ -13,6 +13,15 @@ export const settingsSchema = z.object({
   allowLoopbackUpstreams: z.boolean(),
   perRouteStats: z.enum(['auto', 'on', 'off']),
   delivery: z.enum(['live', 'hot-restart']),
+  rollout: z.object({
+    strategy: z.enum(['immediate', 'waves', 'manual']),
+    canary: z.string().nullable(),
+    sharePercent: z.int(),
+    soakS: z.int(),
+    proofDeadlineS: z.int(),
+    errorRisePercent: z.number(),
+    shrinkPercent: z.int(),
+  }),
 });
 
 export const gatewaySummarySchema = z.object({ name: z.string(), version: z.int(), hash: z.string() });

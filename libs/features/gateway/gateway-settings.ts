@@ -7,8 +7,25 @@ import { readBody } from '#platform/http/body-shape.js';
 import { DomainError, type FieldError } from '#platform/kernel/errors.js';
 
 import { defaultSettings, type GatewaySettings, hotRestartWindowMs } from './gateway.js';
+import { defaultRollout, rolloutFaults } from './rollout-policy.js';
 
 const listen = z.strictObject({ address: z.string(), port: z.int() });
+
+const rollout = z
+  .strictObject({
+    strategy: z.enum(['immediate', 'waves', 'manual']),
+    canary: z.string().nullable().describe('The targets of the first wave: a name, or a pattern with *. null: the first by name.'),
+    sharePercent: z.int().describe('How many of the targets have the version after the second wave, in per cent.'),
+    soakS: z.int().describe('How long each wave is watched after it was proven, in seconds.'),
+    proofDeadlineS: z.int().describe('How long the targets of a wave have to prove it, in seconds.'),
+    errorRisePercent: z.number().describe('A wave is halted when 5xx or no-route answers rise by more percentage points than this.'),
+    shrinkPercent: z
+      .int()
+      .describe(
+        'A push that loses more of the routes, hosts or certificates than this, in per cent, is held until it is confirmed. 100: never.',
+      ),
+  })
+  .partial();
 
 const fields = {
   http: listen,
@@ -21,6 +38,7 @@ const fields = {
   allowLoopbackUpstreams: z.boolean(),
   perRouteStats: z.enum(['auto', 'on', 'off']),
   delivery: z.enum(['live', 'hot-restart']),
+  rollout,
 };
 
 /** The body of `PUT /v1/gateways/{gateway}/settings`: what is left out has its default. */
@@ -38,17 +56,19 @@ export const GatewayCreateInput = z.strictObject({ name: z.string(), settings: G
 
 /** Settings out of a replace: every default filled in, and checked. @throws DomainError `invalid`. */
 export function replacedSettings(input: GatewaySettingsInput): GatewaySettings {
-  return checked({ ...defaultSettings, ...defined(input) });
+  const { rollout: policy, ...rest } = input;
+  return checked({ ...defaultSettings, ...defined(rest), rollout: { ...defaultRollout, ...defined(policy ?? {}) } });
 }
 
 /** Settings out of a merge patch over what is there. @throws DomainError `invalid`. */
 export function patchedSettings(present: GatewaySettings, patch: GatewaySettingsPatch): GatewaySettings {
-  const { http, services, ...rest } = patch;
+  const { http, services, rollout: policy, ...rest } = patch;
   const merged = new Map<string, readonly string[] | null>([...Object.entries(present.services), ...Object.entries(services ?? {})]);
   return checked({
     ...present,
     ...defined(rest),
     http: { ...present.http, ...defined(http ?? {}) },
+    rollout: { ...present.rollout, ...defined(policy ?? {}) },
     services: Object.fromEntries([...merged].filter((entry): entry is [string, readonly string[]] => entry[1] !== null)),
   });
 }
@@ -84,7 +104,7 @@ function defined<T extends object>(value: T): { [K in keyof T]: Exclude<T[K], un
 }
 
 function checked(settings: GatewaySettings): GatewaySettings {
-  const errors = [...listenFaults(settings), ...timeFaults(settings), ...serviceFaults(settings)];
+  const errors = [...listenFaults(settings), ...timeFaults(settings), ...serviceFaults(settings), ...rolloutFaults(settings.rollout)];
   const first = errors[0];
   if (first !== undefined) throw new DomainError('invalid', first.code, first.message, { errors });
   return settings;

@@ -9,7 +9,7 @@ import { parseGatewayCreate, parseSettings, parseSettingsPatch, patchedSettings,
 describe('decisions', () => {
   test('a gateway is created once, with every setting written out', () => {
     expect(given({}).when(createGateway(defaultSettings)).events()).toEqual([
-      { type: 'GatewayCreated', schemaVersion: 1, subject: 'gateway', state: defaultSettings },
+      { type: 'GatewayCreated', schemaVersion: 2, subject: 'gateway', state: defaultSettings },
     ]);
     expect(given({ gateway: defaultSettings }).when(createGateway(defaultSettings)).refusal()).toMatchObject({
       kind: 'conflict',
@@ -32,6 +32,7 @@ describe('decisions', () => {
 
   test('settings of an older version are read with the defaults of this one', () => {
     expect(settingsOf({ drainTimeS: 3 })).toEqual({ ...defaultSettings, drainTimeS: 3 });
+    expect(settingsOf({ rollout: { strategy: 'waves' } }).rollout).toEqual({ ...defaultSettings.rollout, strategy: 'waves' });
   });
 });
 
@@ -58,9 +59,23 @@ describe('settings', () => {
     ['an instance by name', { services: { a: ['b:80'] } }, 'instance_invalid', '/services/a/0'],
     ['an instance without a port', { services: { a: ['10.0.0.1'] } }, 'instance_invalid', '/services/a/0'],
     ['metadata as instance', { services: { a: ['169.254.169.254:80'] } }, 'service_metadata_address', '/services/a/0'],
+    ['a share of nothing', { rollout: { sharePercent: 0 } }, 'rollout_out_of_range', '/rollout/sharePercent'],
+    ['a soak of a week', { rollout: { soakS: 604_800 } }, 'rollout_out_of_range', '/rollout/soakS'],
+    ['a canary that no target can be called', { rollout: { canary: 'a b' } }, 'rollout_canary_invalid', '/rollout/canary'],
     ['loopback as instance', { services: { a: ['10.0.0.1:80', '127.0.0.1:80'] } }, 'service_loopback', '/services/a/1'],
   ])('%s', (_title, body, code, pointer) => {
     expect(refusal(() => replacedSettings(parseSettings(body)))).toEqual({ kind: 'invalid', code, pointer });
+  });
+
+  test('a rollout is merged member by member; what a replace leaves out has its default', () => {
+    const present = replacedSettings(parseSettings({ rollout: { strategy: 'waves', canary: 'edge-*', soakS: 0 } }));
+    expect(present.rollout).toEqual({ ...defaultSettings.rollout, strategy: 'waves', canary: 'edge-*', soakS: 0 });
+    expect(patchedSettings(present, parseSettingsPatch({ rollout: { canary: null } })).rollout).toEqual({
+      ...present.rollout,
+      canary: null,
+    });
+    expect(patchedSettings(present, parseSettingsPatch({ drainTimeS: 3 })).rollout).toEqual(present.rollout);
+    expect(replacedSettings(parseSettings({})).rollout).toEqual(defaultSettings.rollout);
   });
 
   test('loopback instances where the gateway allows them', () => {
@@ -72,6 +87,8 @@ describe('settings', () => {
     ['an unknown setting', { admin: true }, 'unknown_field', '/admin'],
     ['another delivery', { delivery: 'live' }, 'wrong_type', '/delivery'],
     ['a text for a number', { drainTimeS: '2' }, 'wrong_type', '/drainTimeS'],
+    ['another strategy', { rollout: { strategy: 'slow' } }, 'wrong_type', '/rollout/strategy'],
+    ['an unknown member of the rollout', { rollout: { soak: 1 } }, 'unknown_field', '/rollout/soak'],
     ['a list', [], 'body_not_object', ''],
   ])('shape: %s', (_title, body, code, pointer) => {
     expect(refusal(() => replacedSettings(parseSettings(body)))).toEqual({ kind: 'malformed', code, pointer });

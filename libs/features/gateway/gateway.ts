@@ -2,6 +2,8 @@ import type { NewEvent, View } from '#platform/eventstore/event-store.js';
 import { DomainError } from '#platform/kernel/errors.js';
 import { canonicalJson, type JsonObject } from '#platform/kernel/json.js';
 
+import { defaultRollout, type RolloutPolicy, rolloutPolicyOf } from './rollout-policy.js';
+
 /** Where a gateway takes its traffic. The address is an IP literal of the node. */
 export interface ListenAddress {
   readonly address: string;
@@ -30,6 +32,7 @@ export interface GatewaySettings {
   readonly perRouteStats: 'auto' | 'on' | 'off';
   /** `live`: Envoy takes changes without a restart. `hot-restart`: each change starts the next Envoy. */
   readonly delivery: 'live' | 'hot-restart';
+  readonly rollout: RolloutPolicy;
 }
 
 /**
@@ -47,6 +50,7 @@ export const defaultSettings: GatewaySettings = {
   allowLoopbackUpstreams: false,
   perRouteStats: 'auto',
   delivery: 'hot-restart',
+  rollout: defaultRollout,
 };
 
 /** How long a request or a pause may last without being cut by a hot restart, in milliseconds. */
@@ -63,7 +67,8 @@ interface GatewayConfigured extends NewEvent {
   readonly type: 'GatewayConfigured';
 }
 
-const schemaVersion = 1;
+/** 2: with `rollout`. */
+const schemaVersion = 2;
 const subject = 'gateway';
 
 /** Creates a gateway. @throws DomainError `conflict` `gateway_exists`. */
@@ -98,7 +103,7 @@ export function settingsTransition(_subject: string, before: JsonObject | null, 
 /** Settings out of the log; what an older version did not know has its default. */
 export function settingsOf(state: JsonObject): GatewaySettings {
   const known = Object.keys(defaultSettings).filter((key) => state[key] !== undefined && state[key] !== null);
-  return { ...defaultSettings, ...Object.fromEntries(known.map((key) => [key, state[key]])) };
+  return { ...defaultSettings, ...Object.fromEntries(known.map((key) => [key, state[key]])), rollout: rolloutPolicyOf(state.rollout) };
 }
 
 /** Settings as the log holds them. */
@@ -108,6 +113,7 @@ export function settingsToJson(settings: GatewaySettings): JsonObject {
     ...settings,
     http: { ...http },
     https: https === null ? null : { ...https },
+    rollout: { ...settings.rollout },
     services: Object.fromEntries(Object.entries(services).map(([name, at]) => [name, [...at]])),
   };
 }

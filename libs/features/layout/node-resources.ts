@@ -5,12 +5,13 @@ import type { AdsConfigSource } from '#platform/envoy/model/cluster.js';
 import { SHARD_HEADER } from '#platform/envoy/model/reserved.js';
 import type { VirtualHost } from '#platform/envoy/model/route.js';
 import { extensionMessage, listenerMessage } from '#platform/envoy/wire/listener-messages.js';
+import { scopedRouteMessage } from '#platform/envoy/wire/route-messages.js';
 import { sha256Hex } from '#platform/kernel/digest.js';
 import { canonicalJson } from '#platform/kernel/json.js';
 import { EXTENSION_TYPE, LISTENER_TYPE, SCOPED_ROUTE_TYPE, type XdsResource } from '#platform/xds/xds-resource.js';
 
 import type { Phase } from './phase.js';
-import { scopeBytes } from './shard.js';
+import { scopeOf } from './shard.js';
 import { mostTransitions, RESERVED_SCOPE, ROUTE_METADATA, SHARD_FILTER, shardFilter, transitionFilter } from './shard-filter.envoy.js';
 import { toResource } from './upstream-resources.js';
 
@@ -73,6 +74,5 @@ const scoped: ScopedParts = {
 /** What stands before every mapping: the marker for who knows the secret, and 404 for all else under the reserved prefix. */
 function reservedScope(proofSecret: string, marker: string): XdsResource {
   const host: VirtualHost = { name: 'any', domains: ['*'], routes: reservedRoutes(proofSecret, { releaseId: marker, body: marker }) };
-  const value = scopeBytes(RESERVED_SCOPE, [host]);
-  return { typeUrl: SCOPED_ROUTE_TYPE, name: RESERVED_SCOPE, version: sha256Hex(value), value, needs: [] };
+  return toResource({ typeUrl: SCOPED_ROUTE_TYPE, name: RESERVED_SCOPE }, scopedRouteMessage, scopeOf(RESERVED_SCOPE, [host]));
 }

@@ -1,5 +1,6 @@
 import { describe, expect, it } from '@jest/globals';
 
+import type { WaveState } from '#features/promotion/promotion.js';
 import { contentHash } from '#platform/kernel/digest.js';
 
 import { propagationOf, type RolloutSight, type SetAsideSight, type TargetSight } from './propagation.js';
@@ -13,6 +14,7 @@ const target = (more: Partial<TargetSight> = {}): TargetSight => ({
   failures: 0,
   ended: null,
   running: null,
+  desired: { version: 9, because: 'immediate', record: '' },
   ...more,
 });
 const state = { service: 'usersvc' };
@@ -24,7 +26,27 @@ const aside = (fromVersion: number, digest = contentHash(state)): SetAsideSight 
   fromVersion,
   state,
 });
-const sight = (targets: readonly TargetSight[], setAside: readonly SetAsideSight[] = []): RolloutSight => ({ head: 9, targets, setAside });
+const sight = (
+  targets: readonly TargetSight[],
+  setAside: readonly SetAsideSight[] = [],
+  more: Partial<RolloutSight> = {},
+): RolloutSight => ({
+  head: 9,
+  targets,
+  setAside,
+  strategy: 'immediate',
+  wave: null,
+  hold: null,
+  ...more,
+});
+const wave = (state: 'advancing' | 'halted', version: number): WaveState => ({
+  ...{ version, from: 4, state, phase: 'canary', targets: ['edge-0'], phaseSince: null, head: version },
+  ...{ baseline: { requests: 0, rq5xx: 0, noRoute: 0 }, by: 'system', reason: null },
+  cause: state === 'halted' ? { code: 'refused', target: 'edge-0', message: 'bad route' } : null,
+});
+const desires = (version: number, because: TargetSight['desired']['because'] = 'released') => ({
+  desired: { version, because, record: 'why' },
+});
 const failed = (version: number, more: Partial<NonNullable<TargetSight['ended']>> = {}) =>
   ({ version, state: 'failed', code: 'child_died', detail: 'it died', ageMs: 20, ...more }) as const;
 
@@ -86,5 +108,40 @@ describe('the propagation of a version', () => {
     for (const row of [aside(6), aside(5, contentHash('another'))]) {
       expect(propagationOf(sight([target({ provenVersion: 5 })], [row]), 5)).toMatchObject({ state: 'live', targets: [{ mappings: [] }] });
     }
+  });
+
+  it.each([
+    ['a later wave brings it', desires(4), { wave: wave('advancing', 6) }, 'in_wave', 'in_wave', 'pending'],
+    ['the next wave brings it', desires(4), { strategy: 'waves' }, 'in_wave', 'awaits_wave', 'pending'],
+    [
+      'the wave under way does not have it yet',
+      desires(4),
+      { strategy: 'waves', wave: wave('advancing', 4) },
+      'in_wave',
+      'awaits_wave',
+      'pending',
+    ],
+    ['its wave was halted', desires(4), { wave: wave('halted', 6) }, 'refused', 'rollout_halted', 'refused'],
+    ['a wave before it was halted', desires(4), { strategy: 'waves', wave: wave('halted', 4) }, 'in_wave', 'awaits_wave', 'pending'],
+    ['nobody has promoted it', desires(4), { strategy: 'manual' }, 'held', 'awaits_promotion', 'held'],
+    ['the gateway is frozen', desires(4, 'frozen'), {}, 'frozen', 'gateway_frozen', 'held'],
+    ['the target is pinned', desires(4, 'pinned'), {}, 'pinned', 'target_pinned', 'no_targets'],
+    ['the target is pinned to a newer one', desires(6, 'pinned'), {}, 'pending', undefined, 'pending'],
+    ['it is in the wave', desires(6, 'wave'), { wave: wave('advancing', 6) }, 'pending', undefined, 'pending'],
+    ['it went out before the freeze', { ...desires(4, 'frozen'), provenVersion: 5 }, {}, 'live', undefined, 'live'],
+  ] as const)('kept back: %s', (_case, of, more, state, code, whole) => {
+    const found = propagationOf(sight([target(of)], [], more), 5);
+    expect([found.targets[0]?.state, found.targets[0]?.reason?.code, found.state]).toEqual([state, code, whole]);
+    expect(found.satisfied).toBe(whole === 'live' || whole === 'no_targets');
+  });
+
+  it('says what a held push would lose', () => {
+    const losses = [{ kind: 'routes', before: 40, lost: 31, names: ['user'] }] as const;
+    const hold = { id: 'h1', version: 9, state: 'held', limitPercent: 30, losses, by: 'system', reason: null } as const;
+    const found = propagationOf(sight([target()], [], { hold }), 5);
+    expect(found).toMatchObject({ state: 'held', targets: [{ state: 'held', reason: { code: 'push_held' } }] });
+    expect(found.targets[0]?.reason?.message).toContain('31 of 40 routes');
+    expect(propagationOf(sight([target()], [], { hold: { ...hold, state: 'confirmed' } }), 5).state).toBe('pending');
+    expect(propagationOf(sight([target({ provenVersion: 5 })], [], { hold }), 5).state).toBe('live');
   });
 });

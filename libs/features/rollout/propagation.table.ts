@@ -4,6 +4,12 @@ import type { RolloutSight, SetAsideSight, TargetSight } from './propagation.js'
 
 interface TargetRow {
   head: number;
+  desired: number;
+  because: TargetSight['desired']['because'];
+  record: string;
+  strategy: string;
+  wave: RolloutSight['wave'];
+  hold: RolloutSight['hold'];
   name: string | null;
   state: 'enrolled' | 'away';
   applied_version: number;
@@ -16,9 +22,13 @@ interface TargetRow {
 
 /** A deployment that a newer release overtook says nothing about any version, so the last one that ran to its end counts. */
 const targets = `
-  select s.version as head, t.name, t.state, t.applied_version, t.proven_version, t.read_only, t.failures, e.ended, r.trigger as running
+  select s.version as head, t.name, t.state, t.applied_version, t.proven_version, t.read_only, t.failures, e.ended, r.trigger as running,
+         coalesce(o.version, w.version, s.version) as desired, coalesce(o.because, w.because, 'immediate') as because,
+         coalesce(o.record, w.record, '') as record, coalesce(w.policy, 'immediate') as strategy, w.wave, w.hold
     from chancery.stream s
+    left join chancery.desired w on w.gateway = $1
     left join chancery.target t on t.gateway = $1 and t.state <> 'retired'
+    left join chancery.desired_override o on o.gateway = $1 and o.target = t.name
     left join lateral (
       select d.id, jsonb_build_object('version', d.version, 'state', d.state, 'code', d.code, 'detail', d.detail,
                                       'ageMs', extract(epoch from clock_timestamp() - d.finished_at) * 1000) as ended
@@ -44,7 +54,8 @@ const setAside = `
 export async function readRolloutSight(db: Db, gateway: string): Promise<RolloutSight> {
   const rows = await sqlQuery<TargetRow>(db, targets, [gateway]);
   const aside = await sqlQuery<SetAsideSight>(db, setAside, [gateway]);
-  return { head: rows[0]?.head ?? 0, targets: rows.flatMap(toSight), setAside: aside };
+  const { head = 0, strategy = 'immediate', wave = null, hold = null } = rows[0] ?? {};
+  return { head, targets: rows.flatMap(toSight), setAside: aside, strategy, wave, hold };
 }
 
 function toSight(row: TargetRow): TargetSight[] {
@@ -59,6 +70,7 @@ function toSight(row: TargetRow): TargetSight[] {
       failures: row.failures,
       ended: row.ended,
       running: row.running,
+      desired: { version: row.desired, because: row.because, record: row.record },
     },
   ];
 }

@@ -1,3 +1,4 @@
+import type { HoldState, Wanted, WaveState } from '#features/promotion/promotion.js';
 import { contentHash } from '#platform/kernel/digest.js';
 import type { JsonObject } from '#platform/kernel/json.js';
 
@@ -21,6 +22,8 @@ export interface TargetSight {
   } | null;
   /** What caused the push that is under way since then; null when there is none. */
   readonly running: string | null;
+  /** What it should run, and why. */
+  readonly desired: { readonly version: number; readonly because: Wanted['because']; readonly record: string };
 }
 
 /** A mapping that is set aside, with its present state. */
@@ -40,6 +43,10 @@ export interface RolloutSight {
   readonly head: number;
   readonly targets: readonly TargetSight[];
   readonly setAside: readonly SetAsideSight[];
+  /** How versions come to the targets. */
+  readonly strategy: string;
+  readonly wave: WaveState | null;
+  readonly hold: HoldState | null;
 }
 
 interface Reason {
@@ -51,9 +58,10 @@ export interface TargetPropagation {
   readonly name: string;
   /**
    * live: it has proven exactly this version. superseded: it has proven a newer one, which holds this one's change or what came of it.
-   * pending: on its way. refused: it will not come by itself. away: the target has not been seen for a while, and nothing waits for it.
+   * pending: on its way. in_wave: a wave brings it, or the next one. refused: it will not come by itself. held, frozen: it comes when somebody says so.
+   * away, pinned: the target has not been seen for a while, or stays at an older version; nothing waits for it.
    */
-  readonly state: 'live' | 'superseded' | 'pending' | 'refused' | 'away';
+  readonly state: 'live' | 'superseded' | 'pending' | 'in_wave' | 'refused' | 'held' | 'frozen' | 'away' | 'pinned';
   readonly desiredVersion: number;
   readonly appliedVersion: number;
   readonly provenVersion: number;
@@ -66,9 +74,9 @@ export interface TargetPropagation {
 /** Whether a version is live, on which targets, and what keeps it from the others. */
 export interface Propagation {
   readonly version: number;
-  /** no_targets: nothing is enrolled that it could be live on. */
-  readonly state: 'live' | 'pending' | 'refused' | 'no_targets';
-  /** There is nothing left to wait for: every target that is not away has proven this version or a newer one. */
+  /** held: nothing moves before somebody promotes, confirms or unfreezes. no_targets: nothing is enrolled that it could be live on. */
+  readonly state: 'live' | 'pending' | 'refused' | 'held' | 'no_targets';
+  /** There is nothing left to wait for: every target that is not away or pinned has proven this version or a newer one. */
   readonly satisfied: boolean;
   readonly targets: readonly TargetPropagation[];
 }
@@ -82,11 +90,11 @@ export function propagationOf(sight: RolloutSight, version: number): Propagation
   const mappings = aside.map(({ name, code, reason }) => ({ name, code, message: reason }));
   const ownFault = aside.find((row) => row.fromVersion === version);
   const targets = sight.targets.map((target): TargetPropagation => {
-    const { state, reason } = judge(target, version, ownFault);
+    const { state, reason } = judge(target, version, ownFault, sight);
     return {
       name: target.name,
       state,
-      desiredVersion: sight.head,
+      desiredVersion: target.desired.version,
       appliedVersion: target.appliedVersion,
       provenVersion: target.provenVersion,
       supersededBy: target.provenVersion > version ? target.provenVersion : null,
@@ -94,26 +102,62 @@ export function propagationOf(sight: RolloutSight, version: number): Propagation
       mappings,
     };
   });
-  const enrolled = targets.filter(({ state }) => state !== 'away');
-  const has = (state: TargetPropagation['state']) => enrolled.some((target) => target.state === state);
-  const state = enrolled.length === 0 ? 'no_targets' : has('refused') ? 'refused' : has('pending') ? 'pending' : 'live';
-  return { version, state, satisfied: targets.length > 0 && !has('refused') && !has('pending'), targets };
+  const state = stateOf(targets.map((target) => target.state));
+  return { version, state, satisfied: targets.length > 0 && (state === 'live' || state === 'no_targets'), targets };
 }
 
-function judge(
-  target: TargetSight,
-  version: number,
-  ownFault: SetAsideSight | undefined,
-): { readonly state: TargetPropagation['state']; readonly reason: Reason | null } {
+function stateOf(states: readonly TargetPropagation['state'][]): Propagation['state'] {
+  const counts = states.filter((state) => state !== 'away' && state !== 'pinned');
+  const has = (...some: TargetPropagation['state'][]) => counts.some((state) => some.includes(state));
+  if (counts.length === 0) return 'no_targets';
+  if (has('refused')) return 'refused';
+  if (has('held', 'frozen')) return 'held';
+  return has('pending', 'in_wave') ? 'pending' : 'live';
+}
+
+interface Judgement {
+  readonly state: TargetPropagation['state'];
+  readonly reason: Reason | null;
+}
+
+function judge(target: TargetSight, version: number, ownFault: SetAsideSight | undefined, sight: RolloutSight): Judgement {
   if (target.away) return { state: 'away', reason: null };
   if (ownFault) return { state: 'refused', reason: { code: ownFault.code, message: `mapping ${ownFault.name}: ${ownFault.reason}` } };
   if (target.provenVersion === version) return { state: 'live', reason: null };
   if (target.provenVersion > version) return { state: 'superseded', reason: null };
   if (target.readOnly !== null) return { state: 'refused', reason: { code: 'target_read_only', message: target.readOnly } };
+  if (target.desired.version < version) return keptBack(target, version, sight);
+  if (sight.hold?.state === 'held') return { state: 'held', reason: { code: 'push_held', message: lossesOf(sight.hold) } };
   const { ended } = target;
   if (ended === null || ended.state === 'proven' || ended.version < version) return { state: 'pending', reason: null };
   const reason = { code: ended.code, message: ended.detail };
   return { state: mayStillCome(target, ended) ? 'pending' : 'refused', reason };
+}
+
+/** Why a target should run an older version. */
+function keptBack({ desired }: TargetSight, version: number, { wave, strategy }: RolloutSight): Judgement {
+  if (desired.because === 'pinned') return { state: 'pinned', reason: { code: 'target_pinned', message: desired.record } };
+  if (desired.because === 'frozen') return { state: 'frozen', reason: { code: 'gateway_frozen', message: desired.record } };
+  if (wave?.state === 'halted' && version <= wave.head)
+    return {
+      state: 'refused',
+      reason: { code: 'rollout_halted', message: `The wave of version ${wave.version} was halted: ${wave.cause?.message}.` },
+    };
+  if (wave?.state === 'advancing' && version <= wave.version) {
+    const where = wave.targets === null ? 'every target' : wave.targets.join(', ');
+    return {
+      state: 'in_wave',
+      reason: { code: 'in_wave', message: `Version ${wave.version} is at ${where}; this target is of a later wave.` },
+    };
+  }
+  if (strategy === 'manual')
+    return { state: 'held', reason: { code: 'awaits_promotion', message: 'Versions of this gateway go out when somebody promotes them.' } };
+  return { state: 'in_wave', reason: { code: 'awaits_wave', message: 'It comes with the next wave.' } };
+}
+
+function lossesOf({ id, losses }: HoldState): string {
+  const said = losses.map(({ kind, before, lost }) => `${lost} of ${before} ${kind}`).join(', ');
+  return `A push would lose ${said} that nobody named; it is held until somebody confirms it (hold ${id}).`;
 }
 
 /** A push of something else is under way (a mere retry of what failed changes nothing), or the refused mapping is being looked for. */

@@ -6,7 +6,7 @@ export const targetSchema = z.object({
   name: z.string(),
   gateway: z.string(),
   state: z.enum(['enrolled', 'away', 'retired']),
-  desiredVersion: z.int().describe('What it should run: the head of the gateway.'),
+  desiredVersion: z.int().describe('What it should run: the head of the gateway, or what a wave, a freeze or a pin says.'),
   appliedVersion: z.int(),
   provenVersion: z.int().describe('The newest version that it has proven through its data plane.'),
   delivery: z.enum(['live', 'hot-restart']).describe('How its Envoy gets its configuration.'),
@@ -46,14 +46,18 @@ const reasonMembers = { code: z.string(), message: z.string() };
 
 export const propagationSchema = z.object({
   version: z.int(),
-  state: z.enum(['live', 'pending', 'refused', 'no_targets']),
+  state: z
+    .enum(['live', 'pending', 'refused', 'held', 'no_targets'])
+    .describe('held: nothing moves before somebody promotes, confirms or unfreezes.'),
   satisfied: z.boolean().describe('There is nothing left to wait for.'),
   targets: z.array(
     z.object({
       name: z.string(),
       state: z
-        .enum(['live', 'acked', 'superseded', 'pending', 'refused', 'away'])
-        .describe('acked: an Envoy without an agent has acknowledged it; nobody has proven it through its data plane.'),
+        .enum(['live', 'acked', 'superseded', 'pending', 'in_wave', 'refused', 'held', 'frozen', 'away', 'pinned'])
+        .describe(
+          'acked: an Envoy without an agent has acknowledged it; nobody has proven it through its data plane. in_wave: a wave brings it. away, pinned: nothing waits for this target.',
+        ),
       desiredVersion: z.int(),
       appliedVersion: z.int(),
       provenVersion: z.int(),

@@ -9,8 +9,10 @@ export async function listDueTargets(db: Db, worker: string): Promise<string[]> 
     db,
     `select t.name
        from chancery.target t join chancery.stream s on s.stream = 'gateway/' || t.gateway
+       left join chancery.desired w on w.gateway = t.gateway
+       left join chancery.desired_override o on o.gateway = t.gateway and o.target = t.name
       where t.worker = $1 and t.state <> 'retired' and t.read_only is null
-        and (t.proven_version <> s.version or t.applied_render <> t.proven_render
+        and (t.proven_version <> coalesce(o.version, w.version, s.version) or t.applied_render <> t.proven_render
           or exists (select 1 from chancery.deployment d
                       where d.target = t.name and d.state = 'running' and split_part(d.release, '.', 2)::bigint < t.term)
           or exists (select 1 from chancery.redeployment_target r where r.target = t.name and r.state = 'waiting'))`,

@@ -36,7 +36,8 @@ export async function openStream(
        insert into chancery.target as t (name, gateway, worker, term, facts, last_seen_at)
        values ($1, $2, $3, 1, $4, clock_timestamp())
        on conflict (name) do update
-          set worker = $3, term = t.term + 1, sequence = 0, facts = $4, kind = 'agent', state = 'enrolled', last_seen_at = clock_timestamp(), read_only = null
+          set worker = $3, term = t.term + 1, sequence = 0, facts = $4, kind = 'agent', state = 'enrolled', last_seen_at = clock_timestamp(), read_only = null,
+              present_since = case when t.state = 'away' then clock_timestamp() else t.present_since end
         where t.gateway = $2 and t.state <> 'retired'
        returning t.term)
      select o.term, coalesce(b.sequence, 0) as sequence, c.lineage, c.lineage_id,

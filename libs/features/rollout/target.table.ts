@@ -6,7 +6,7 @@ export interface TargetView {
   readonly gateway: string;
   /** enrolled: connected or expected back. away: not seen for a while, nothing waits for it. retired: gone for good. */
   readonly state: 'enrolled' | 'away' | 'retired';
-  /** The head of the gateway: what this target should run. */
+  /** What this target should run: the head of the gateway, or what a wave, a freeze or a pin says. */
   readonly desiredVersion: number;
   readonly appliedVersion: number;
   /** The newest gateway version whose render this target has proven through its data plane. */
@@ -50,9 +50,11 @@ interface TargetRecord {
 const iso = (column: string) => `to_char(${column} at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"')`;
 
 const select = `
-  select t.name, t.gateway, t.state, coalesce(s.version, 0) as desired, t.applied_version, t.proven_version, t.kind, t.delivery, g.wanted_delivery, t.epoch, t.agent_state,
+  select t.name, t.gateway, t.state, coalesce(o.version, w.version, s.version, 0) as desired, t.applied_version, t.proven_version, t.kind, t.delivery, g.wanted_delivery, t.epoch, t.agent_state,
          ${iso('t.window_ends_at')} as window_ends_at, t.error, t.read_only, ${iso('t.last_seen_at')} as last_seen_at, t.facts, t.applied_release, t.worker
     from chancery.target t
+    left join chancery.desired w on w.gateway = t.gateway
+    left join chancery.desired_override o on o.gateway = t.gateway and o.target = t.name
     left join lateral (select h.version from chancery.stream h where h.stream = 'gateway/' || t.gateway) s on true
     left join lateral (select u.state->>'delivery' as wanted_delivery from chancery.subject u
                         where u.stream = 'gateway/' || t.gateway and u.subject = 'gateway') g on true`;

@@ -44,6 +44,7 @@ export function coloursFor(wanted: boolean): Colours {
 export function paintState(colours: Colours, state: string): string {
   if (['live', 'ok', 'confirmed', 'enrolled', 'active', 'accepted', 'proven', 'yes'].includes(state)) return colours.good(state);
   if (['refused', 'failed', 'set_aside', 'conflicted', 'revoked', 'expired', 'no'].includes(state)) return colours.bad(state);
-  if (['pending', 'open', 'away', 'unresolved', 'superseded', 'reverted', 'running'].includes(state)) return colours.doubtful(state);
+  if (['pending', 'open', 'away', 'unresolved', 'superseded', 'reverted', 'running', 'in_wave', 'held', 'frozen', 'pinned'].includes(state))
+    return colours.doubtful(state);
   return state;
 }

@@ -1,0 +1,147 @@
+import { listOrdered, readInventory, writeInventory } from '#features/promotion/inventory.table.js';
+import type { HoldState } from '#features/promotion/promotion.js';
+import { type Shrink, shrinkOf } from '#features/promotion/shrink.js';
+import type { Db } from '#platform/database/database.js';
+import { stateAt } from '#platform/eventstore/read-log.js';
+import type { Log } from '#platform/log/log.js';
+
+import type { FoldChange } from './gateway-fold.js';
+import { serviceOf } from './gateways.js';
+import type { LaneSource, Touched } from './live-lane.js';
+
+export interface ShrinkGuardOptions {
+  readonly db: Db;
+  readonly log: Log;
+  readonly source: LaneSource;
+  /** Does the configuration that would be pushed serve this mapping? */
+  isServed(name: string): boolean;
+  /** Is an endpoint known of the service (ServiceReference.key)? */
+  hasEndpoint(key: string): boolean;
+  hold(): HoldState | null;
+  /** What would be lost by the push that is held back; undefined when nothing is held back any more. */
+  onVerdict(shrink: Shrink | undefined): void;
+}
+
+/** Between the push and the note of what it serves. Milliseconds. */
+const WRITE_AFTER_MS = 500;
+/** No share of fewer objects is looked at, so that less than this share of them in losses is nothing. */
+const LEAST_OBJECTS = 10;
+
+/**
+ * Stands before the pushes of one gateway: one that would lose too much of what is served, without anybody having named it, does not go out. What is
+ * in force is kept mapping by mapping, so that a change costs what it touches; only when enough is lost that it could be too much is all compared.
+ */
+export class ShrinkGuard {
+  readonly #options: ShrinkGuardOptions;
+  /** Host by served mapping. */
+  readonly #inForce = new Map<string, string>();
+  readonly #touched = new Set<string>();
+  readonly #lost = new Set<string>();
+  readonly #ordered = new Set<string>();
+  /** By ServiceReference.key, as far as it was ever looked at. */
+  readonly #empty = new Map<string, boolean>();
+  #verdict: Shrink | undefined;
+  #writing: NodeJS.Timeout | undefined;
+  #write: Promise<void> = Promise.resolve();
+
+  constructor(options: ShrinkGuardOptions) {
+    this.#options = options;
+  }
+
+  /** Reads what the gateway's targets serve, before the first push of this process. */
+  async load(): Promise<void> {
+    const { db, source } = this.#options;
+    const stored = await readInventory(db, source.gateway);
+    if (stored === undefined) return; // nothing was pushed ever
+    const unserved = new Set(stored.unserved);
+    for (const { subject, state } of await stateAt(db, `gateway/${source.gateway}`, stored.version)) {
+      const name = subject.startsWith('mapping/') ? subject.slice('mapping/'.length) : undefined;
+      if (name !== undefined && !unserved.has(name)) this.#inForce.set(name, String(state?.host ?? '*'));
+    }
+    for (const subject of await listOrdered(db, source.gateway, stored.version)) this.#ordered.add(subject);
+  }
+
+  async close(): Promise<void> {
+    clearTimeout(this.#writing);
+    await this.#write;
+  }
+
+  /** A push is held back. */
+  get holds(): boolean {
+    return this.#verdict !== undefined;
+  }
+
+  /** What commands have named is ordered, whatever becomes of it. */
+  order({ mappings, imported }: FoldChange): void {
+    for (const name of mappings.keys()) if (!imported.has(name)) this.#ordered.add(`mapping/${name}`);
+  }
+
+  /** May the configuration go out as it is now? @param touched what has changed since this was asked last */
+  lets(touched: Touched): boolean {
+    const { source } = this.#options;
+    const names = touched.mappings === 'all' ? [...this.#inForce.keys(), ...source.mappings.keys()] : touched.mappings;
+    for (const name of names) this.#touch(name);
+    for (const name of this.#ofServices(touched.services)) this.#touch(name);
+    const shrink = this.#judge();
+    const hold = this.#options.hold();
+    const isMeant = shrink !== undefined && hold?.state === 'confirmed' && hold.id === shrink.id;
+    const verdict = isMeant ? undefined : shrink;
+    if (verdict?.id !== this.#verdict?.id) this.#options.onVerdict(verdict);
+    this.#verdict = verdict;
+    if (verdict !== undefined) return false;
+    this.#take();
+    return true;
+  }
+
+  #touch(name: string): void {
+    this.#touched.add(name);
+    const isLost = this.#inForce.has(name) && !this.#ordered.has(`mapping/${name}`) && !this.#options.isServed(name);
+    if (isLost) this.#lost.add(name);
+    else this.#lost.delete(name);
+  }
+
+  /** The mappings of services that had endpoints and have none, or the other way round. Others are looked at once. */
+  *#ofServices(keys: Iterable<string>): Iterable<string> {
+    const moved = new Set<string>();
+    for (const key of keys) {
+      const isEmpty = !this.#options.hasEndpoint(key);
+      if (isEmpty === this.#empty.get(key)) continue;
+      this.#empty.set(key, isEmpty);
+      moved.add(key);
+    }
+    if (moved.size === 0) return;
+    for (const [name, { state }] of this.#options.source.mappings) if (moved.has(serviceOf(state.service)?.key ?? '')) yield name;
+  }
+
+  #judge(): Shrink | undefined {
+    const { source, isServed } = this.#options;
+    const { shrinkPercent } = source.settings.rollout;
+    if (this.#lost.size * 100 <= shrinkPercent * LEAST_OBJECTS) return undefined;
+    const routes = new Map([...source.mappings].filter(([name]) => isServed(name)).map(([name, { state }]) => [name, state.host]));
+    const certificates = new Set<string>();
+    return shrinkOf({ routes: this.#inForce, certificates }, { routes, certificates }, this.#ordered, shrinkPercent);
+  }
+
+  #take(): void {
+    const { source, isServed } = this.#options;
+    for (const name of this.#touched) {
+      const mapping = source.mappings.get(name);
+      if (mapping !== undefined && isServed(name)) this.#inForce.set(name, mapping.state.host);
+      else this.#inForce.delete(name);
+    }
+    this.#touched.clear();
+    this.#lost.clear();
+    this.#ordered.clear();
+    this.#writing ??= setTimeout(() => this.#note(), WRITE_AFTER_MS);
+  }
+
+  #note(): void {
+    this.#writing = undefined;
+    const { db, log, source } = this.#options;
+    if (this.#touched.size > 0) return; // a push is held: what is in force stays noted as it was
+    const unserved = [...source.mappings.keys()].filter((name) => !this.#inForce.has(name));
+    this.#write = writeInventory(db, source.gateway, { version: source.version, unserved }).catch((err: unknown) =>
+      log.warn({ err, gateway: source.gateway }, 'what is served could not be noted; the next push notes it'),
+    );
+  }
+}

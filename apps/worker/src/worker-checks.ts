@@ -1,0 +1,23 @@
+import { listReadOnlyTargets } from '#features/rollout/lineage.table.js';
+import type { Db } from '#platform/database/database.js';
+import type { Queue } from '#platform/queue/queue.js';
+
+import type { Gateways } from './gateways.js';
+import type { Check } from './status-server.js';
+
+/** What a worker answers to whoever asks whether it is ready. */
+export function workerChecks(options: { readonly db: Db; readonly gateways: Gateways; queue(): Queue | undefined }): Record<string, Check> {
+  const { db, gateways } = options;
+  return {
+    database: async () => {
+      await db.selectNoFrom((select) => select.val(1).as('one')).execute();
+      return '';
+    },
+    queue: () => (options.queue() === undefined ? 'not open yet' : ''),
+    services_file: () => gateways.servicesFileError,
+    targets: async () => {
+      const still = await listReadOnlyTargets(db);
+      return still.map(({ name, reason }) => `${name}: ${reason}; run chancery recover`).join('; ');
+    },
+  };
+}
