@@ -94,6 +94,20 @@ export class FaultHouse {
     return this.#api;
   }
 
+  /** For agents and for Envoys that dial themselves. */
+  get agentToken(): string {
+    return this.#agentToken;
+  }
+
+  /** The house's own mappings, as a document has them. */
+  steady(): { readonly name: string; readonly prefix: string; readonly service: string; readonly rewrite?: string }[] {
+    const service = `127.0.0.1:${this.echoPort}`;
+    return [
+      { name: 'stable', prefix: '/stable/', service },
+      { name: 'canary', prefix: '/canary/', service, rewrite: `/revision-${this.#revision}/` },
+    ];
+  }
+
   get revision(): number {
     return this.#revision;
   }
