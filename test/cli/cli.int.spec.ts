@@ -791,16 +791,16 @@ describe('explain and route-test', () => {
   });
 
   it('keep what must stay so', async () => {
-    expect(await done(on('route-test set u GET http://h/user/x --mapping user --rewritten-path /x'))).toMatch(/^Made: u in version 4/);
+    expect(await done(on('route-test set u GET http://h/user/x --mapping user --rewritten-path /x'))).toMatch(/^Made: "u" in version 4/);
     expect(await done(on('route-test list'))).toMatch(/u +GET http:\/\/h\/user\/x +user +passed/);
     expect(await chancery(on('mapping delete user'))).toMatchObject({ status: 2, stderr: expect.stringContaining('route_test_failed') });
     expect(await done(on('mapping delete user --dry-run'))).toMatch(/route tests: 0 passed, 1 failed/);
-    expect(await done(on('mapping delete user --override-route-tests --reason gone'))).toMatch(/^Deleted: user/);
+    expect(await done(on('mapping delete user --override-route-tests --reason gone'))).toMatch(/^Deleted: "user"/);
     expect(await chancery(on('route-test list'))).toMatchObject({ status: 1, stdout: expect.stringContaining('failed') });
-    expect(await done(on('route-test set u GET http://h/user/x --none'))).toMatch(/^Set: u/);
+    expect(await done(on('route-test set u GET http://h/user/x --none'))).toMatch(/^Set: "u"/);
     expect(await chancery(on('route-test set v GET /x'))).toMatchObject({ status: 2 });
     expect(await done(on('route-test get u'))).toMatch(/result +passed/);
-    expect(await done(on('route-test delete u'))).toMatch(/^Deleted: u/);
+    expect(await done(on('route-test delete u'))).toMatch(/^Deleted: "u"/);
   });
 });
 

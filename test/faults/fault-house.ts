@@ -21,8 +21,9 @@ import { type RunningLoad, startLoad } from '../load/load-client.js';
 import { type HttpAnswer, type HttpRequest, send } from '../support/dev-harness.js';
 import { HistoryWriter } from './fault-history.js';
 import { FaultNode } from './fault-node.js';
-import { checkHistory, type HistoryVerdict, type Limits, liveLimits } from './history-checker.js';
+import { checkHistory, type HistoryVerdict, liveLimits } from './history-checker.js';
 import { HouseProcess } from './house-process.js';
+import type { Limits } from './invariants.js';
 import { TcpProxy } from './tcp-proxy.js';
 
 const REQUEST_DEADLINE_MS = 15_000;
