@@ -771,6 +771,39 @@ describe('colours', () => {
   });
 });
 
+describe('explain and route-test', () => {
+  const gateway = ['--gateway', 'explained'];
+  const on = (line: string) => [...words(line), ...gateway];
+  beforeAll(async () => {
+    expect((await test.ask('POST', '/v1/gateways', { body: { name: 'explained' } })).status).toBe(201);
+    await done(on('mapping create user --prefix /user/ --service usersvc'));
+    await done(on('mapping create canary --prefix /user/ --service canarysvc --header x-canary=1'));
+  });
+
+  it('say who gets a request, and why the others do not', async () => {
+    const text = await done([...on('explain get http://h:80//user/x?q=1'), '-H', 'X-Other: a: b']);
+    expect(text).toMatch(/^user gets it, and asks http:\/\/usersvc:80 for \/x\?q=1\./);
+    expect(text).toMatch(/merge_slashes: \/\/user\/x -> \/user\/x/);
+    expect(text).toMatch(/canary +header +The header x-canary must be "1", and is not sent\./);
+    expect((await json([...on('explain GET /user/x'), '-H', 'x-canary: 1'])).matched.mapping).toBe('canary');
+    expect((await json(on('explain GET /user/x --version 1'))).matched).toBeNull();
+    expect(await chancery([...on('explain GET /user/x'), '-H', 'nothing'])).toMatchObject({ status: 2 });
+  });
+
+  it('keep what must stay so', async () => {
+    expect(await done(on('route-test set u GET http://h/user/x --mapping user --rewritten-path /x'))).toMatch(/^Made: "u" in version 4/);
+    expect(await done(on('route-test list'))).toMatch(/u +GET http:\/\/h\/user\/x +user +passed/);
+    expect(await chancery(on('mapping delete user'))).toMatchObject({ status: 2, stderr: expect.stringContaining('route_test_failed') });
+    expect(await done(on('mapping delete user --dry-run'))).toMatch(/route tests: 0 passed, 1 failed/);
+    expect(await done(on('mapping delete user --override-route-tests --reason gone'))).toMatch(/^Deleted: "user"/);
+    expect(await chancery(on('route-test list'))).toMatchObject({ status: 1, stdout: expect.stringContaining('failed') });
+    expect(await done(on('route-test set u GET http://h/user/x --none'))).toMatch(/^Set: "u"/);
+    expect(await chancery(on('route-test set v GET /x'))).toMatchObject({ status: 2 });
+    expect(await done(on('route-test get u'))).toMatch(/result +passed/);
+    expect(await done(on('route-test delete u'))).toMatch(/^Deleted: "u"/);
+  });
+});
+
 // The last one, because nothing verifies afterwards.
 describe('verify of a log that was tampered with', () => {
   it('names the record, and ends with 1', async () => {

@@ -1,6 +1,6 @@
 import type { HistoryRecord } from './fault-history.js';
-import type { Finding, Limits } from './history-checker.js';
 import { byNode, type Exchange, exchanges, livingNodes, said } from './history-view.js';
+import type { Finding, Limits } from './invariants.js';
 import { lossOf, wasDead } from './trace-invariants.js';
 
 /** I6: when the last fault is over, every node says by its own mouth, in time, that it is on the newest version; and stays there. */

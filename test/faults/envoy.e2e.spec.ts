@@ -47,6 +47,16 @@ test('F18, I13: with everything else dead an Envoy that is killed serves again f
   expect(checked.I13).toBeGreaterThan(20);
 });
 
+test('an Envoy that is killed and of whose death the history does not know is found as loss', async () => {
+  house = await FaultHouse.start({ rate: 100 });
+  house.startTraffic();
+  await house.converged(await house.write());
+  await house.node('a').killEnvoys();
+  await house.until('it serves again', () => house.serves('a'));
+  await house.converged(await house.write());
+  expect([...new Set((await house.finish()).violations.map(({ invariant }) => invariant))]).toEqual(['I8']);
+});
+
 test('F18: an Envoy that is killed again and again comes back each time, and changes go on', async () => {
   house = await FaultHouse.start();
   house.startTraffic();

@@ -21,8 +21,9 @@ import { type RunningLoad, startLoad } from '../load/load-client.js';
 import { type HttpAnswer, type HttpRequest, send } from '../support/dev-harness.js';
 import { HistoryWriter } from './fault-history.js';
 import { FaultNode } from './fault-node.js';
-import { checkHistory, type HistoryVerdict, type Limits, liveLimits } from './history-checker.js';
+import { checkHistory, type HistoryVerdict, liveLimits } from './history-checker.js';
 import { HouseProcess } from './house-process.js';
+import type { Limits } from './invariants.js';
 import { TcpProxy } from './tcp-proxy.js';
 
 const REQUEST_DEADLINE_MS = 15_000;
@@ -92,6 +93,20 @@ export class FaultHouse {
   get api(): HouseProcess {
     if (this.#api === undefined) throw new Error('the house has no api yet');
     return this.#api;
+  }
+
+  /** For agents and for Envoys that dial themselves. */
+  get agentToken(): string {
+    return this.#agentToken;
+  }
+
+  /** The house's own mappings, as a document has them. */
+  steady(): { readonly name: string; readonly prefix: string; readonly service: string; readonly rewrite?: string }[] {
+    const service = `127.0.0.1:${this.echoPort}`;
+    return [
+      { name: 'stable', prefix: '/stable/', service },
+      { name: 'canary', prefix: '/canary/', service, rewrite: `/revision-${this.#revision}/` },
+    ];
   }
 
   get revision(): number {
@@ -180,9 +195,12 @@ export class FaultHouse {
     return undefined;
   }
 
-  /** A connection of the tables' owner, past the proxy, for tests that hold things. The caller ends it. */
-  async owner(): Promise<pg.Client> {
-    const client = new pg.Client({ connectionString: this.#postgres?.ownerUrl });
+  /** A superuser's connection, past the proxy, for tests that hold things. The caller ends it. */
+  async superuser(): Promise<pg.Client> {
+    const url = new URL(this.#postgres?.adminUrl ?? '');
+    url.pathname = new URL(this.#postgres?.url ?? '').pathname;
+    const client = new pg.Client({ connectionString: url.href });
+    client.on('error', () => undefined); // what it asked is rejected, and that is the report
     await client.connect();
     return client;
   }

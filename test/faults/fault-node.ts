@@ -63,14 +63,19 @@ export class FaultNode {
     names.sort((a, b) => Number.parseInt(a, 10) - Number.parseInt(b, 10));
     const found: LiveRelease[] = [];
     for (const name of names) {
+      // A segment begins with what the ones before it came to: releases that are known are no second coming, until one is not.
+      const known = new Set(found.map(({ releaseId }) => releaseId));
+      let isCopy = true;
       const bytes = readFileSync(join(folder, name));
       for (const frame of scanFrames(bytes, () => undefined)) {
         const payload = frame.kind === 'release' ? payloadOf(bytes, frame) : null;
-        if (payload !== null) found.push(LiveRelease.decode(payload));
+        if (payload === null) continue;
+        const release = LiveRelease.decode(payload);
+        isCopy &&= known.has(release.releaseId);
+        if (!isCopy) found.push(release);
       }
     }
-    // A new segment begins with what the one before it came to.
-    return found.filter((release, i) => release.releaseId !== found[i - 1]?.releaseId);
+    return found;
   }
 
   async close(): Promise<void> {

@@ -5,7 +5,8 @@ import { join } from 'node:path';
 import { describe, expect, test } from '@jest/globals';
 
 import { HistoryWriter, readHistory } from './fault-history.js';
-import { checkHistory, type Invariant } from './history-checker.js';
+import { checkHistory } from './history-checker.js';
+import type { Invariant } from './invariants.js';
 import { type PlantedBug, plantedBugs, simulate } from './simulated-house.js';
 
 const seeds = [1, 2, 3, 20_261_125];

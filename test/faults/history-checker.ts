@@ -1,8 +1,7 @@
 import { checkContained, checkConvergence, checkFailStatic } from './convergence-invariants.js';
 import type { HistoryRecord } from './fault-history.js';
+import type { Finding, Invariant, Limits } from './invariants.js';
 import { checkBoundedWait, checkNeverBack, checkNoAuthorityLeak, checkNoMixture, checkZeroLoss } from './trace-invariants.js';
-
-export type Invariant = 'I6' | 'I7' | 'I8' | 'I9' | 'I13' | 'I14' | 'I15' | 'I16';
 
 /** Something that must not be in a history. */
 export interface Violation {
@@ -17,23 +16,6 @@ export interface HistoryVerdict {
   readonly checked: Readonly<Record<Invariant, number>>;
 }
 
-/** What a history is held to. */
-export interface Limits {
-  /** From the last fault's end (or the last change) to every node on the newest version. */
-  readonly convergeMs: number;
-  /** From a node's killed Envoy to the first right answer. */
-  readonly coldStartMs: number;
-  /** How long an older version may still be seen after a newer one. */
-  readonly overlapMs: number;
-  /** From a bad change to the last node without it. */
-  readonly containMs: number;
-  /** How much later than its deadline an answer may come: the client's own delay. */
-  readonly slackMs: number;
-  /** Latency's 99th percentile under faults against the one before them, where there are enough of both. */
-  readonly p99Times: number;
-  readonly p99FloorMs: number;
-}
-
 export const liveLimits: Limits = {
   convergeMs: 10_000,
   coldStartMs: 2_000,
@@ -43,12 +25,6 @@ export const liveLimits: Limits = {
   p99Times: 3,
   p99FloorMs: 50,
 };
-
-/** One invariant's part of a verdict. */
-export interface Finding {
-  readonly checked: number;
-  readonly messages: readonly string[];
-}
 
 const checkers: Readonly<Record<Invariant, (history: readonly HistoryRecord[], limits: Limits) => Finding>> = {
   I6: checkConvergence,

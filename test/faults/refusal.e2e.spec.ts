@@ -9,8 +9,11 @@ afterEach(() => house?.close());
 
 async function setAside(name: string): Promise<void> {
   await house.until(`${name} is set aside`, async () => {
-    const { status } = (await house.must(`/mappings/${name}`, {})).json as { status: { state: string; reasons: { message: string }[] } };
-    return status.state === 'set_aside' && status.reasons[0]?.message !== '';
+    const { status } = (await house.must(`/mappings/${name}`, {})).json as {
+      status: { state: string; reasons: { code: string; message: string }[] };
+    };
+    // Envoy itself said no, and no check before it: otherwise the test would be of something else.
+    return status.state === 'set_aside' && status.reasons[0]?.code === 'envoy_refused' && status.reasons[0].message !== '';
   });
 }
 

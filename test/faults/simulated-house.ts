@@ -1,6 +1,6 @@
 import { PLANE_DOWN } from './convergence-invariants.js';
 import { type HistoryRecord, HistoryWriter, type OperationValue } from './fault-history.js';
-import type { Invariant } from './history-checker.js';
+import type { Invariant } from './invariants.js';
 
 /** Ways in which a house can be wrong, each with the invariant that must find it. */
 export const plantedBugs = {

@@ -27,7 +27,7 @@ async function inRedis<T>(work: (client: Redis) => Promise<T>): Promise<T> {
 test('F9: while the events are locked every call is answered in time, and afterwards all is recorded and live', async () => {
   house = await FaultHouse.start();
   house.startTraffic();
-  const lock = await house.owner();
+  const lock = await house.superuser();
   await house.fault('the events are locked', async () => {
     await lock.query('BEGIN');
     await lock.query('LOCK TABLE chancery.event IN ACCESS EXCLUSIVE MODE');
@@ -111,7 +111,7 @@ test('F16: while Postgres cannot be reached traffic goes on and calls are answer
 test('F41: a version whose commit takes long hides none of those that wait for it', async () => {
   house = await FaultHouse.start();
   house.startTraffic();
-  const slow = await house.owner();
+  const slow = await house.superuser();
   await house.fault('a transaction holds the head', async () => {
     await slow.query('BEGIN');
     await slow.query("SELECT version FROM chancery.stream WHERE stream = 'gateway/default' FOR UPDATE");

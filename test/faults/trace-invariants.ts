@@ -1,6 +1,6 @@
 import type { HistoryRecord, OperationValue } from './fault-history.js';
-import type { Finding, Limits } from './history-checker.js';
 import { byNode, type Exchange, exchanges, percentile, said } from './history-view.js';
+import type { Finding, Limits } from './invariants.js';
 
 /** I7: what a node applies never goes back: not its fence, and within a lineage not its version, unless the release names what it goes back by. */
 export function checkNeverBack(history: readonly HistoryRecord[]): Finding {

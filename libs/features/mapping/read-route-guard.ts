@@ -35,7 +35,23 @@ export class ReadRouteGuardHandler implements IQueryHandler<ReadRouteGuard> {
       throw new DomainError('invalid', 'reason_missing', message, { errors: [{ pointer: '/reason', code: 'reason_missing', message }] });
     }
     const read = () => this.queries.execute(new ReadRouteBook(gateway));
-    const tests = await listSubjects(this.db, { stream: `gateway/${gateway}`, kind: 'route-test', limit: 1 });
+    const tests = await inTime(listSubjects(this.db, { stream: `gateway/${gateway}`, kind: 'route-test', limit: 1 }));
     return new RouteGuard({ override, dryRun: request.dryRun }, tests.length === 0 ? undefined : await read(), read);
+  }
+}
+
+/** A write answers within its deadline, also when the network has swallowed what stands before it. In ms. */
+const LOOK_MS = 4_000;
+
+async function inTime<T>(look: Promise<T>): Promise<T> {
+  let timer: NodeJS.Timeout | undefined;
+  const late = new Promise<never>((_, reject) => {
+    const message = 'The database does not answer. Nothing was changed; try again.';
+    timer = setTimeout(() => reject(new DomainError('unavailable', 'database_unavailable', message)), LOOK_MS);
+  });
+  try {
+    return await Promise.race([look, late]);
+  } finally {
+    clearTimeout(timer);
   }
 }
