@@ -170,19 +170,26 @@ describe('live delivery', () => {
 
   it('holds back only what needs a cluster that does not warm', async () => {
     await start();
-    await bring(scope('one'), scope('other', 'b'));
+    await bring(scope('one'), scope('before', 'c'));
     const held = liveScope('c', { cluster: 'cold', mark: 'c1' });
     const { releaseId } = await worker.pushLive({ upserts: [...liveCluster('cold'), held, scope('two')] });
     expect(await served('two')).toBe(true);
-    const report = await worker.reported(releaseId, 'held_back');
-    expect(report).toMatchObject({ code: 'not_warm', detail: expect.stringContaining('cold'), resources: [{ name: 'c' }] });
+    const ofC = () =>
+      worker.reports.find(({ step, resources }) => step === 'held_back' && resources.some(({ name }) => name === 'c')) ?? null;
+    const report = await waitUntil(ofC, { timeoutMs: 10_000, everyMs: 5 });
+    expect(report).toMatchObject({ releaseId, code: 'not_warm', detail: expect.stringContaining('c waits for cold') });
     await worker.reported(releaseId, 'proven');
+    expect(await get('/c')).toBe('before');
     const upstream = createServer((socket) => socket.end('HTTP/1.1 200 OK\r\ncontent-length: 4\r\nconnection: close\r\n\r\nwarm'));
     await new Promise<void>((resolve) => upstream.listen(0, '127.0.0.1', resolve));
     const [, endpoints] = liveCluster('cold', (upstream.address() as { port: number }).port);
     if (endpoints === undefined) throw new Error('no endpoints');
-    await worker.pushLive({ upserts: [endpoints] });
+    const warmed = await worker.pushLive({ upserts: [endpoints] });
     expect(await served('warm', '/c')).toBe(true);
+    // What was held back is asked for when it is there, with the rest or after it: 30 times, and the marker thrice.
+    const proofs = () => worker.reports.filter((one) => one.releaseId === warmed.releaseId && one.step === 'proven');
+    const requests = () => proofs().reduce((sum, { detail }) => sum + Number.parseInt(detail, 10), 0);
+    expect(await waitUntil(() => (requests() >= 33 ? true : null), { timeoutMs: 5000, everyMs: 5 })).toBe(true);
     upstream.close();
   });
 
@@ -397,7 +404,7 @@ describe('the two deliveries', () => {
 
 describe('a port that is taken', () => {
   it('is waited for, said so, and taken when it is free', async () => {
-    const squatter = createServer();
+    const squatter = createServer((socket) => socket.destroy());
     await new Promise<void>((resolve) => squatter.listen(node.port, '127.0.0.1', resolve));
     await start();
     const { releaseId } = await worker.pushLive({ upserts: [scope('one')] });

@@ -31,8 +31,8 @@ export interface GatewaysOptions {
   onChange(gateway: string): void;
 }
 
-/** So many subjects are read and folded in one turn of the event loop: 5 ms. */
-const PAGE = 1_000;
+/** So many subjects are read and folded in one turn of the event loop: 8 ms. */
+const PAGE = 2_000;
 const NOTHING: FoldChange = { mappings: new Map(), settings: false };
 const NO_SERVICES: ReadonlySet<string> = new Set();
 
@@ -120,7 +120,7 @@ export class Gateways {
       const reference = serviceOf(state.service);
       if (reference !== undefined) this.#discovery.use(fold.gateway, reference);
       taken += 1;
-      if (taken % (4 * PAGE) === 0) await nextTurn();
+      if (taken % (2 * PAGE) === 0) await nextTurn();
     }
     this.#folds.set(fold.gateway, fold);
     await this.#options.onLoaded(fold);

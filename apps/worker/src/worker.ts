@@ -116,7 +116,14 @@ class Worker {
       onPushEnded: () => this.#recorder.kick(),
     });
     const sessions = () => this.#handlers.sessions();
-    this.#metrics = new WorkerMetrics({ db, gateways: this.#gateways, queue: () => this.#queue, sessions });
+    this.#metrics = new WorkerMetrics({
+      db,
+      gateways: this.#gateways,
+      live: this.#live,
+      envoys: this.#envoys,
+      queue: () => this.#queue,
+      sessions,
+    });
     const context = this.#lookContext();
     this.#runner = new LookRunner({
       log,
@@ -276,6 +283,10 @@ class Worker {
       },
       queue: () => (this.#queue === undefined ? 'not open yet' : ''),
       services_file: () => this.#gateways.servicesFileError,
+      live: () => {
+        const waiting = this.#live.publishers().filter(({ isLive, head }) => isLive && (head?.version ?? 0) === 0);
+        return waiting.map(({ gateway }) => `${gateway}: its resources are not made yet`).join('; ');
+      },
       targets: async () => {
         const still = await listReadOnlyTargets(db);
         return still.map(({ name, reason }) => `${name}: ${reason}; run chancery recover`).join('; ');

@@ -1,7 +1,7 @@
-import { boundSegment, broaderWildcards, type Entry, HostRows, isTooMuch, openSegment, shardsOf } from './host-rows.js';
+import { boundSegment, broaderWildcards, HostRows, isTooMuch, openSegment, shardsOf } from './host-rows.js';
 import { PhaseShards } from './phase-shards.js';
-import type { Shard } from './shard.js';
-import { bestPrefixLength, crowd, type MiddlePhase, type ShardPlan } from './shard-plan.js';
+import type { Entry, Shard } from './shard.js';
+import { bestPrefixLength, type MiddlePhase, type ShardPlan, type ShardSizing } from './shard-plan.js';
 
 /** Exact hosts, wildcards, any host: the order in which a request falls through them. */
 export type ClassId = 'e' | 'w' | 'a';
@@ -40,6 +40,7 @@ export class HostClass {
   constructor(
     readonly id: ClassId,
     plan: ShardPlan | undefined,
+    private readonly sizing: ShardSizing,
   ) {
     this.#given = plan;
     this.#bound = this.#phase('b', 0, 'segment');
@@ -49,9 +50,10 @@ export class HostClass {
     if (this.#length !== undefined) this.#middle = this.#phase(`l${this.#length}`, 1, this.#length);
   }
 
-  /** Those that have rows, in the order in which they are asked. */
-  get phases(): PhaseShards[] {
-    return [this.#bound, this.#middle, this.#rest].filter((phase) => phase?.isInForce === true) as PhaseShards[];
+  /** Those that have rows, in the order in which they are asked; with `emptied`, those as well that had some when they were given out last. */
+  phases(emptied: boolean): PhaseShards[] {
+    const all = [this.#bound, this.#middle, this.#rest].filter((phase) => phase !== null);
+    return all.filter((phase) => phase.isInForce || (emptied && phase.isGiven));
   }
 
   /** What of the plan is this class's. */
@@ -82,21 +84,35 @@ export class HostClass {
     if (rows.isEmpty) this.#hosts.delete(rows.host);
   }
 
-  /** Decides anew what the changes since the last time ask for. `entries` are all of the table; `dirty` gets the shards that are to be made again. */
+  /** Finds what the changes since the last time ask for beside their own shards. `dirty` gets the shards that are to be made again. */
   settle(entries: () => Iterable<Entry>, dirty: Set<Shard>): void {
-    const isOther = this.#chooseLength(entries);
-    const moved = this.#sink(isOther);
-    if (isOther || moved !== undefined) {
-      for (const entry of entries()) {
-        if (entry.shard === null || classOf(entry.mapping.host) !== this.id) continue;
-        if (!isOther && moved !== 'all' && moved?.has(entry.mapping.host) !== true) continue;
-        this.#replace(entry, dirty);
-      }
-    }
-    if (this.#middle !== null && this.#length === undefined) this.#middle = null;
+    const moved = this.#sink(this.#touched.keys());
+    if (moved !== undefined) this.#replaceAll(entries, dirty, moved);
     this.#markCopies(dirty);
     this.#touched.clear();
-    for (const phase of [this.#bound, this.#middle, this.#rest]) phase?.resize();
+  }
+
+  /** Have the rows outgrown their shards? `far`: so much that it cannot wait for a moment in which nothing else changes. */
+  hasOutgrown(far: boolean): boolean {
+    const times = far ? 4 : 1;
+    const isFull = this.phases(false).some((phase) => phase.hasOutgrown(this.sizing, times));
+    if (this.id === 'w' || isFull) return isFull;
+    if (this.#length !== undefined) return !far && this.#unboundRows <= this.sizing.crowd / 2;
+    return this.#unboundRows > times * this.sizing.crowd && this.#unboundRows > 1.25 * this.#considered;
+  }
+
+  /** Decides anew about the middle phase. @returns whether it is another one. */
+  chooseMiddle(entries: () => Iterable<Entry>, dirty: Set<Shard>): boolean {
+    if (this.id === 'w' || !this.#chooseLength(entries)) return false;
+    this.#sink(this.#hosts.keys());
+    this.#replaceAll(entries, dirty, undefined);
+    if (this.#length === undefined) this.#middle = null;
+    return true;
+  }
+
+  /** Divides the rows anew where they have outgrown their shards. */
+  resize(): void {
+    for (const phase of [this.#bound, this.#middle, this.#rest]) phase?.resize(this.sizing);
   }
 
   /** A shard's own rows and those of later phases that precede some of them. */
@@ -153,23 +169,25 @@ export class HostClass {
     return [this.#bound, this.#middle, this.#rest][rank] ?? null;
   }
 
-  #replace(entry: Entry, dirty: Set<Shard>): void {
-    const rows = this.#hosts.get(entry.mapping.host);
-    const before = entry.shard;
-    if (rows === undefined || before === null) return;
-    this.#phaseHolding(entry)?.delete(entry);
-    const after = this.#phaseOf(entry, rows).add(entry);
-    if (after === before) return;
-    dirty.add(before).add(after);
+  /** Puts the rows of these hosts, or of all, where they now belong. */
+  #replaceAll(entries: () => Iterable<Entry>, dirty: Set<Shard>, hosts: ReadonlySet<string> | undefined): void {
+    for (const entry of entries()) {
+      const { host } = entry.mapping;
+      const before = entry.shard;
+      if (before === null || classOf(host) !== this.id || hosts?.has(host) === false) continue;
+      const rows = this.#hosts.get(host);
+      if (rows === undefined) continue;
+      this.#phaseHolding(entry)?.delete(entry);
+      const after = this.#phaseOf(entry, rows).add(entry);
+      if (after !== before) dirty.add(before).add(after);
+    }
   }
 
   /** Is there another middle phase than before? */
   #chooseLength(entries: () => Iterable<Entry>): boolean {
-    if (this.id === 'w') return false;
-    const limit = this.#length === undefined ? crowd : crowd / 2;
+    const limit = this.#length === undefined ? this.sizing.crowd : this.sizing.crowd / 2;
     if (this.#unboundRows <= limit) return this.#useLength(undefined);
-    const isGrown = this.#unboundRows > 1.25 * this.#considered;
-    if (!isGrown || this.#length !== undefined) return false;
+    if (this.#length !== undefined || this.#unboundRows <= 1.25 * this.#considered) return false;
     this.#considered = this.#unboundRows;
     const crowded = (host: string) => (this.#hosts.get(host)?.unboundCount ?? 0) > limit;
     const texts: { host: string; text: string }[] = [];
@@ -181,33 +199,36 @@ export class HostClass {
   }
 
   #useLength(length: number | undefined): boolean {
+    if (length === undefined) this.#considered = this.#unboundRows <= this.sizing.crowd ? 0 : this.#considered;
     if (length === this.#length) return false;
     this.#length = length;
     if (length !== undefined) this.#middle = this.#phase(`l${length}`, 1, length);
     return true;
   }
 
-  /** Decides which hosts' rows sink. @returns the hosts whose rows may have another place now. */
-  #sink(isAll: boolean): Set<string> | 'all' | undefined {
-    if (this.id === 'w') {
-      if (this.#touched.size === 0) return undefined;
-      let copied = 0;
-      for (const rows of this.#withUnbound) copied += rows.precedingCount(this.#isUnderBound(rows.host));
-      const isSunk = isTooMuch(copied, shardsOf(this.#boundRows), this.#boundRows + this.#unboundRows);
-      if (isSunk === this.#isSunk) return undefined;
-      this.#isSunk = isSunk;
-      return 'all';
-    }
+  /** Decides which of these hosts' rows sink; wildcards sink together. @returns the hosts whose rows may have another place now. */
+  #sink(hosts: Iterable<string>): ReadonlySet<string> | undefined {
+    if (this.id === 'w') return this.#sinkWildcards() ? new Set(this.#hosts.keys()) : undefined;
     let moved: Set<string> | undefined;
-    for (const host of isAll ? this.#hosts.keys() : this.#touched.keys()) {
+    for (const host of hosts) {
       const rows = this.#hosts.get(host);
-      const level = rows?.sinkLevel(this.id === 'e', this.#length) ?? Number.NEGATIVE_INFINITY;
+      const level = rows?.sinkLevel(this.id === 'e', this.#length, this.sizing) ?? Number.NEGATIVE_INFINITY;
       if (rows === undefined || rows.sunkBelow === level) continue;
       rows.sunkBelow = level;
       moved ??= new Set();
       moved.add(host);
     }
     return moved;
+  }
+
+  #sinkWildcards(): boolean {
+    if (this.#touched.size === 0) return false;
+    let copied = 0;
+    for (const rows of this.#withUnbound) copied += rows.precedingCount(this.#isUnderBound(rows.host));
+    const isSunk = isTooMuch(copied, shardsOf(this.#boundRows, this.sizing), this.#boundRows + this.#unboundRows, this.sizing);
+    if (isSunk === this.#isSunk) return false;
+    this.#isSunk = isSunk;
+    return true;
   }
 
   #isUnderBound(host: string): boolean {

@@ -1,16 +1,7 @@
-import type { RowOutcome } from '#features/mapping/mapping.envoy.js';
 import type { MappingState } from '#features/mapping/mapping-state.js';
 
-import type { Shard } from './shard.js';
-
-/** A mapping in the live table. */
-export interface Entry {
-  readonly mapping: MappingState;
-  readonly outcome: RowOutcome;
-  readonly aside: { readonly code: string; readonly drop: boolean } | undefined;
-  /** Where its routes stand; null for one that has none. */
-  shard: Shard | null;
-}
+import type { Entry } from './shard.js';
+import type { ShardSizing } from './shard-plan.js';
 
 /** The first segment to which a mapping is bound whole, or undefined: then its prefix may continue within the segment. */
 export function boundSegment({ path, prefix }: MappingState): string | undefined {
@@ -25,11 +16,7 @@ export function openSegment({ prefix }: MappingState): string {
   return (prefix ?? '').slice(1);
 }
 
-/** How many bound rows a host may have copies for, of rows that precede them. */
-const copiesBeside = 1024;
-const copiesPerRow = 4;
-const rowsOfShard = 16;
-const mostShards = 4096;
+const none: readonly Entry[] = [];
 
 /**
  * The rows of one host by precedence. Rows bound to a segment are asked in an earlier phase than those that are not, which is their order in the
@@ -91,8 +78,13 @@ export class HostRows {
   }
 
   /** The unbound rows with a higher precedence. */
-  *unboundOver(precedence: number): Iterable<Entry> {
-    for (const [level, entries] of this.#unbound ?? []) if (level > precedence) yield* entries;
+  unboundOver(precedence: number): readonly Entry[] {
+    if (this.#unbound === null) return none;
+    const over: Entry[] = [];
+    for (const [level, entries] of this.#unbound) {
+      if (level > precedence) for (const entry of entries) over.push(entry);
+    }
+    return over;
   }
 
   /** How many unbound rows precede bound ones: all, or those with a higher precedence than one of this host. */
@@ -104,16 +96,16 @@ export class HostRows {
    * The precedence below which rows are to sink. `spread`: can the rows of one host be in every shard, whatever the shards' size? `middle`: how much
    * of the segment a middle phase takes, where there is one; what is shorter is copied into that phase as well.
    */
-  sinkLevel(spread: boolean, middle: number | undefined): number {
-    const highest = Math.max(Number.NEGATIVE_INFINITY, ...(this.#unbound?.keys() ?? []));
+  sinkLevel(spread: boolean, middle: number | undefined, sizing: ShardSizing): number {
+    if (this.#unbound === null) return Number.NEGATIVE_INFINITY;
+    const highest = Math.max(Number.NEGATIVE_INFINITY, ...this.#unbound.keys());
     const rows = this.boundCount + this.unboundCount;
     const isSunk = (copied: number, preceded: number) =>
-      isTooMuch(copied, spread ? Math.min(mostShards, preceded) : shardsOf(preceded), rows);
+      isTooMuch(copied, spread ? Math.min(sizing.mostShards, preceded) : shardsOf(preceded, sizing), rows, sizing);
     if (isSunk(this.precedingCount(false), this.#boundBelow(highest))) return highest;
-    if (middle === undefined || (this.#unbound?.size ?? 0) < 2) return Number.NEGATIVE_INFINITY;
+    if (middle === undefined || this.#unbound.size < 2) return Number.NEGATIVE_INFINITY;
     let short = 0;
-    for (const { mapping } of this.unboundOver(Math.min(...(this.#unbound?.keys() ?? []))))
-      if (openSegment(mapping).length < middle) short += 1;
+    for (const { mapping } of this.unboundOver(Math.min(...this.#unbound.keys()))) if (openSegment(mapping).length < middle) short += 1;
     return isSunk(short, this.unboundCount) ? highest : Number.NEGATIVE_INFINITY;
   }
 
@@ -148,13 +140,13 @@ export class HostRows {
 }
 
 /** Are copies of so many rows in so many shards more than a table of so many rows may cost? */
-export function isTooMuch(copied: number, shards: number, rows: number): boolean {
-  return copied * shards > copiesBeside + copiesPerRow * rows;
+export function isTooMuch(copied: number, shards: number, rows: number, sizing: ShardSizing): boolean {
+  return copied * shards > sizing.copies + sizing.copiesPerRow * rows;
 }
 
 /** How many shards so many bound rows of hosts that are not told apart are in, at most. */
-export function shardsOf(bound: number): number {
-  return Math.min(mostShards, Math.ceil(bound / rowsOfShard));
+export function shardsOf(bound: number, sizing: ShardSizing): number {
+  return Math.min(sizing.mostShards, Math.ceil(bound / sizing.fewestRows));
 }
 
 /** The wildcard hosts that are broader than this one, narrowest first: `*.a.b.c` -> `*.b.c`, `*.c`. */

@@ -6,10 +6,9 @@ import { statToken } from '#platform/envoy/model/envoy-text.js';
 import { type ResourceChange, type ResourceKey, SCOPED_ROUTE_TYPE, type XdsResource } from '#platform/xds/xds-resource.js';
 
 import { type ClassId, classOf, HostClass } from './host-class.js';
-import type { Entry } from './host-rows.js';
 import type { Phase } from './phase.js';
-import { renderShard, type Shard } from './shard.js';
-import { countsRequests, type ShardPlan } from './shard-plan.js';
+import { type Entry, renderShard, type Shard } from './shard.js';
+import { countsRequests, ordinarySizing, type ShardPlan, type ShardSizing } from './shard-plan.js';
 import { inSlices } from './slices.js';
 import { UpstreamUse } from './upstream-use.js';
 
@@ -45,11 +44,15 @@ export class LiveTable {
   #phases: readonly Phase[] = [];
   #isInSlices = false;
 
-  constructor(options: { readonly settings: TableSettings; readonly plan?: ShardPlan | undefined }) {
-    const { settings, plan } = options;
+  constructor(options: { readonly settings: TableSettings; readonly plan?: ShardPlan | undefined; readonly sizing?: ShardSizing }) {
+    const { settings, plan, sizing = ordinarySizing } = options;
     this.#settings = settings;
     this.#stats = plan?.stats;
-    this.#classes = { e: new HostClass('e', plan), w: new HostClass('w', plan), a: new HostClass('a', plan) };
+    this.#classes = {
+      e: new HostClass('e', plan, sizing),
+      w: new HostClass('w', plan, sizing),
+      a: new HostClass('a', plan, sizing),
+    };
   }
 
   /** Adds a mapping or replaces the one of this name. Cheap: only says which shards must be made again. */
@@ -90,6 +93,9 @@ export class LiveTable {
     return this.#isUnfinished;
   }
   #isUnfinished = false;
+  #hasEmptied = false;
+  /** Did the last settling make shards that no filter knows yet? */
+  #isKeeping = false;
 
   /** What the puts and removes since the last call changed. Synchronous; nothing changed gives empty lists. */
   changes(): ResourceChange {
@@ -161,7 +167,7 @@ export class LiveTable {
   /** The mappings whose routes stand in a scope; empty for an unknown one. */
   mappingsOf(scope: string): readonly string[] {
     const shard = this.#inForce.get(scope);
-    return shard === undefined ? [] : [...this.#rowsOf(shard)].map(({ mapping }) => mapping.name);
+    return shard === undefined ? [] : shard.given.map(({ mapping }) => mapping.name);
   }
 
   /** The scopes in which a mapping's routes stand; empty when it has none. */
@@ -189,45 +195,76 @@ export class LiveTable {
 
   /** Which shards are to be made, and which are no more. */
   #settle(): { readonly render: readonly Shard[]; readonly removed: readonly ResourceKey[] } {
-    for (const id of classes) this.#classes[id].settle(() => this.#entries.values(), this.#dirty);
+    const isHeld = this.#restructure();
     const stats = countsRequests(this.#settings.perRouteStats, this.#entries.size, this.#stats);
     const isRecounted = stats !== this.#stats;
     this.#stats = stats;
     const removed = this.#enforce();
     if (isRecounted) for (const shard of this.#inForce.values()) this.#dirty.add(shard);
-    const waiting = [...this.#dirty].filter((shard) => this.#inForce.get(shard.key) === shard);
-    // What moved to a shard that no filter knows yet must be found where it was until then.
-    const isNew = (shard: Shard) => shard.resource === undefined;
-    const deferred = this.#isDeferring ? waiting.filter((shard) => !isNew(shard)) : [];
-    this.#isUnfinished = deferred.length > 0;
+    const render = [...this.#dirty].filter((shard) => this.#inForce.get(shard.key) === shard);
     this.#dirty.clear();
-    for (const shard of deferred) this.#dirty.add(shard);
-    return { render: this.#isUnfinished ? waiting.filter(isNew) : waiting, removed };
+    this.#isUnfinished = isHeld || this.#hasEmptied;
+    return { render, removed };
   }
-  #isDeferring = false;
+
+  /**
+   * Lets rows find their phases, and shards their size. What only moves rows to other shards waits for a call in which nothing else has changed,
+   * because only then every answer on the way is one of the table's; unless shards would become much too large meanwhile, as in an import.
+   * @returns whether something waits.
+   */
+  #restructure(): boolean {
+    const entries = () => this.#entries.values();
+    const all = classes.map((id) => this.#classes[id]);
+    for (const each of all) each.settle(entries, this.#dirty);
+    const isNew = this.#phases.length === 0;
+    const isUrgent = isNew || all.some((each) => each.hasOutgrown(true));
+    if (!isUrgent && this.#dirty.size > 0) return all.some((each) => each.hasOutgrown(false));
+    const isOther = all.filter((each) => each.chooseMiddle(entries, this.#dirty)).length > 0;
+    if (!isOther || isUrgent) for (const each of all) each.resize();
+    return all.some((each) => each.hasOutgrown(false));
+  }
 
   /** Brings the shards in force up to the phases; most often these are as they were. */
   #enforce(): ResourceKey[] {
-    const phases = classes.flatMap((id) => this.#classes[id].phases);
+    // A phase that has lost its last rows is asked until the filter is another one: it is made empty first, and left out the next time.
+    const phases = classes.flatMap((id) => this.#classes[id].phases(this.#dirty.size > 0));
+    this.#hasEmptied = phases.some(({ isInForce }) => !isInForce);
     const spaces = (list: readonly Phase[]) => list.map(({ id, shards }) => `${id}.${shards}`);
     const [before, now] = [spaces(this.#phases), spaces(phases.map(({ phase }) => phase))];
-    this.#isDeferring = before.length > 0 && now.some((space) => !before.includes(space));
+    this.#isKeeping = before.length > 0 && now.some((space) => !before.includes(space));
     if (before.join() === now.join()) return [];
     this.#phases = phases.map(({ phase }) => phase);
     const inForce = new Map(phases.flatMap(({ shards }) => shards.map((shard) => [shard.key, shard])));
     for (const shard of inForce.values()) if (shard.resource === undefined) this.#dirty.add(shard);
     const removed = [...this.#inForce.values()].filter(({ key }) => !inForce.has(key));
-    for (const shard of removed) shard.resource = undefined;
+    for (const shard of removed) {
+      shard.resource = undefined;
+      shard.given = [];
+    }
     this.#inForce = inForce;
     return removed.map(({ key }) => ({ typeUrl: SCOPED_ROUTE_TYPE, name: key }));
   }
 
   /** @returns undefined when it came out as it was. */
   #render(shard: Shard): XdsResource | undefined {
-    const made = renderShard(shard, this.#rowsOf(shard), this.#stats === true);
+    const rows = [...this.#rowsOf(shard)];
+    if (this.#isKeeping && this.#keepLeft(shard, rows)) {
+      this.#isUnfinished = true;
+      this.#dirty.add(shard);
+    }
+    const made = renderShard(shard, rows, this.#stats === true);
+    shard.given = rows;
     if (made.version === shard.resource?.version) return undefined;
     shard.resource = made;
     return made;
+  }
+
+  /** Adds the rows that have left the shard since it was given out: what moved to a shard that no filter knows yet is found here until then. */
+  #keepLeft(shard: Shard, rows: Entry[]): boolean {
+    const names = new Set(rows.map(({ mapping }) => mapping.name));
+    const left = shard.given.filter(({ mapping }) => !names.has(mapping.name));
+    rows.push(...left);
+    return left.length > 0;
   }
 
   #rowsOf(shard: Shard): Iterable<Entry> {

@@ -5,13 +5,22 @@ import type { AdsConfigSource } from '#platform/envoy/model/cluster.js';
 import { SHARD_HEADER } from '#platform/envoy/model/reserved.js';
 import type { VirtualHost } from '#platform/envoy/model/route.js';
 import { extensionMessage, listenerMessage } from '#platform/envoy/wire/listener-messages.js';
+import { scopedRouteMessage } from '#platform/envoy/wire/route-messages.js';
 import { sha256Hex } from '#platform/kernel/digest.js';
 import { canonicalJson } from '#platform/kernel/json.js';
 import { EXTENSION_TYPE, LISTENER_TYPE, SCOPED_ROUTE_TYPE, type XdsResource } from '#platform/xds/xds-resource.js';
 
 import type { Phase } from './phase.js';
-import { scopeBytes } from './shard.js';
-import { mostTransitions, RESERVED_SCOPE, ROUTE_METADATA, SHARD_FILTER, shardFilter, transitionFilter } from './shard-filter.envoy.js';
+import { scopeOf } from './shard.js';
+import {
+  mostTransitions,
+  RESERVED_SCOPE,
+  ROUTE_METADATA,
+  SHARD_FILTER,
+  SHARD_FILTER_TYPE,
+  shardFilter,
+  transitionFilter,
+} from './shard-filter.envoy.js';
 import { toResource } from './upstream-resources.js';
 
 /** What one node has of its own beside the resources of its gateway. */
@@ -54,7 +63,7 @@ export function nodeResources(input: {
 const ads: AdsConfigSource = { ads: {}, resource_api_version: 'V3' };
 
 /** The same for every node, gateway and table: a listener is replaced only when its address or its hardening changes. */
-const scoped: ScopedParts = {
+export const scoped: ScopedParts = {
   scoped_routes: {
     name: 'shards',
     scope_key_builder: { fragments: [{ header_value_extractor: { name: SHARD_HEADER, index: 0 } }] },
@@ -64,7 +73,7 @@ const scoped: ScopedParts = {
   http_filters: [
     {
       name: SHARD_FILTER,
-      config_discovery: { config_source: ads, type_urls: [transitionFilter['@type']] },
+      config_discovery: { config_source: ads, type_urls: [SHARD_FILTER_TYPE] },
     },
     ...Array.from({ length: mostTransitions }, () => ({ name: ROUTE_METADATA, typed_config: transitionFilter })),
   ],
@@ -73,6 +82,5 @@ const scoped: ScopedParts = {
 /** What stands before every mapping: the marker for who knows the secret, and 404 for all else under the reserved prefix. */
 function reservedScope(proofSecret: string, marker: string): XdsResource {
   const host: VirtualHost = { name: 'any', domains: ['*'], routes: reservedRoutes(proofSecret, { releaseId: marker, body: marker }) };
-  const value = scopeBytes(RESERVED_SCOPE, [host]);
-  return { typeUrl: SCOPED_ROUTE_TYPE, name: RESERVED_SCOPE, version: sha256Hex(value), value, needs: [] };
+  return toResource({ typeUrl: SCOPED_ROUTE_TYPE, name: RESERVED_SCOPE }, scopedRouteMessage, scopeOf(RESERVED_SCOPE, [host]));
 }

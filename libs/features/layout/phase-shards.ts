@@ -1,7 +1,7 @@
-import { boundSegment, type Entry, openSegment } from './host-rows.js';
+import { boundSegment, openSegment } from './host-rows.js';
 import { type Phase, type SegmentPart, shardKey, shardOf } from './phase.js';
-import { Shard } from './shard.js';
-import { shardCount } from './shard-plan.js';
+import { type Entry, Shard } from './shard.js';
+import { type ShardSizing, shardCount } from './shard-plan.js';
 
 /** The rows of one phase in their shards. */
 export class PhaseShards {
@@ -37,10 +37,12 @@ export class PhaseShards {
     return this.#rows > 0 || this.isLast;
   }
 
+  get isGiven(): boolean {
+    return this.#shards[0]?.resource !== undefined;
+  }
+
   add(entry: Entry): Shard {
-    const { mapping } = entry;
-    const segment = this.rank === 0 ? (boundSegment(mapping) ?? '') : openSegment(mapping);
-    const shard = this.#shards[shardOf(this.#phase, mapping.host, segment)] as Shard;
+    const shard = this.#shardFor(entry);
     shard.rows.add(entry);
     entry.shard = shard;
     this.#rows += 1;
@@ -52,16 +54,40 @@ export class PhaseShards {
     entry.shard = null;
   }
 
+  /** Is another count of shards due; with `times`, only because there are so many times too many rows to a shard? */
+  hasOutgrown(sizing: ShardSizing, times: number): boolean {
+    if (!this.#isDivided) return false;
+    const { shards } = this.#phase;
+    return times === 1 ? shardCount(this.#rows, shards, sizing) !== shards : this.#rows / shards > times * sizing.mostRows;
+  }
+
+  get #isDivided(): boolean {
+    return this.#phase.byHost || this.#phase.part !== 'none';
+  }
+
   /** Divides the rows anew when they have outgrown the count of shards. */
-  resize(): void {
-    const isDivided = this.#phase.byHost || this.#phase.part !== 'none';
-    const shards = isDivided ? shardCount(this.#rows, this.#phase.shards) : 1;
+  resize(sizing: ShardSizing): void {
+    const shards = this.#isDivided ? shardCount(this.#rows, this.#phase.shards, sizing) : 1;
     if (shards === this.#phase.shards) return;
     const rows = this.#shards.flatMap((shard) => [...shard.rows]);
+    const given = this.#shards.flatMap((shard) => shard.given).filter((entry) => this.#isOwn(entry));
     this.#phase = { ...this.#phase, shards };
     this.#make();
     this.#rows = 0;
     for (const entry of rows) this.add(entry);
+    // What has left the phase since it was given out is asked for in the new shards as well, until it is known where it went.
+    for (const entry of given) this.#shardFor(entry).given.push(entry);
+  }
+
+  #shardFor({ mapping }: Entry): Shard {
+    const segment = this.rank === 0 ? (boundSegment(mapping) ?? '') : openSegment(mapping);
+    return this.#shards[shardOf(this.#phase, mapping.host, segment)] as Shard;
+  }
+
+  /** Is it a row that belongs here, and not a copy of one of a later phase? */
+  #isOwn({ mapping }: Entry): boolean {
+    if (this.rank === 0) return boundSegment(mapping) !== undefined;
+    return typeof this.#phase.part !== 'number' || openSegment(mapping).length >= this.#phase.part;
   }
 
   #make(): void {

@@ -19,18 +19,38 @@ export interface MiddlePhase {
   readonly considered: number;
 }
 
-const fewestRows = 16;
-const mostRows = 160;
-const rowsToAimAt = 64;
-const mostShards = 4096;
+/** How large shards become, and what copies may cost. Measured: 64 to 128 routes in a shard are the knee of how long a change takes in Envoy. */
+export interface ShardSizing {
+  /** A count of shards is kept while there are so many rows to a shard. */
+  readonly fewestRows: number;
+  readonly mostRows: number;
+  /** Otherwise there come to be at most so many, and at least half of it. */
+  readonly rowsToAimAt: number;
+  readonly mostShards: number;
+  /** So many unbound rows of one host ask for a middle phase; at half of it, it is given up. */
+  readonly crowd: number;
+  /** How many copies of rows a table may have at all, and beside them for each row. */
+  readonly copies: number;
+  readonly copiesPerRow: number;
+}
 
-/** The count of shards for so many rows, with the count in force kept while there are 16 to 160 rows to a shard. */
-export function shardCount(rows: number, inForce: number): number {
-  const few = rows / inForce < fewestRows && inForce > 1;
-  const many = rows / inForce > mostRows && inForce < mostShards;
+export const ordinarySizing: ShardSizing = {
+  fewestRows: 16,
+  mostRows: 160,
+  rowsToAimAt: 64,
+  mostShards: 4096,
+  crowd: 160,
+  copies: 1024,
+  copiesPerRow: 4,
+};
+
+/** The count of shards, a power of two, for so many rows, with the count in force kept while it fits. */
+export function shardCount(rows: number, inForce: number, sizing: ShardSizing): number {
+  const few = rows / inForce < sizing.fewestRows && inForce > 1;
+  const many = rows / inForce > sizing.mostRows && inForce < sizing.mostShards;
   if (!few && !many) return inForce;
-  if (rows <= mostRows) return 1;
-  return Math.min(mostShards, 2 ** Math.ceil(Math.log2(rows / rowsToAimAt)));
+  if (rows <= sizing.mostRows) return 1;
+  return Math.min(sizing.mostShards, 2 ** Math.ceil(Math.log2(rows / sizing.rowsToAimAt)));
 }
 
 /** `auto` keeps statistics per mapping up to here, and has them back below the other: each change of it touches every route. */
@@ -41,9 +61,6 @@ const countedAgain = 8000;
 export function countsRequests(setting: 'auto' | 'on' | 'off', rows: number, inForce: boolean | undefined): boolean {
   return setting === 'on' || (setting === 'auto' && rows <= (inForce === false ? countedAgain : mostCounted));
 }
-
-/** So many rows of one host that are not bound to a segment ask for a middle phase; below half of it, it is given up. */
-export const crowd = 160;
 
 const longestPrefix = 24;
 const mostSampled = 2000;

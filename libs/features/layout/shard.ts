@@ -1,19 +1,28 @@
 import { toRouteConfiguration } from '#features/gateway/gateway.envoy.js';
-import { partOfTable } from '#features/mapping/mapping.envoy.js';
+import { partOfTable, type RowOutcome } from '#features/mapping/mapping.envoy.js';
+import type { MappingState } from '#features/mapping/mapping-state.js';
 import { NEXT_HEADER, NO_CLUSTER, PROOF_HEADER, SHARD_HEADER, SHARD_MARKER_PREFIX } from '#platform/envoy/model/reserved.js';
-import type { Route, RouteConfiguration, VirtualHost } from '#platform/envoy/model/route.js';
+import type { Route, ScopedRouteConfiguration, VirtualHost } from '#platform/envoy/model/route.js';
 import { encode } from '#platform/envoy/wire/message-fields.js';
 import { scopedRouteMessage } from '#platform/envoy/wire/route-messages.js';
 import { sha256Hex } from '#platform/kernel/digest.js';
 import { SCOPED_ROUTE_TYPE, type XdsResource } from '#platform/xds/xds-resource.js';
 
-import type { Entry } from './host-rows.js';
+/** A mapping in the live table. */
+export interface Entry {
+  readonly mapping: MappingState;
+  readonly outcome: RowOutcome;
+  readonly aside: { readonly code: string; readonly drop: boolean } | undefined;
+  /** Where its routes stand; null for one that has none. */
+  shard: Shard | null;
+}
 
 /** The rows of a phase that are asked together: one scope. */
 export class Shard {
   readonly rows = new Set<Entry>();
-  /** What was given out for it last. */
+  /** What was given out for it last, and the rows that it was made of. */
   resource: XdsResource | undefined;
+  given: Entry[] = [];
 
   constructor(
     readonly key: string,
@@ -41,34 +50,30 @@ const miss: Route = {
 const blank = '0'.repeat(64);
 
 /** A shard's resource. `rows` are its own and those of later phases that precede some of them, in any order. */
-export function renderShard(shard: Shard, rows: Iterable<Entry>, perRouteStats: boolean): XdsResource {
-  const all = [...rows];
-  const virtualHosts = partOfTable(all, perRouteStats, mostCopiedBytes).map(
+export function renderShard(shard: Shard, rows: readonly Entry[], perRouteStats: boolean): XdsResource {
+  const value = encode(scopedRouteMessage, shardModel(shard, rows, perRouteStats));
+  const needs = new Set<string>();
+  for (const { outcome } of rows) if (outcome.kind === 'forwarded') needs.add(outcome.cluster);
+  value.write(sha256Hex(value), markerAt(value, shard.key), 'latin1');
+  return { typeUrl: SCOPED_ROUTE_TYPE, name: shard.key, version: sha256Hex(value), value, needs: [...needs].sort() };
+}
+
+/** The shard in Envoy's terms, its marker blank. */
+export function shardModel(shard: Pick<Shard, 'key' | 'isLast'>, rows: readonly Entry[], perRouteStats: boolean): ScopedRouteConfiguration {
+  const virtualHosts = partOfTable(rows, perRouteStats, mostCopiedBytes).map(
     (host): VirtualHost => ({
       ...host,
       routes: [...(host.domains[0] === '*' ? [markerRoute(shard.key)] : []), ...host.routes, ...(shard.isLast ? [] : [miss])],
     }),
   );
   // The one with the marker stands first, where the marker is found again.
-  const ordered = [...virtualHosts.slice(-1), ...virtualHosts.slice(0, -1)];
-  const value = scopeBytes(shard.key, ordered);
-  const needs = new Set<string>();
-  for (const { outcome } of all) if (outcome.kind === 'forwarded') needs.add(outcome.cluster);
-  value.write(sha256Hex(value), markerAt(value, shard.key), 'latin1');
-  return { typeUrl: SCOPED_ROUTE_TYPE, name: shard.key, version: sha256Hex(value), value, needs: [...needs].sort() };
+  return scopeOf(shard.key, [...virtualHosts.slice(-1), ...virtualHosts.slice(0, -1)]);
 }
 
 /** The scope with this key and these routes. */
-export function scopeBytes(key: string, virtualHosts: readonly VirtualHost[]): Buffer {
-  return encode(scopedRouteMessage, {
-    name: key,
-    key: { fragments: [{ string_key: key }] },
-    route_configuration: scopeRoutes(key, virtualHosts),
-  });
-}
-
-function scopeRoutes(key: string, virtualHosts: readonly VirtualHost[]): RouteConfiguration {
-  return toRouteConfiguration(key, virtualHosts, { validateClusters: true, ownHeaders: [PROOF_HEADER, SHARD_HEADER, NEXT_HEADER] });
+export function scopeOf(key: string, virtualHosts: readonly VirtualHost[]): ScopedRouteConfiguration {
+  const options = { validateClusters: true, ownHeaders: [PROOF_HEADER, SHARD_HEADER, NEXT_HEADER] };
+  return { name: key, key: { fragments: [{ string_key: key }] }, route_configuration: toRouteConfiguration(key, virtualHosts, options) };
 }
 
 function markerRoute(key: string): Route {

@@ -42,7 +42,9 @@ export function toVirtualHosts<Row extends Hosted>(
     else rows.push(row);
   }
   if (!byHost.has('*')) byHost.set('*', []);
-  const standing = withinBudget(byHost, rendered, maxBytes);
+  // Most parts of a table have exact hosts only: nothing falls through then.
+  const isFlat = [...byHost].every(([host, rows]) => rows.length === 0 || hostKind(host) === 'exact');
+  const standing = isFlat ? new Set(byHost.keys()) : withinBudget(byHost, rendered, maxBytes);
   const folded = new Map<string, Route[]>();
   for (const [host, rows] of byHost) {
     if (standing.has(host)) continue;
@@ -50,7 +52,7 @@ export function toVirtualHosts<Row extends Hosted>(
     folded.set(home, [...(folded.get(home) ?? []), ...rows.flatMap((row) => (rendered.get(row) ?? []).map((route) => bound(route, host)))]);
   }
   return [...standing].map((host) => {
-    const rows = [host, ...broaderHosts(host)].flatMap((name) => byHost.get(name) ?? []);
+    const rows = isFlat ? (byHost.get(host) ?? []) : [host, ...broaderHosts(host)].flatMap((name) => byHost.get(name) ?? []);
     return {
       name: statToken(host),
       domains: [host],

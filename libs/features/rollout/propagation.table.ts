@@ -5,6 +5,7 @@ import type { RolloutSight, SetAsideSight, TargetSight } from './propagation.js'
 interface TargetRow {
   head: number;
   name: string | null;
+  kind: TargetSight['kind'];
   state: 'enrolled' | 'away';
   applied_version: number;
   proven_version: number;
@@ -16,7 +17,7 @@ interface TargetRow {
 
 /** A deployment that a newer release overtook says nothing about any version, so the last one that ran to its end counts. */
 const targets = `
-  select s.version as head, t.name, t.state, t.applied_version, t.proven_version, t.read_only, t.failures, e.ended, r.trigger as running
+  select s.version as head, t.name, t.kind, t.state, t.applied_version, t.proven_version, t.read_only, t.failures, e.ended, r.trigger as running
     from chancery.stream s
     left join chancery.target t on t.gateway = $1 and t.state <> 'retired'
     left join lateral (
@@ -52,6 +53,7 @@ function toSight(row: TargetRow): TargetSight[] {
   return [
     {
       name: row.name,
+      kind: row.kind,
       away: row.state === 'away',
       appliedVersion: row.applied_version,
       provenVersion: row.proven_version,

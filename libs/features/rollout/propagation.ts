@@ -4,6 +4,8 @@ import type { JsonObject } from '#platform/kernel/json.js';
 /** What the rows say of one target. */
 export interface TargetSight {
   readonly name: string;
+  /** envoy: without an agent, so that nothing is ever proven on it. */
+  readonly kind: 'agent' | 'envoy';
   readonly away: boolean;
   readonly appliedVersion: number;
   readonly provenVersion: number;
@@ -51,9 +53,10 @@ export interface TargetPropagation {
   readonly name: string;
   /**
    * live: it has proven exactly this version. superseded: it has proven a newer one, which holds this one's change or what came of it.
+   * acked: an Envoy without an agent has acknowledged it, which is all that can be known of it.
    * pending: on its way. refused: it will not come by itself. away: the target has not been seen for a while, and nothing waits for it.
    */
-  readonly state: 'live' | 'superseded' | 'pending' | 'refused' | 'away';
+  readonly state: 'live' | 'acked' | 'superseded' | 'pending' | 'refused' | 'away';
   readonly desiredVersion: number;
   readonly appliedVersion: number;
   readonly provenVersion: number;
@@ -68,7 +71,7 @@ export interface Propagation {
   readonly version: number;
   /** no_targets: nothing is enrolled that it could be live on. */
   readonly state: 'live' | 'pending' | 'refused' | 'no_targets';
-  /** There is nothing left to wait for: every target that is not away has proven this version or a newer one. */
+  /** There is nothing left to wait for: every target that is not away has proven this version or a newer one, or has acknowledged it if it cannot prove any. */
   readonly satisfied: boolean;
   readonly targets: readonly TargetPropagation[];
 }
@@ -107,6 +110,7 @@ function judge(
 ): { readonly state: TargetPropagation['state']; readonly reason: Reason | null } {
   if (target.away) return { state: 'away', reason: null };
   if (ownFault) return { state: 'refused', reason: { code: ownFault.code, message: `mapping ${ownFault.name}: ${ownFault.reason}` } };
+  if (target.kind === 'envoy') return { state: target.appliedVersion >= version ? 'acked' : 'pending', reason: null };
   if (target.provenVersion === version) return { state: 'live', reason: null };
   if (target.provenVersion > version) return { state: 'superseded', reason: null };
   if (target.readOnly !== null) return { state: 'refused', reason: { code: 'target_read_only', message: target.readOnly } };

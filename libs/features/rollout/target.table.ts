@@ -4,6 +4,8 @@ import { type Db, sqlQuery } from '#platform/database/database.js';
 export interface TargetView {
   readonly name: string;
   readonly gateway: string;
+  /** agent: an agent of ours beside its Envoy. envoy: an Envoy that dials the worker itself, which proves nothing. */
+  readonly kind: 'agent' | 'envoy';
   /** enrolled: connected or expected back. away: not seen for a while, nothing waits for it. retired: gone for good. */
   readonly state: 'enrolled' | 'away' | 'retired';
   /** The head of the gateway: what this target should run. */
@@ -73,13 +75,14 @@ function toView(row: TargetRecord): TargetView {
   return {
     name: row.name,
     gateway: row.gateway,
+    kind: row.kind,
     state: row.state,
     desiredVersion: Number(row.desired),
     appliedVersion: Number(row.applied_version),
     provenVersion: Number(row.proven_version),
     delivery: row.delivery === 'live' || row.delivery === 'hot-restart' ? row.delivery : (row.wanted_delivery ?? 'hot-restart'),
     epoch: row.epoch,
-    agentState: row.agent_state,
+    agentState: row.kind === 'envoy' ? stateOfEnvoy(row) : row.agent_state,
     windowEndsAt: row.window_ends_at,
     error: row.read_only ?? row.error,
     lastSeenAt: row.last_seen_at,
@@ -87,4 +90,10 @@ function toView(row: TargetRecord): TargetView {
     release: row.applied_release,
     connected: row.worker !== null,
   };
+}
+
+/** What may be said of an Envoy without an agent. */
+function stateOfEnvoy({ worker, applied_version, desired }: TargetRecord): string {
+  if (worker === null) return 'unknown';
+  return Number(applied_version) >= Number(desired) ? 'acked, unproven' : 'pushing';
 }

@@ -129,18 +129,21 @@ export async function readSnapshotPages(
     .setAccessMode('read only')
     .execute(async (tx) => {
       const head = await sqlQuery<{ version: number }>(tx, 'SELECT version FROM chancery.stream WHERE stream = $1', [stream]);
-      let after = '';
-      for (;;) {
-        const page = await sqlQuery<LivingSubject>(
+      const read = (after: string) =>
+        sqlQuery<LivingSubject>(
           tx,
           `SELECT subject, from_version AS "streamVersion", state FROM chancery.subject
             WHERE stream = $1 AND subject > $2 AND state IS NOT NULL ORDER BY subject LIMIT $3`,
           [stream, after, pageSize],
         );
-        if (page.length > 0) await onPage(page);
-        if (page.length < pageSize) return head[0]?.version ?? 0;
-        after = page.at(-1)?.subject ?? '';
+      for (let page = await read(''); page.length > 0; ) {
+        // The server reads the next page while this one is taken.
+        const next = page.length < pageSize ? Promise.resolve([]) : read(page.at(-1)?.subject ?? '');
+        next.catch(() => undefined); // awaited below, unless the page cannot be taken
+        await onPage(page);
+        page = await next;
       }
+      return head[0]?.version ?? 0;
     });
 }
 

@@ -29,8 +29,8 @@ export interface LiveReleaseHead {
 /** A live release as it goes over the wire, without the nonce of the stream that it goes to. */
 export interface EncodedLiveRelease {
   readonly releaseId: string;
-  /** The encoded message LiveRelease. */
-  readonly bytes: Uint8Array;
+  /** The encoded message LiveRelease, in pieces: what other releases hold too is not copied until the whole is written. */
+  readonly parts: readonly Uint8Array[];
 }
 
 /** What of a LiveItem is not its value. The message's fields may come in any order, so that the value is copied and never encoded again. */
@@ -45,11 +45,12 @@ function itemHead(resource: XdsResource): Uint8Array {
   return head;
 }
 
-function writeItem(writer: BinaryWriter, resource: XdsResource): void {
+/** The field `changed` with one item: what goes before its value, and the value itself. */
+function itemParts(resource: XdsResource): [Uint8Array, Uint8Array] {
   const head = itemHead(resource);
   const { value } = resource;
-  writer.uint32(58).uint32(head.length + 1 + varintLength(value.length) + value.length);
-  writer.raw(head).uint32(34).bytes(value);
+  const writer = new BinaryWriter().uint32(58).uint32(head.length + 1 + varintLength(value.length) + value.length);
+  return [writer.raw(head).uint32(34).uint32(value.length).finish(), value];
 }
 
 function varintLength(value: number): number {
@@ -61,6 +62,8 @@ export function encodeLiveRelease(
   head: LiveReleaseHead,
   change: { readonly upserts: Iterable<XdsResource>; readonly removed: Iterable<ResourceKey> },
 ): EncodedLiveRelease {
+  const parts: Uint8Array[] = [];
+  for (const resource of change.upserts) parts.push(...itemParts(resource));
   const writer = new BinaryWriter();
   const text = (field: number, value: string) => value !== '' && writer.uint32(field * 8 + 2).string(value);
   const number = (field: number, value: number) => value !== 0 && writer.uint32(field * 8).int64(value);
@@ -71,7 +74,6 @@ export function encodeLiveRelease(
   number(4, head.version);
   number(5, head.coversFrom);
   text(6, head.baseDigest);
-  for (const resource of change.upserts) writeItem(writer, resource);
   for (const { typeUrl, name } of change.removed) message(8, LiveName.encode({ typeUrl, name }).finish());
   text(9, head.digest);
   if (head.bootstrap !== undefined) message(10, head.bootstrap);
@@ -84,13 +86,28 @@ export function encodeLiveRelease(
   number(17, head.force ? 1 : 0);
   text(18, head.lowerVersionReason);
   number(19, head.proofAnswers);
-  return { releaseId: head.releaseId, bytes: writer.finish() };
+  parts.push(writer.finish()); // fields may come in any order
+  return { releaseId: head.releaseId, parts };
 }
 
-/** A DeltaDiscoveryResponse around one release. Field numbers are those of discovery.proto beside this file. */
+/**
+ * A DeltaDiscoveryResponse around one release: its pieces are copied once, here, since a whole set of 100,000 routes is 20 MB. Field numbers are those of
+ * discovery.proto beside this file.
+ */
 export function encodeLiveResponse(release: EncodedLiveRelease, nonce: string): Buffer {
-  const any = new BinaryWriter().uint32(10).string(LIVE_TYPE).uint32(18).bytes(release.bytes).finish();
-  const resource = new BinaryWriter().uint32(10).string(release.releaseId).uint32(18).bytes(any).uint32(26).string('release').finish();
-  const bytes = new BinaryWriter().uint32(18).bytes(resource).uint32(34).string(LIVE_TYPE).uint32(42).string(nonce).finish();
-  return Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+  const size = release.parts.reduce((sum, part) => sum + part.length, 0);
+  const anyHead = new BinaryWriter().uint32(10).string(LIVE_TYPE).uint32(18).uint32(size).finish();
+  const name = new BinaryWriter().uint32(26).string('release').finish();
+  const resourceHead = new BinaryWriter()
+    .uint32(10)
+    .string(release.releaseId)
+    .uint32(18)
+    .uint32(anyHead.length + size)
+    .finish();
+  const head = new BinaryWriter()
+    .uint32(18)
+    .uint32(resourceHead.length + anyHead.length + size + name.length)
+    .finish();
+  const tail = new BinaryWriter().uint32(34).string(LIVE_TYPE).uint32(42).string(nonce).finish();
+  return Buffer.concat([head, resourceHead, anyHead, ...release.parts, name, tail]);
 }

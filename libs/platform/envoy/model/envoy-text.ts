@@ -14,14 +14,21 @@ export function literal(text: string): string {
  * A result over 120 characters is cut and ends in a hash of the whole.
  */
 export function statToken(text: string): string {
-  const token = [...Buffer.from(text, 'utf8')]
-    .map((byte) => (isPlain(byte) ? String.fromCharCode(byte) : `_${byte.toString(16).padStart(2, '0')}`))
-    .join('');
+  const token = text.replace(notPlain, escaped);
   return token.length <= 120 ? token : `${token.slice(0, 90)}_-${sha256Hex(text).slice(0, 24)}`;
 }
 
-function isPlain(byte: number): boolean {
-  return (byte >= 48 && byte <= 57) || (byte >= 65 && byte <= 90) || (byte >= 97 && byte <= 122) || byte === 45;
+/** Whole characters, halves of surrogate pairs by themselves. */
+const notPlain = /[^A-Za-z0-9-]/gu;
+
+const escapes = Array.from({ length: 128 }, (_, code) => escapedBytes(String.fromCharCode(code)));
+
+function escaped(character: string): string {
+  return escapes[character.codePointAt(0) ?? 0] ?? escapedBytes(character);
+}
+
+function escapedBytes(text: string): string {
+  return [...Buffer.from(text, 'utf8')].map((byte) => `_${byte.toString(16).padStart(2, '0')}`).join('');
 }
 
 /** Milliseconds as protobuf's JSON writes a Duration. */

