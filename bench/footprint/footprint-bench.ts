@@ -1,115 +1,181 @@
-import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
-import { cpus, tmpdir } from 'node:os';
-import { dirname, join } from 'node:path';
+import { type ChildProcess, spawn } from 'node:child_process';
+import { randomUUID } from 'node:crypto';
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { cpus, loadavg, tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { createInterface } from 'node:readline';
+import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
 
-import { installEnvoy } from '#platform/envoy/binary.js';
+import { defaultSettings } from '#features/gateway/gateway.js';
+import { openDatabase } from '#platform/database/database.js';
+import { migrate } from '#platform/database/migrator.js';
+import { EventStore } from '#platform/eventstore/event-store.js';
+import { startPostgres } from '#platform/postgres/embedded-postgres.js';
 
+import { ScriptedAgent } from '../../apps/worker/src/scripted-agent.fixture.js';
 import { median } from '../append/statistics.js';
-import { SteadyMachine } from '../machine/calibration.js';
-import { startEchoService } from '../machine/echo-service.js';
-import { missingPeerBinary, type Site } from '../peers/contender.js';
-import { envoyGateway } from '../peers/envoy-gateway-peer.js';
-import { type Footprint, measureCaddy, measureEmptyNest, measureEnvoyGateway, measureProduct } from './contestants.js';
-
-const HELP = `bench/footprint (B9): from the start of what pushes to the first good push, and resident memory
-
-  --routes 10000,100000     sizes
-  --starts 5                of each
-  --gateway-most 10000      the largest size that Envoy Gateway is asked for
-  --out FILE                everything that was measured, as JSON
-`;
 
 const { values: flags } = parseArgs({
   options: {
-    routes: { type: 'string', default: '10000,100000' },
-    starts: { type: 'string', default: '5' },
-    'gateway-most': { type: 'string', default: '10000' },
+    mappings: { type: 'string', default: '100000' },
+    services: { type: 'string', default: '1000' },
+    changes: { type: 'string', default: '50' },
     out: { type: 'string' },
-    help: { type: 'boolean', default: false },
   },
 });
+const [mappings, services, changes] = [Number(flags.mappings), Number(flags.services), Number(flags.changes)];
+const TOKEN = randomUUID();
 
-interface Row extends Footprint {
-  readonly name: string;
-  readonly routes: number;
+interface Figures {
+  readonly rss: number;
+  readonly heapUsed: number;
+  readonly external: number;
+  readonly stallMs: number;
+  readonly p99Ms: number;
 }
 
-/** The size for which the start has a goal, and the most that the worker may have at the largest size, MB. */
-const GOAL_ROUTES = 10_000;
-const MOST_WORKER_MB = 400;
+/** The worker in its own process, asked over its stdin. */
+class WatchedWorker {
+  readonly #child: ChildProcess;
+  readonly #lines: AsyncIterator<string>;
 
-function show({ name, routes, startMs, memoryMb }: Row): void {
-  const memory = Object.entries(memoryMb).map(([process, mb]) => `${process} ${mb.toFixed(0)}`);
-  console.log(
-    `  ${name.padEnd(16)} ${String(routes).padStart(7)}   start ${median(startMs).toFixed(0).padStart(6)} ms   MB: ${memory.join(', ')}`,
-  );
+  constructor(databaseUrl: string) {
+    const here = (name: string) => fileURLToPath(new URL(name, import.meta.url));
+    const words = [...(process.env.PROF ? ['--cpu-prof', '--cpu-prof-dir', process.env.PROF] : []), '--import', here('hooks.mjs'), here('watched-worker.ts'), databaseUrl, TOKEN];
+    this.#child = spawn(process.execPath, words, { stdio: ['pipe', 'pipe', 'inherit'] });
+    this.#lines = createInterface({ input: this.#child.stdout as NodeJS.ReadableStream })[Symbol.asyncIterator]();
+  }
+
+  async ready(): Promise<number> {
+    return ((await this.#next()) as { port: number }).port;
+  }
+
+  async figures(): Promise<Figures> {
+    this.#child.stdin?.write('figures\n');
+    return (await this.#next()) as Figures;
+  }
+
+  async end(): Promise<void> {
+    const ended = new Promise((resolve) => this.#child.once('exit', resolve));
+    this.#child.stdin?.write('end\n');
+    await ended;
+  }
+
+  async #next(): Promise<object> {
+    const { value, done } = await this.#lines.next();
+    if (done === true) throw new Error('the worker ended');
+    return JSON.parse(value) as object;
+  }
 }
 
-function verdicts(rows: readonly Row[], nest: readonly number[]): void {
-  const of = (name: string, routes: number) => rows.find((row) => row.name === name && row.routes === routes);
-  const [ours, caddys] = [of('chancery', GOAL_ROUTES), of('caddy', GOAL_ROUTES)];
-  console.log(`  an empty NestJS application listens after ${median(nest).toFixed(0)} ms`);
-  if (ours !== undefined && caddys !== undefined) {
-    const limit = median(caddys.startMs) + median(nest);
-    const took = median(ours.startMs);
-    console.log(
-      `  start with ${GOAL_ROUTES}: ${took.toFixed(0)} ms, limit (Caddy's start and an empty NestJS start) ${limit.toFixed(0)} ms   goal <= 1: ${(took / limit).toFixed(2)} ${took <= limit ? 'reached' : 'MISSED'}`,
+const state = (i: number, rewrite = '/') => ({
+  name: `m${i}`,
+  host: '*',
+  prefix: `/team-${i % 200}-${i}/`,
+  path: null,
+  service: `10.${(i % services) >> 8}.${(i % services) & 255}.7:8080`,
+  rewrite,
+  methods: [],
+  headers: {},
+  precedence: 0,
+  timeoutMs: 5_000,
+  labels: { team: `team-${i % 200}` },
+});
+
+async function fill(events: EventStore): Promise<void> {
+  const write = (made: { type: string; subject: string; state: object }[], action: string) =>
+    events.handle(
+      {
+        stream: 'gateway/default',
+        subjects: made.map(({ subject }) => subject),
+        context: { commandId: randomUUID(), action, actor: 'bench' },
+      },
+      () => made.map((event) => ({ ...event, schemaVersion: 1, state: event.state as never })),
+    );
+  const settings = JSON.parse(JSON.stringify({ ...defaultSettings, delivery: 'live' })) as object;
+  await write([{ type: 'GatewayCreated', subject: 'gateway', state: settings }], 'CreateGateway');
+  for (let from = 0; from < mappings; from += 20_000) {
+    const some = Array.from({ length: Math.min(20_000, mappings - from) }, (_, n) => from + n);
+    await write(
+      some.map((i) => ({ type: 'MappingCreated', subject: `mapping/m${i}`, state: state(i) })),
+      'ImportConfiguration',
     );
   }
-  const largest = rows.filter(({ name }) => name === 'chancery').at(-1);
-  if (largest === undefined || largest.routes < 100_000) return;
-  const worker = largest.memoryMb.worker ?? Number.NaN;
-  console.log(
-    `  worker with ${largest.routes}: ${worker.toFixed(0)} MB   goal <= ${MOST_WORKER_MB}: ${worker <= MOST_WORKER_MB ? 'reached' : 'MISSED'}`,
-  );
 }
 
-async function main(): Promise<void> {
-  if (flags.help) return console.log(HELP);
-  const folder = mkdtempSync(join(tmpdir(), 'chancery-bench-footprint-'));
-  const { path: envoy } = await installEnvoy({
-    cacheDir: join(import.meta.dirname, '../../.cache/envoy'),
-    envoyPath: process.env.ENVOY_PATH,
-  });
-  const ownAddress = process.env.CHANCERY_BENCH_OWN_ADDRESS;
-  const machine = new SteadyMachine();
-  const starts = Number(flags.starts);
-  const echo = await startEchoService(folder, { hosts: ['127.0.0.1', ...(ownAddress === undefined ? [] : [ownAddress])] });
-  console.log(`B9  start to the first good push, and resident memory; ${cpus().length} cores, Node ${process.version}`);
-  const contestants = [
-    { name: 'caddy', measure: measureCaddy, missing: missingPeerBinary('caddy'), most: Number.POSITIVE_INFINITY },
-    { name: 'chancery', measure: measureProduct, missing: undefined, most: Number.POSITIVE_INFINITY },
-    {
-      name: 'envoy-gateway',
-      measure: measureEnvoyGateway,
-      missing: envoyGateway.missing({ ownAddress }),
-      most: Number(flags['gateway-most']),
-    },
-  ];
-  const rows: Row[] = [];
+/** Until the agent has the release that this waits for, asked in each turn of the event loop. */
+async function until(condition: () => boolean): Promise<number> {
+  const startedMs = performance.now();
+  while (!condition()) {
+    if (performance.now() - startedMs > 60_000) throw new Error('not within a minute');
+    await new Promise((resolve) => setImmediate(resolve));
+  }
+  return performance.now() - startedMs;
+}
+
+const megabytes = (bytes: number) => Math.round(bytes / 1e5) / 10;
+const rounded = (ms: number) => Math.round(ms * 10) / 10;
+
+async function run(): Promise<void> {
+  const folder = mkdtempSync(join(tmpdir(), 'chancery-footprint-'));
+  const postgres = await startPostgres({ dataDir: folder });
+  const database = openDatabase({ url: postgres.url, applicationName: 'bench' });
   try {
-    for (const { name, missing } of contestants) if (missing !== undefined) console.log(`  ${name}: skipped, ${missing}`);
-    machine.ready();
-    const nest = await measureEmptyNest(folder, starts);
-    for (const routes of flags.routes.split(',').map(Number)) {
-      for (const { name, measure } of contestants.filter(({ missing, most }) => missing === undefined && routes <= most)) {
-        machine.ready();
-        const site: Site = { folder: mkdtempSync(join(folder, `${name}-`)), routes, upstreamPort: echo.ports[0] ?? 0, ownAddress, envoy };
-        rows.push({ name, routes, ...(await measure(site, starts)) });
-        show(rows.at(-1) as Row);
-      }
+    await migrate(postgres.ownerUrl);
+    const events = new EventStore({ database });
+    await fill(events);
+    const startedMs = performance.now();
+    const worker = new WatchedWorker(postgres.url);
+    const port = await worker.ready();
+    const readyMs = performance.now() - startedMs;
+    const agent = new ScriptedAgent({ target: 'edge-1', gateway: 'default', token: TOKEN });
+    await agent.connect(port);
+    await until(() => agent.live.releases.length > 0);
+    const firstPushMs = performance.now() - startedMs;
+    const start = await worker.figures();
+    const times: number[] = [];
+    for (let n = 0; n < changes; n++) {
+      const i = (n * 7919) % mappings;
+      const before = agent.live.releases.length;
+      const context = { commandId: randomUUID(), action: 'UpdateMapping', actor: 'bench' };
+      const subject = `mapping/m${i}`;
+      await events.handle({ stream: 'gateway/default', subjects: [subject], context }, () => [
+        { type: 'MappingUpdated', schemaVersion: 1, subject, state: state(i, `/v${n}/`) as never },
+      ]);
+      times.push(await until(() => agent.live.releases.length > before));
     }
-    console.log(`  ${machine.describe()}`);
-    verdicts(rows, nest);
-    if (flags.out === undefined) return;
-    mkdirSync(dirname(flags.out), { recursive: true });
-    const facts = { bench: 'footprint', at: new Date().toISOString(), node: process.version, cores: cpus().length, flags };
-    writeFileSync(flags.out, `${JSON.stringify({ ...facts, calibrations: machine.calibrations, emptyNestMs: nest, rows }, null, 1)}\n`);
+    const steady = await worker.figures();
+    const release = agent.live.releases.at(-1);
+    const result = {
+      bench: 'footprint',
+      at: new Date().toISOString(),
+      cpus: cpus().length,
+      load: loadavg()[0],
+      node: process.version,
+      mappings,
+      services,
+      listeningMs: Math.round(readyMs),
+      firstPushMs: Math.round(firstPushMs),
+      start: { rssMB: megabytes(start.rss), heapMB: megabytes(start.heapUsed), longestStallMs: rounded(start.stallMs) },
+      changes: {
+        count: changes,
+        commitToAgentMs: { p50: rounded(median(times)), worst: rounded(Math.max(...times)) },
+        resources: release?.changed.length,
+        rssMB: megabytes(steady.rss),
+        longestStallMs: rounded(steady.stallMs),
+      },
+    };
+    console.log(JSON.stringify(result, null, 2));
+    if (flags.out !== undefined) writeFileSync(flags.out, `${JSON.stringify(result)}\n`);
+    agent.close();
+    await worker.end();
+    await events.close();
   } finally {
-    await echo.stop();
+    await database.close();
+    await postgres.stop();
     rmSync(folder, { recursive: true, force: true });
   }
 }
 
-await main();
+await run();

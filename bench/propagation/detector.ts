@@ -69,7 +69,10 @@ async function measureChange({ host, port }: Contender, path: string, step: Step
   let firstOdd: string | undefined;
   const began = performance.now();
   const acked = step.order().then(() => performance.now() - began);
-  acked.catch(() => undefined); // it is awaited below
+  let refusal: unknown;
+  acked.catch((error) => {
+    refusal = error; // what was not accepted is not waited for
+  });
   for (;;) {
     const got = await probe(host, port, path);
     const now = performance.now() - began;
@@ -86,6 +89,7 @@ async function measureChange({ host, port }: Contender, path: string, step: Step
         odd += 1;
         firstOdd ??= `${got.status} ${got.head.split('\r\n')[0]}`;
       }
+      if (refusal !== undefined) throw refusal;
       if (now > limitMs)
         throw new NotLiveError(`${step.kind}: not live within ${limitMs} ms, the last answer was ${got.status} ${got.head}`);
     }

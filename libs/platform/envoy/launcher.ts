@@ -121,7 +121,8 @@ export function epochArguments(options: EpochOptions): readonly string[] {
     ...['--base-id', String(options.baseId)],
     ...['--restart-epoch', String(options.epoch)],
     ...['--concurrency', String(options.concurrency)],
-    ...['--drain-time-s', String(options.drainTimeS)],
+    // A listener that changes in place drains by this as well: gradual, Envoy tells no connection within its first second, and cuts all at the end.
+    ...['--drain-time-s', String(options.drainTimeS), '--drain-strategy', 'immediate'],
     ...['--parent-shutdown-time-s', String(options.parentShutdownTimeS)],
     ...(options.skipOnNoParent && options.epoch > 0 ? ['--skip-hot-restart-on-no-parent'] : []),
     ...(options.serviceNode === undefined ? [] : ['--service-node', options.serviceNode]),
