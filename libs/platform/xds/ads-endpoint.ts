@@ -118,7 +118,8 @@ export class AdsEndpoint {
     let stream: EnvoyStream | undefined;
     try {
       if (this.#closed) throw new DomainError('unavailable', 'ads_closed', 'This control plane is stopping.');
-      for await (const request of call as AsyncIterable<DeltaDiscoveryRequest | DiscoveryRequest>) {
+      // Leaving the loop must not destroy the call: its failure is still to be said.
+      for await (const request of call.iterator({ destroyOnReturn: false }) as AsyncIterable<DeltaDiscoveryRequest | DiscoveryRequest>) {
         clearTimeout(timer);
         stream ??= await this.#open(call, protocol, request);
         stream.receive(request);

@@ -116,7 +116,7 @@ export class EnvoyModel {
   unmute(hasEndpoints: (name: string) => boolean): void {
     this.unmuted = true;
     for (const [name, applied] of [...this.warming]) {
-      if (applied.content.mute === true) this.#warm(name);
+      if (applied.content.mute === true && this.of(ENDPOINT_TYPE).has(name)) this.#warm(name);
       else if (!hasEndpoints(name)) {
         this.warming.delete(name);
         this.of(CLUSTER_TYPE).set(name, applied);

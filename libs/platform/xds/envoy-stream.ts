@@ -93,19 +93,22 @@ export class EnvoyStream {
 
   #pump(): void {
     const { call } = this.caller;
+    // All questions below are asked of one moment: a deadline between two of them would be missed by both.
+    let now = performance.now();
     while (this.#closed === undefined && !call.destroyed && !call.writableNeedDrain) {
-      const out = this.#sequencer.next(performance.now());
+      now = performance.now();
+      const out = this.#sequencer.next(now);
       if (out === undefined) break;
       const text = this.session.systemVersion?.() ?? '';
       call.write(this.protocol === 'delta' ? encodeDelta(out, text) : encodeSotw(out, text));
     }
-    this.#askWarming();
-    this.#setTimer();
-    this.#tell();
+    this.#askWarming(now);
+    this.#setTimer(now);
+    this.#tell(now);
   }
 
-  #tell(): void {
-    const { acked, rejected, heldBack, settled } = this.#sequencer.effects(performance.now());
+  #tell(now: number): void {
+    const { acked, rejected, heldBack, settled } = this.#sequencer.effects(now);
     const { session } = this;
     if (acked.length > 0) session.onAcked?.(acked);
     for (const rejection of rejected) session.onRejected(rejection);
@@ -113,9 +116,9 @@ export class EnvoyStream {
     if (settled !== undefined) session.onSettled(settled);
   }
 
-  #askWarming(): void {
+  #askWarming(now: number): void {
     const { warming } = this.session;
-    if (warming === undefined || !this.#sequencer.warmingQuestion(performance.now())) return;
+    if (warming === undefined || !this.#sequencer.warmingQuestion(now)) return;
     const answered = (names: ReadonlySet<string> | undefined) => {
       if (this.#closed !== undefined) return;
       this.#sequencer.warmingAnswer(names, performance.now());
@@ -124,10 +127,9 @@ export class EnvoyStream {
     warming.call(this.session).then(answered, () => answered(undefined));
   }
 
-  #setTimer(): void {
+  #setTimer(now: number): void {
     clearTimeout(this.#timer);
     if (this.#closed !== undefined) return;
-    const now = performance.now();
     const at = this.#sequencer.wakeAt(now);
     if (at === undefined) return;
     this.#timer = setTimeout(() => this.#pump(), Math.min(Math.ceil(at - now), 60_000));

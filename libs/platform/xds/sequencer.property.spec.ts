@@ -52,11 +52,14 @@ const step: fc.Arbitrary<Step> = fc.oneof(
 );
 
 /** A set as the layout makes them: each cluster has endpoints, scopes name clusters of the set, the filter chooses all scopes and no others. */
-function resourcesOf({ clusters, endpoints, scopes, filter, listener }: Wish, mayBeMute: boolean): XdsResource[] {
+function resourcesOf({ clusters, endpoints, scopes, filter, listener }: Wish, may: { beMute: boolean; beBad: boolean }): XdsResource[] {
   const resources = [modelResource(LISTENER_TYPE, 'http', { rev: listener })];
   for (const [name, content] of Object.entries(clusters)) {
+    // In the state-of-the-world protocol clusters that Envoy took of a refused response go away while the culprit is looked for: that is not promised there.
     // Without anybody to ask, a cluster that does not warm although its endpoints are there passes for warm.
-    resources.push(modelResource(CLUSTER_TYPE, name, { ...content, mute: content.mute === true && mayBeMute }));
+    resources.push(
+      modelResource(CLUSTER_TYPE, name, { ...content, mute: content.mute === true && may.beMute, bad: content.bad === true && may.beBad }),
+    );
     const rev = endpoints[name] ?? '0';
     if (rev !== 'none') resources.push(modelResource(ENDPOINT_TYPE, name, { rev }));
   }
@@ -94,7 +97,7 @@ class Run {
   }
 
   change(wish: Wish): void {
-    const resources = resourcesOf(wish, this.asks);
+    const resources = resourcesOf(wish, { beMute: this.asks, beBad: this.protocol === 'delta' });
     const ids = new Set(resources.map(resourceId));
     const removed: ResourceKey[] = [...this.set].filter((resource) => !ids.has(resourceId(resource)));
     this.set.apply({ upserts: resources, removed });
@@ -193,7 +196,7 @@ class Run {
     const refused = this.sequencer.types[SCOPED_ROUTE_TYPE].rejections;
     const missing = scopes.some((name) => refused.has(name) || !this.model.of(SCOPED_ROUTE_TYPE).has(name));
     const rejected = this.sequencer.types[CLUSTER_TYPE].rejections;
-    const serves = (name: string) => this.model.of(CLUSTER_TYPE).has(name) && this.model.of(ENDPOINT_TYPE).has(name);
+    const serves = (name: string) => this.model.of(CLUSTER_TYPE).has(name) && this.set.get({ typeUrl: ENDPOINT_TYPE, name }) !== undefined;
     return missing || resource.needs.some((name) => rejected.has(name) || !serves(name));
   }
 
@@ -242,7 +245,7 @@ describe('whatever happens in whatever order, no request is lost on the way and 
       fc.property(fc.integer(), wish, steps, (seed, first, more) => {
         play(protocol, asks, seed, [{ kind: 'change', wish: first }, ...more]).check();
       }),
-      { numRuns: 500 },
+      { numRuns: 300 },
     );
   });
 });

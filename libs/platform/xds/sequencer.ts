@@ -143,12 +143,8 @@ export class Sequencer {
     const settled = settledNow(this.#rules, this.#revision, heldBack);
     const grew = settled > this.#settled;
     this.#settled = Math.max(settled, this.#settled);
-    const effects: Effects = {
-      acked: this.#acked,
-      rejected: this.#rejected,
-      heldBack: changed ? [...heldBack.values()] : undefined,
-      settled: grew ? settled : undefined,
-    };
+    const news = { heldBack: changed ? [...heldBack.values()] : undefined, settled: grew ? settled : undefined };
+    const effects: Effects = { acked: this.#acked, rejected: this.#rejected, ...news };
     this.#acked = [];
     this.#rejected = [];
     return effects;
@@ -240,9 +236,9 @@ export class Sequencer {
       upserts.set(wanted.name, progress.hold(wanted));
     }
     const nonce = String(this.#sequence);
-    const flight: Flight = { nonce, sequence: this.#sequence, at: now, upserts, removed, pending: selected, warmed: new Set() };
     const whole = this.#sotw && !progress.byName;
     const doubtful = new Set([...upserts.keys()].filter((name) => progress.doubts.has(name)));
+    const flight: Flight = { nonce, sequence: this.#sequence, at: now, upserts, removed, pending: selected, warmed: new Set() };
     progress.send(flight);
     if (progress.typeUrl === CLUSTER_TYPE)
       this.#clustersSent(whole ? [...upserts.keys(), ...progress.doubts.keys()] : upserts.keys(), removed, now);

@@ -200,7 +200,8 @@ export class TypeProgress {
     const [first] = flight.upserts;
     if (first === undefined) {
       this.#take(flight); // nothing but removals: there is no other way to say it
-      return { kind: 'refused', name: [...flight.removed][0] ?? '', version: '', message };
+      const [name] = flight.removed;
+      return name === undefined ? { kind: 'stale' } : { kind: 'refused', name, version: '', message };
     }
     for (const name of flight.removed) this.mark(name, flight.pending.get(name) ?? { since: 0, at: flight.at, again: false });
     if (flight.upserts.size === 1) {
@@ -209,10 +210,7 @@ export class TypeProgress {
       if (this.wanted(name)?.version === version) this.rejections.set(name, { version, message });
       return { kind: 'refused', name, version, message };
     }
-    // A new cluster whose endpoints Envoy has taken is there: it is not the culprit.
-    for (const name of flight.warmed) if (!this.held.has(name)) this.#keep(name, flight.upserts.get(name));
     for (const [name, held] of flight.upserts) {
-      if (this.held.get(name) === held) continue;
       const other = this.doubts.get(name);
       this.doubts.set(name, other === undefined || other === held ? held : { version: '', needs: undefined });
     }
