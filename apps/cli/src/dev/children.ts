@@ -55,6 +55,7 @@ export function describeChildren(facts: HouseFacts): readonly ChildSpec[] {
     child('worker', 'worker/src/main.js', {
       ...data,
       ...discovery,
+      NODE_OPTIONS: '--max-semi-space-size=4', // with 100,000 mappings 110 MB less, and no slower
       CHANCERY_WORKER_LISTEN: address(ports.worker),
       CHANCERY_WORKER_METRICS_LISTEN: address(ports.workerMetrics),
       CHANCERY_SERVICES_FILE: folder.services,
