@@ -152,7 +152,8 @@ export class LiveLane {
     this.#flush();
   }
 
-  #flush(): void {
+  /** @param isSettled Envoys have had time to take what came before. */
+  #flush(isSettled = false): void {
     if (this.#slicing !== undefined || this.#closed || !this.#built) return;
     const { source } = this.#options;
     const at = { version: source.version, seenAtMs: source.seenAtMs };
@@ -163,11 +164,11 @@ export class LiveLane {
     this.#mappings.clear();
     this.#services.clear();
     if (this.#table.waiting <= MOST_AT_ONCE) {
-      this.#publish(this.#table.changes(), at, touched);
+      this.#publish(this.#table.changes(isSettled), at, touched);
       return;
     }
     this.#slicing = this.#table
-      .changesInSlices()
+      .changesInSlices(isSettled)
       .then((change) => this.#publish(change, at, touched))
       .catch((error: unknown) => this.#options.onError(error))
       .finally(() => {
@@ -244,7 +245,7 @@ export class LiveLane {
 
   #finishLater(): void {
     clearTimeout(this.#finishing);
-    this.#finishing = setTimeout(() => this.#flush(), FINISH_AFTER_MS);
+    this.#finishing = setTimeout(() => this.#flush(true), FINISH_AFTER_MS);
   }
 
   #tableSettings() {

@@ -101,13 +101,16 @@ export class LiveTable {
   }
   #isUnfinished = false;
   #hasEmptied = false;
-  /** Did the last settling make shards that no filter knows yet? */
+  /** Are there shards that no filter may know yet? */
   #isKeeping = false;
 
-  /** What the puts and removes since the last call changed. Synchronous; nothing changed gives empty lists. */
-  changes(): ResourceChange {
+  /**
+   * What the puts and removes since the last call changed. Synchronous; nothing changed gives empty lists.
+   * @param isSettled whether Envoys may be taken to have the change before; while they have not, moved routes stay in their old place as well.
+   */
+  changes(isSettled = true): ResourceChange {
     this.#mayChange();
-    const { render, removed } = this.#settle();
+    const { render, removed } = this.#settle(isSettled);
     return this.#change(
       render.map((shard) => this.#render(shard)),
       removed,
@@ -115,11 +118,11 @@ export class LiveTable {
   }
 
   /** The same, yielding to the event loop every 10 ms. Until it has resolved the table takes no put, remove, configure or changes (it throws). */
-  async changesInSlices(): Promise<ResourceChange> {
+  async changesInSlices(isSettled = true): Promise<ResourceChange> {
     this.#mayChange();
     this.#isInSlices = true;
     try {
-      const { render, removed } = this.#settle();
+      const { render, removed } = this.#settle(isSettled);
       const made: (XdsResource | undefined)[] = [];
       await inSlices(render, (shard) => made.push(this.#render(shard)));
       return this.#change(made, removed);
@@ -203,7 +206,8 @@ export class LiveTable {
   }
 
   /** Which shards are to be made, and which are no more. */
-  #settle(): { readonly render: readonly Shard[]; readonly removed: readonly ResourceKey[] } {
+  #settle(isSettled: boolean): { readonly render: readonly Shard[]; readonly removed: readonly ResourceKey[] } {
+    if (isSettled) this.#isKeeping = false;
     const isHeld = this.#restructure();
     const stats = countsRequests(this.#settings.perRouteStats, this.#entries.size, this.#stats);
     const isRecounted = stats !== this.#stats;
@@ -240,7 +244,7 @@ export class LiveTable {
     this.#hasEmptied = phases.some(({ isInForce }) => !isInForce);
     const spaces = (list: readonly Phase[]) => list.map(({ id, shards }) => `${id}.${shards}`);
     const [before, now] = [spaces(this.#phases), spaces(phases.map(({ phase }) => phase))];
-    this.#isKeeping = before.length > 0 && now.some((space) => !before.includes(space));
+    this.#isKeeping ||= before.length > 0 && now.some((space) => !before.includes(space));
     if (before.join() === now.join()) return [];
     this.#phases = phases.map(({ phase }) => phase);
     const inForce = new Map(phases.flatMap(({ shards }) => shards.map((shard) => [shard.key, shard])));
@@ -271,7 +275,8 @@ export class LiveTable {
   /** Adds the rows that have left the shard since it was given out: what moved to a shard that no filter knows yet is found here until then. */
   #keepLeft(shard: Shard, rows: Entry[]): boolean {
     const names = new Set(rows.map(({ mapping }) => mapping.name));
-    const left = shard.given.filter(({ mapping }) => !names.has(mapping.name));
+    // What is removed is removed at once.
+    const left = shard.given.filter(({ mapping: { name } }) => !names.has(name) && this.#entries.has(name));
     rows.push(...left);
     return left.length > 0;
   }
