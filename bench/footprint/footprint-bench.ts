@@ -31,6 +31,8 @@ interface Figures {
   readonly rss: number;
   readonly heapUsed: number;
   readonly external: number;
+  /** Of all its threads, since it began. */
+  readonly cpuMs: number;
   readonly stallMs: number;
   readonly p99Ms: number;
 }
@@ -42,7 +44,7 @@ class WatchedWorker {
 
   constructor(databaseUrl: string) {
     const here = (name: string) => fileURLToPath(new URL(name, import.meta.url));
-    const words = [...(process.env.PROF ? ['--cpu-prof', '--cpu-prof-dir', process.env.PROF] : []), '--import', here('hooks.mjs'), here('watched-worker.ts'), databaseUrl, TOKEN];
+    const words = ['--import', here('hooks.mjs'), here('watched-worker.ts'), databaseUrl, TOKEN];
     this.#child = spawn(process.execPath, words, { stdio: ['pipe', 'pipe', 'inherit'] });
     this.#lines = createInterface({ input: this.#child.stdout as NodeJS.ReadableStream })[Symbol.asyncIterator]();
   }
@@ -157,7 +159,12 @@ async function run(): Promise<void> {
       services,
       listeningMs: Math.round(readyMs),
       firstPushMs: Math.round(firstPushMs),
-      start: { rssMB: megabytes(start.rss), heapMB: megabytes(start.heapUsed), longestStallMs: rounded(start.stallMs) },
+      start: {
+        rssMB: megabytes(start.rss),
+        heapMB: megabytes(start.heapUsed),
+        cpuMs: Math.round(start.cpuMs),
+        longestStallMs: rounded(start.stallMs),
+      },
       changes: {
         count: changes,
         commitToAgentMs: { p50: rounded(median(times)), worst: rounded(Math.max(...times)) },

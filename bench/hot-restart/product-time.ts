@@ -97,7 +97,20 @@ class Product {
     });
     const found = await waitUntil(() => ready, { timeoutMs: 120_000, everyMs: 20 });
     if (found === null) throw new Error('bin/dev was not ready within two minutes');
-    return new Product(dev, found);
+    const product = new Product(dev, found);
+    await product.#restartForEachChange();
+    return product;
+  }
+
+  /** What is measured here is not how new gateways are delivered. */
+  async #restartForEachChange(): Promise<void> {
+    const { api, token } = this.#ready;
+    const answer = await fetch(`${api}/v1/gateways/default/settings`, {
+      method: 'PATCH',
+      headers: { authorization: `Bearer ${token}`, 'content-type': 'application/json' },
+      body: JSON.stringify({ delivery: 'hot-restart' }),
+    });
+    if (!answer.ok) throw new Error(`the delivery could not be set: ${answer.status} ${await answer.text()}`);
   }
 
   /** One mapping more. Waits for a quiet gateway first, so that the change meets no window. */

@@ -41,6 +41,8 @@ export const points: Readonly<Record<Process, readonly string[]>> = {
 
 /** Points that a change of one mapping does not pass; each has its own test beside its code. */
 export const pointsElsewhere: readonly string[] = [
+  'agent.afterLiveWritten',
+  'agent.afterLiveRelayed',
   'eventstore.beforeCommit',
   'worker.afterExpiryBeforeRevert',
   'worker.afterRevertBeforeSettled',

@@ -1,5 +1,7 @@
 import { afterEach, describe, expect, jest, test } from '@jest/globals';
 
+import { findFreePort } from '#platform/network/listening-port.js';
+
 import { type DevHarness, type HttpAnswer, send } from '../support/dev-harness.js';
 
 import { LiveHouse } from './live-house.js';
@@ -21,7 +23,8 @@ async function open(): Promise<LiveHouse> {
 
 /** Asks on new connections until the path answers this. */
 const answers = (dev: DevHarness, url: string, wanted: (answer: HttpAnswer) => boolean, deadlineMs = 15_000) =>
-  dev.until(() => send(url), wanted, deadlineMs);
+  dev.until(() => send(url).catch(() => notThere), wanted, deadlineMs);
+const notThere: HttpAnswer = { status: 0, headers: {}, text: 'nothing listens', json: undefined };
 
 describe('a gateway that is delivered live', () => {
   test('a REST change serves without a restart, is proven and recorded, and outlives worker, agent and control plane', async () => {
@@ -57,5 +60,48 @@ describe('a gateway that is delivered live', () => {
     await answers(dev, `${gateway}/one/x`, ({ status }) => status === 404, 60_000);
     await house.propagation(versionOf(removed));
     expect((await house.target('dev')).epoch).toBe(epoch);
+  });
+});
+
+describe('Envoys without agents', () => {
+  test.each(['delta', 'sotw'] as const)(
+    'one that dials the worker itself by %s serves what is live, and is shown as acknowledged',
+    async (protocol) => {
+      const house = await open();
+      const { dev } = house;
+      const port = await findFreePort(new Set());
+      await house.change('PATCH', 'settings', { http: { address: '127.0.0.1', port } });
+      const version = versionOf(await house.change('PUT', 'mappings/one', { prefix: '/one/', service: house.service }));
+      const envoy = await house.startEnvoy('stock-1', protocol);
+      cleanups.push(() => envoy.end());
+      const own = `http://127.0.0.1:${port}`;
+      await answers(dev, `${own}/one/x`, ({ status, text }) => status === 200 && text === '/x', 30_000);
+      const seen = await house.propagation(version);
+      expect(Object.fromEntries(seen.targets.map(({ name, state }) => [name, state]))).toEqual({ dev: 'live', 'stock-1': 'acked' });
+      const moved = await house.change('PUT', 'mappings/one', { prefix: '/one/', service: house.service, rewrite: '/moved/' });
+      await answers(dev, `${own}/one/x`, ({ text }) => text === '/moved/x');
+      await house.propagation(versionOf(moved));
+      expect(await house.target('stock-1')).toMatchObject({
+        kind: 'envoy',
+        delivery: 'live',
+        agentState: 'acked, unproven',
+        appliedVersion: versionOf(moved),
+        provenVersion: 0,
+      });
+      expect((await send(`${own}/.well-known/chancery/marker`)).status).toBe(404);
+      await dev.killAndAwait('worker');
+      expect((await send(`${own}/one/x`)).text).toBe('/moved/x');
+      const gone = await house.change('DELETE', 'mappings/one');
+      await answers(dev, `${own}/one/x`, ({ status }) => status === 404, 60_000);
+      await house.propagation(versionOf(gone));
+    },
+  );
+
+  test('one with a bad token gets nothing', async () => {
+    const house = await open();
+    const envoy = await house.startEnvoy('stock-1', 'delta', 'chy_wrong');
+    cleanups.push(() => envoy.end());
+    await envoy.said(/initial fetch timed out/);
+    expect((await house.dev.api('/v1/gateways/default/targets/stock-1')).status).toBe(404);
   });
 });

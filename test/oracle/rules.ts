@@ -23,7 +23,7 @@ export const defaultSettings: Members = {
   services: {},
   allowLoopbackUpstreams: false,
   perRouteStats: 'auto',
-  delivery: 'hot-restart',
+  delivery: 'live',
   rollout: {
     strategy: 'immediate',
     canary: null,

@@ -9,6 +9,7 @@ import { findEpochs } from '#platform/envoy/launcher.js';
 import { ask } from '#platform/envoy/proof.js';
 import { waitUntil } from '#platform/envoy/wait-until.js';
 import { lostCount, startLoad } from '../../../test/load/load-client.js';
+import { liveBootstrap, liveScope } from './live.fixture.js';
 import { startTestWorker, type TestWorker, TOKEN } from './worker.fixture.js';
 
 jest.setTimeout(120_000);
@@ -129,4 +130,50 @@ describe.each(['kill', 'stop'] as const)('hit by %s', (action) => {
     expect({ lost: result.lost.slice(0, 3), count: lostCount(result) }).toEqual({ lost: [], count: 0 });
     expect(result.sent).toBeGreaterThan(50);
   });
+});
+
+describe.each(['kill', 'stop'] as const)('delivered live and hit by %s', (action) => {
+  const scope = (body: string) => liveScope('a', { body });
+
+  async function strike(place: string, change: Parameters<TestWorker['pushLive']>[0]): Promise<{ pids: readonly number[] }> {
+    let agent = startProcess();
+    await worker.reported((await worker.pushLive({ upserts: [scope('one')] })).releaseId, 'proven');
+    const load = startLoad({ host: '127.0.0.1', port: node.port, path: '/a', rate: 100, lanes: ['new', 'busy'] });
+    const armed = join(failpoints, `agent.${place}`);
+    writeFileSync(armed, action);
+    const pushed = worker.pushLive(change);
+    expect(await waitUntil(() => (existsSync(`${armed}.reached`) ? true : null), { timeoutMs: 10_000, everyMs: 2 })).toBe(true);
+    if (action === 'kill') {
+      expect(await agent.ended).toBe('SIGKILL');
+      agent = startProcess();
+    } else {
+      await waitUntil(() => null, { timeoutMs: 3000, everyMs: 100 });
+      agent.child.kill('SIGCONT');
+    }
+    const outcome = await pushed;
+    const held = outcome.kind === 'acknowledged' ? outcome : await worker.pushLive(change);
+    await worker.reported(held.releaseId, 'proven', 30_000);
+    expect((await ask({ host: '127.0.0.1', port: node.port, path: '/a', headers: {} })).body).toBe('two');
+    const result = await load.stop();
+    expect({ lost: result.lost.slice(0, 3), count: lostCount(result) }).toEqual({ lost: [], count: 0 });
+    expect(result.sent).toBeGreaterThan(50);
+    return {
+      pids: agents.flatMap(({ lines }) => lines.flatMap(({ event, pid }) => (event === 'envoy' && pid !== undefined ? [pid] : []))),
+    };
+  }
+
+  it.each(['afterLiveWritten', 'afterLiveRelayed', 'beforeProof', 'beforeReportSent'])(
+    'at %s, no Envoy is started and nothing is lost',
+    async (place) => {
+      const { pids } = await strike(place, { upserts: [scope('two')] });
+      expect(new Set(pids).size).toBe(1);
+    },
+  );
+
+  it.each(['afterLiveWritten', 'beforeFork', 'afterFork', 'afterChildLive'])(
+    'at %s with another bootstrap, nothing is lost',
+    async (place) => {
+      await strike(place, { upserts: [scope('two')], bootstrap: liveBootstrap({ cluster: 'other' }), parentShutdownTimeS: 5 });
+    },
+  );
 });

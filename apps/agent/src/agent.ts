@@ -73,6 +73,7 @@ export async function startAgent({ config, envoy, version, log, failpoint, onEnv
   const live: LiveDelivery = createLive({
     ...{ folder, supervisor, state, log, failpoint, report, fault, probe: reach },
     onChange: () => link.statusChanged(),
+    signal: ending.signal,
     envoy: () => deployer,
     save: (base) => store.save(base),
   });

@@ -21,6 +21,7 @@ export interface LiveDeliveryOptions {
   readonly report: (report: StepReport) => void;
   readonly fault: (file: string, reason: string) => void;
   readonly onChange: () => void;
+  readonly signal: AbortSignal;
   /** Asked only after `start`. */
   readonly envoy: () => LiveEnvoy;
   readonly save: (base: Release) => string;
@@ -36,7 +37,7 @@ export interface LiveDelivery {
 }
 
 export function createLive(options: LiveDeliveryOptions): LiveDelivery {
-  const { folder, supervisor, state, probe, log, failpoint, report, fault, onChange, envoy, save } = options;
+  const { folder, supervisor, state, probe, log, failpoint, report, fault, onChange, signal, envoy, save } = options;
   const onFault = (reason: string) => fault('live', reason);
   const store = new LiveStore(folder.live, onFault);
   const node = new LiveNode({ store, state, failpoint });
@@ -52,7 +53,7 @@ export function createLive(options: LiveDeliveryOptions): LiveDelivery {
     onHeldBack: (held) => lane.trouble.heldBack(held),
     onProgress: () => lane.progress(),
   });
-  const lane: LiveLane = new LiveLane({ node, relay, supervisor, state, probe, log, failpoint, report, onChange, envoy, save });
+  const lane: LiveLane = new LiveLane({ node, relay, supervisor, state, probe, log, failpoint, report, onChange, signal, envoy, save });
   return {
     node,
     lane,

@@ -25,6 +25,8 @@ export interface LiveLaneOptions {
   readonly failpoint: (name: string) => void;
   readonly report: (report: StepReport) => void;
   readonly onChange: () => void;
+  /** Aborted when the agent ends: waiting stops. */
+  readonly signal: AbortSignal;
   /** What runs, and takes over what must be started. */
   readonly envoy: () => LiveEnvoy;
   /** Stores a base; answers its key. */

@@ -17,6 +17,8 @@ const PROOF_TIMEOUT_MS = 10_000;
 const DEFAULT_PROOF_ANSWERS = 30;
 /** How long the lane sleeps at most; everything that concerns it calls it. */
 const SLEEP_MS = 1000;
+/** Between two proofs of a release that is not proven: grows from the first to the last. */
+const RETRY_MS = { first: 5000, last: 60_000 };
 /** Deaths under a set that was not proven until the one before is served again. */
 const DEATHS_ALLOWED = 3;
 /** From an accepted live release to a proven one: served at once, proven when Envoy has settled, one proof at a time and always of the newest. */
@@ -28,6 +30,8 @@ export class LiveLane {
   #proving: Promise<unknown> = Promise.resolve();
   #busy = false;
   #error = '';
+  #failed = '';
+  #retryMs = RETRY_MS.first;
   /** A proof is due: something is unproven and the last one did not fail, or something has changed since. */
   #due = true;
   #stopping = false;
@@ -113,6 +117,8 @@ export class LiveLane {
   /** Envoy has died. True when what it is served is another set now, so that its death says nothing against its bootstrap. */
   envoyDied(): boolean {
     const { node, relay, report } = this.#options;
+    // Under a proven set it says nothing: somebody may have killed it.
+    if (node.unproven.newest === null) return false;
     this.#deaths += 1;
     if (this.#deaths < DEATHS_ALLOWED) return false;
     const failed = node.retreat();
@@ -132,21 +138,36 @@ export class LiveLane {
   }
 
   async #run(): Promise<void> {
-    const { node, log, report, onChange } = this.#options;
+    const { node, log, onChange } = this.#options;
     while (!this.#stopping) {
       await this.#wake.wait(SLEEP_MS);
       if (this.#stopping || !this.#due || this.#busy || node.unproven.newest === null || !this.#runsNewest()) continue;
       try {
-        const outcome = await this.prove();
-        this.#error = outcome.kind === 'failed' ? `release ${node.release?.releaseId}: ${outcome.code}: ${outcome.detail}` : '';
-        if (outcome.kind === 'failed' && node.release !== null)
-          report({ ...named(node.release), step: 'failed', code: outcome.code, detail: outcome.detail, live: true });
+        this.#judge(await this.prove());
       } catch (error) {
         log.error({ err: error }, 'a proof failed and is tried again');
         await pause(SLEEP_MS);
       }
       onChange();
     }
+  }
+
+  /** A proof that was missing is told once for a release, and tried again, since the machine may have been too busy to answer. */
+  #judge(outcome: LiveOutcome): void {
+    const { node, report, signal } = this.#options;
+    this.#error = '';
+    if (outcome.kind === 'proven') this.#retryMs = RETRY_MS.first;
+    if (outcome.kind !== 'failed' || node.release === null) return;
+    const { release } = node;
+    this.#error = `release ${release.releaseId}: ${outcome.code}: ${outcome.detail}`;
+    if (this.#failed !== release.releaseId)
+      report({ ...named(release), step: 'failed', code: outcome.code, detail: outcome.detail, live: true });
+    this.#failed = release.releaseId;
+    void pause(this.#retryMs, undefined, { signal }).then(
+      () => this.#dueNow(),
+      () => {}, // the agent ends
+    );
+    this.#retryMs = Math.min(RETRY_MS.last, this.#retryMs * 2);
   }
 
   #dueNow(): void {

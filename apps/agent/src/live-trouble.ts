@@ -30,7 +30,7 @@ const GATHER_MS = 15;
 export class LiveTrouble {
   readonly #options: LiveTroubleOptions;
   #rejections: Rejection[] = [];
-  #held = '';
+  #held: ReadonlySet<string> = new Set();
   /** Probes of resources that were held back when their release was proven. */
   #owed: ReadonlyMap<string, string> = new Map();
   #offer: NodeJS.Timeout | null = null;
@@ -70,13 +70,17 @@ export class LiveTrouble {
   /** All that Envoy must not have yet, because a cluster is not warm. */
   heldBack(held: readonly HeldBack[]): void {
     const { node, report, onFreed } = this.#options;
-    const text = JSON.stringify(held.map(({ key, version }) => [key, version]));
-    if (text === this.#held || node.release === null) return;
-    this.#held = text;
-    // Also when nothing is any more: what is proven from then on is proven whole.
-    const detail = held.map(({ key, waitsFor }) => `${key.name} waits for ${waitsFor.join(', ')}`).join('; ');
-    const code = held.length > 0 ? 'not_warm' : '';
-    report({ ...named(node.release), step: 'held_back', code, detail, resources: held.map(({ key }) => key), live: true });
+    const nameOf = ({ key, version }: HeldBack) => `${resourceId(key)} ${version}`;
+    const names = new Set(held.map(nameOf));
+    const changed = names.size !== this.#held.size || held.some((one) => !this.#held.has(nameOf(one)));
+    this.#held = names;
+    if (node.release === null) return;
+    // All of it whenever it is another set, also when nothing is held back any more: what is proven from then on is proven whole.
+    if (changed) {
+      const detail = held.map(({ key, waitsFor }) => `${key.name} waits for ${waitsFor.join(', ')}`).join('; ');
+      const code = held.length > 0 ? 'not_warm' : '';
+      report({ ...named(node.release), step: 'held_back', code, detail, resources: held.map(({ key }) => key), live: true });
+    }
     const still = new Set(held.map(({ key }) => key.name));
     const free = [...this.#owed].filter(([path]) => !still.has(probedName(path)));
     this.#owed = new Map([...this.#owed].filter(([path]) => still.has(probedName(path))));

@@ -57,7 +57,7 @@ export interface LivePush {
 }
 
 export type LivePushOutcome = {
-  readonly kind: 'acknowledged' | 'refused';
+  readonly kind: 'acknowledged' | 'refused' | 'unknown';
   readonly message: string;
   readonly releaseId: string;
   readonly version: number;
@@ -88,6 +88,8 @@ export async function startTestWorker(httpPort: number, { port = 0, sequence = 0
   let term = 0;
   let last = sequence;
   let set = new ResourceSet();
+  /** Pushed when the connection broke: the node says in its next hello whether it has it. */
+  let unknown: ResourceSet | undefined;
   const server = await startDeliveryServer({
     host: '127.0.0.1',
     port,
@@ -137,6 +139,8 @@ export async function startTestWorker(httpPort: number, { port = 0, sequence = 0
     async pushLive(change) {
       const connected = await waitUntil(() => (session?.takesLive === true ? session : null), { timeoutMs: 10_000, everyMs: 1 });
       if (connected === null) throw new Error('no agent takes live releases');
+      if (unknown !== undefined && connected.hello.liveDigest === unknown.digest) set = unknown;
+      unknown = undefined;
       last += 1;
       const fence = { lineage: 1, lineageId: 'test', term: change.term ?? term, sequence: last };
       const whole = change.whole === true || set.size === 0;
@@ -148,6 +152,7 @@ export async function startTestWorker(httpPort: number, { port = 0, sequence = 0
       next.apply(changed);
       const outcome = await pushLive(connected, { change, whole, before, next, fence, changed });
       if (outcome.kind === 'acknowledged') set = next;
+      if (outcome.kind === 'unknown') unknown = next;
       return outcome;
     },
     async reported(releaseId, step, timeoutMs = 15_000) {
@@ -187,8 +192,10 @@ async function pushLive(
     ...{ force: false, lowerVersionReason: '', proofAnswers: 30 },
   };
   const encoded = encodeLiveRelease(head, whole ? { upserts: next, removed: [] } : changed);
-  const answer = await new Promise<{ kind: string; message?: string }>((resolve) => session.pushLive(encoded, resolve));
-  return { kind: answer.kind === 'acknowledged' ? 'acknowledged' : 'refused', message: answer.message ?? '', releaseId, version };
+  const answered = new Promise<{ kind: LivePushOutcome['kind']; message?: string }>((resolve) => session.pushLive(encoded, resolve));
+  const lost = waitUntil(() => session.closedBecause ?? null, { timeoutMs: 30_000, everyMs: 5 });
+  const answer = await Promise.race([answered, lost.then((message) => ({ kind: 'unknown' as const, message: message ?? '' }))]);
+  return { kind: answer.kind, message: answer.message ?? '', releaseId, version };
 }
 
 function encodeTestRelease(httpPort: number, fence: Fence, releaseId: string, secret: string, options: ReleaseOptions): EncodedRelease {

@@ -7,11 +7,15 @@ import type { Db } from '#platform/database/database.js';
 import type { Queue } from '#platform/queue/queue.js';
 
 import type { Gateways } from './gateways.js';
+import type { LiveDelivery } from './live-delivery.js';
+import type { StockEnvoys } from './stock-envoys.js';
 import type { TargetSession } from './target-session.js';
 
 export interface MetricSources {
   readonly db: Db;
   readonly gateways: Gateways;
+  readonly live: LiveDelivery;
+  readonly envoys: StockEnvoys;
   queue(): Queue | undefined;
   sessions(): TargetSession[];
 }
@@ -42,13 +46,14 @@ export class WorkerMetrics {
     this.#propagation = new Histogram({
       name: 'chancery_propagation_seconds',
       help: 'From the moment at which the worker saw a version to its proof on a target.',
-      buckets: [0.1, 0.25, 0.5, 1, 2, 4, 8, 16, 32, 64],
+      buckets: [0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2, 4, 8, 16, 32, 64],
       registers,
     });
     this.#gauge('chancery_xds_connected', 'Agents that are connected to this worker.', ['gateway'], (gauge) => {
       for (const name of sources.gateways.names()) gauge.set({ gateway: name }, 0);
       for (const session of sources.sessions()) gauge.inc({ gateway: session.gateway });
     });
+    this.#liveGauges(sources);
     this.#gauge('chancery_config_version', 'The newest version of each gateway that this worker has folded.', ['gateway'], (gauge) => {
       for (const name of sources.gateways.names()) gauge.set({ gateway: name }, sources.gateways.fold(name)?.version ?? 0);
     });
@@ -58,7 +63,7 @@ export class WorkerMetrics {
       ['gateway'],
       async (gauge) => {
         for (const name of sources.gateways.names()) {
-          const here = (await listTargets(sources.db, name)).filter((target) => target.state === 'enrolled');
+          const here = (await listTargets(sources.db, name)).filter((target) => target.state === 'enrolled' && target.kind === 'agent');
           if (here.length > 0) gauge.set({ gateway: name }, Math.min(...here.map((target) => target.provenVersion)));
         }
       },
@@ -91,6 +96,27 @@ export class WorkerMetrics {
 
   propagated(durationMs: number): void {
     this.#propagation.observe(durationMs / 1_000);
+  }
+
+  #liveGauges(sources: MetricSources): void {
+    this.#gauge(
+      'chancery_live_unproven_releases',
+      'Releases that were sent live and whose outcome is not known yet.',
+      ['gateway'],
+      (gauge) => {
+        for (const publisher of sources.live.publishers())
+          gauge.set(
+            { gateway: publisher.gateway },
+            publisher.sessions().reduce((sum, { unproven }) => sum + unproven.length, 0),
+          );
+      },
+    );
+    this.#gauge('chancery_live_resources', 'Resources that each target of a gateway that is delivered live has.', ['gateway'], (gauge) => {
+      for (const { gateway, head } of sources.live.publishers()) if (head !== undefined) gauge.set({ gateway }, head.set.size);
+    });
+    this.#gauge('chancery_envoys_connected', 'Envoys without an agent that are connected to this worker.', [], (gauge) => {
+      gauge.set(sources.envoys.owners().length);
+    });
   }
 
   #gauge(name: string, help: string, labelNames: string[], collect: (gauge: Gauge) => void | Promise<void>): void {

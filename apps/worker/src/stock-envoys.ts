@@ -11,6 +11,7 @@ import type { AgentIdentity } from '#platform/xds/delivery-server.js';
 import type { AdsCaller, EnvoySession, HeldBack, Rejection } from '#platform/xds/envoy-session.js';
 import type { EnvoyStream } from '#platform/xds/envoy-stream.js';
 import { ResourceSet } from '#platform/xds/resource-set.js';
+import { presentedToken } from '#platform/xds/server-credentials.js';
 import type { ResourceKey } from '#platform/xds/xds-resource.js';
 
 import { checkTargetNames, mayServe } from './agent-rights.js';
@@ -148,8 +149,7 @@ export class StockEnvoys {
   async #admit(caller: AdsCaller): Promise<void> {
     const { id } = caller.node;
     if (this.#options.certificateOf(caller) === id) return;
-    const header = String(caller.metadata.get('authorization')[0] ?? '');
-    const token = /^Bearer (\S{1,512})$/i.exec(header)?.[1];
+    const token = presentedToken(caller.metadata);
     const identity = token === undefined ? undefined : await this.#options.authenticate(token);
     if (identity === undefined)
       throw new DomainError(

@@ -35,12 +35,19 @@ export class WorkerFixture {
     readonly events: EventStore,
   ) {}
 
+  /** A gateway that is delivered by hot restarts, unless `settings` say otherwise. */
   static async open(settings: object = {}): Promise<WorkerFixture> {
     const test = await createTestDatabase();
     const database = openDatabase({ url: test.url, applicationName: 'spec' });
     const fixture = new WorkerFixture(test, database, new EventStore({ database }));
     const state = JSON.parse(
-      JSON.stringify({ ...defaultSettings, allowLoopbackUpstreams: true, services: { usersvc: ['127.0.0.1:9001'] }, ...settings }),
+      JSON.stringify({
+        ...defaultSettings,
+        delivery: 'hot-restart',
+        allowLoopbackUpstreams: true,
+        services: { usersvc: ['127.0.0.1:9001'] },
+        ...settings,
+      }),
     );
     await fixture.append('gateway', 'GatewayCreated', state);
     return fixture;

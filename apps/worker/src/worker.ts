@@ -1,21 +1,20 @@
-import { setTimeout as sleep } from 'node:timers/promises';
-
 import { type Database, openDatabase } from '#platform/database/database.js';
 import { listen } from '#platform/database/listener.js';
 import { EventStore } from '#platform/eventstore/event-store.js';
 import { createWake, type Follower, type Wake } from '#platform/eventstore/follower.js';
 import { failpoint } from '#platform/failpoint/failpoint.js';
-import { openQueue, type Queue } from '#platform/queue/queue.js';
-import { type DeliveryServer, startDeliveryServer } from '#platform/xds/delivery-server.js';
+import type { Queue } from '#platform/queue/queue.js';
+import { type AgentIdentity, type DeliveryServer, startDeliveryServer } from '#platform/xds/delivery-server.js';
 import { mutualTls, peerIdentity } from '#platform/xds/server-credentials.js';
 
-import { AgentHandlers } from './agent-handlers.js';
+import { AgentHandlers, type AgentHandlersOptions } from './agent-handlers.js';
 import { Confirmations } from './confirmations.js';
 import { Gateways } from './gateways.js';
 import { LiveDelivery } from './live-delivery.js';
 import { type LookContext, look } from './look.js';
 import { LookRunner } from './look-runner.js';
 import { WorkerMetrics } from './metrics.js';
+import { openQueueWhenThere } from './queue-opening.js';
 import { Recorder } from './recorder.js';
 import { followRedeployments } from './redeployments.js';
 import { Renderer } from './renderer.js';
@@ -77,32 +76,15 @@ class Worker {
     this.#wake = createWake(options.databaseUrl, log);
     this.#events = new EventStore({ database: this.#database, log });
     this.#recorder = new Recorder({ db, events: this.#events, log, pollMs: tuning.sweepMs });
+    const world = { db, database: this.#database, events: this.#events, wake: this.#wake, log };
     this.#confirmations = new Confirmations({
-      db,
-      events: this.#events,
-      log,
+      ...world,
       ownPorts: options.ownPorts,
       everyMs: tuning.confirmationsMs,
     });
-    this.#gateways = new Gateways({
-      ...options,
-      database: this.#database,
-      wake: this.#wake,
-      pollMs: tuning.pollMs,
-      servicesFile: options.servicesFile,
-      onLoaded: (fold) => this.#rollouts.loaded(fold).then(() => this.#live.load(fold)),
-      onApplied: (fold, change, services) => {
-        this.#rollouts.applied(fold, change);
-        this.#live.apply(fold, change, services);
-      },
-      onVersionFound: (...found) => this.#rollouts.steering.found(...found),
-      onChange: (gateway) => this.#gatewayChanged(gateway),
-    });
+    this.#gateways = this.#allGateways();
     this.#rollouts = new Rollouts({
-      database: this.#database,
-      events: this.#events,
-      wake: this.#wake,
-      log,
+      ...world,
       pollMs: tuning.pollMs,
       everyMs: tuning.wavesMs,
       versions: this.#gateways.versions,
@@ -112,28 +94,17 @@ class Worker {
     this.#renderer = new Renderer(db, this.#gateways, (...target) => this.#rollouts.steering.sourceOf(...target));
     this.#live = this.#liveDelivery();
     const authenticate = (token: string) => options.authenticate(token, { db, events: this.#events });
-    this.#envoys = new StockEnvoys({
-      db,
-      worker: name,
-      log,
-      authenticate,
-      certificateOf: ({ call }) => peerIdentity(call)?.name,
-      publisher: (gateway) => this.#live.publisher(gateway),
-      onRefused: (...refusal) => this.#live.refused(...refusal),
-    });
-    this.#handlers = new AgentHandlers({
-      db,
-      live: this.#live,
-      worker: name,
-      log,
-      statsIntervalMs: tuning.statsIntervalMs,
-      authenticate,
-      look: (target) => this.#runner.request(target),
-      lookNow: (target) => this.#runner.runNow(target),
-      onPushEnded: () => this.#recorder.kick(),
-    });
+    this.#envoys = this.#stockEnvoys(authenticate);
+    this.#handlers = this.#agentHandlers(authenticate);
     const sessions = () => this.#handlers.sessions();
-    this.#metrics = new WorkerMetrics({ db, gateways: this.#gateways, queue: () => this.#queue, sessions });
+    this.#metrics = new WorkerMetrics({
+      db,
+      gateways: this.#gateways,
+      live: this.#live,
+      envoys: this.#envoys,
+      queue: () => this.#queue,
+      sessions,
+    });
     const context = this.#lookContext();
     this.#runner = new LookRunner({
       log,
@@ -187,7 +158,7 @@ class Worker {
       this.#status = await startStatusServer({
         ...statusListen,
         registry: this.#metrics.registry,
-        checks: workerChecks({ db: this.#database.db, gateways: this.#gateways, queue: () => this.#queue }),
+        checks: workerChecks({ db: this.#database.db, gateways: this.#gateways, live: this.#live, queue: () => this.#queue }),
       });
     }
     return { port: this.#server.port, statusPort: this.#status?.port };
@@ -205,10 +176,40 @@ class Worker {
     await this.#queue?.close();
     await this.#runner.close();
     await Promise.all([this.#recorder.close(), this.#confirmations.close()]);
-    await this.#events.close();
-    await this.#wake.close();
+    await Promise.all([this.#events.close(), this.#wake.close()]);
     await this.#status?.close();
     await this.#database.close();
+  }
+
+  #allGateways(): Gateways {
+    return new Gateways({
+      ...this.#options,
+      database: this.#database,
+      wake: this.#wake,
+      pollMs: this.#tuning.pollMs,
+      servicesFile: this.#options.servicesFile,
+      onLoaded: (fold) => this.#rollouts.loaded(fold).then(() => this.#live.load(fold)),
+      onApplied: (fold, change, services) => {
+        this.#rollouts.applied(fold, change); // first: what is not for every target must not be sent to any
+        this.#live.apply(fold, change, services);
+      },
+      onVersionFound: (...found) => this.#rollouts.steering.found(...found),
+      onChange: (gateway) => this.#gatewayChanged(gateway),
+    });
+  }
+
+  #agentHandlers(authenticate: AgentHandlersOptions['authenticate']): AgentHandlers {
+    return new AgentHandlers({
+      db: this.#database.db,
+      live: this.#live,
+      worker: this.#options.name,
+      log: this.#options.log,
+      statsIntervalMs: this.#tuning.statsIntervalMs,
+      authenticate,
+      look: (target) => this.#runner.request(target),
+      lookNow: (target) => this.#runner.runNow(target),
+      onPushEnded: () => this.#recorder.kick(),
+    });
   }
 
   #lookContext(): LookContext {
@@ -254,6 +255,19 @@ class Worker {
     });
   }
 
+  #stockEnvoys(authenticate: (token: string) => Promise<AgentIdentity | undefined>): StockEnvoys {
+    const { log, name: worker } = this.#options;
+    return new StockEnvoys({
+      db: this.#database.db,
+      worker,
+      log,
+      authenticate,
+      certificateOf: ({ call }) => peerIdentity(call)?.name,
+      publisher: (gateway) => this.#live.publisher(gateway),
+      onRefused: (...refusal) => this.#live.refused(...refusal),
+    });
+  }
+
   #takeAsides(gateway: string): void {
     this.#live
       .takeAsides(gateway)
@@ -275,20 +289,11 @@ class Worker {
     }
   }
 
-  /** The queue's server may come later than the worker, or go and come again: until it is there the sweep does without. */
   async #openQueue(): Promise<void> {
     const { redisUrl, databaseUrl, log, queueName } = this.#options;
     const { queueLockMs: lockMs, backoffMs } = this.#tuning;
     const name = queueName === undefined ? {} : { name: queueName };
-    for (let waitMs = 200; !this.#closing.signal.aborted; waitMs = Math.min(5_000, waitMs * 2)) {
-      try {
-        this.#queue = await openQueue({ redisUrl, databaseUrl, log, lockMs, backoffMs, ...name });
-        this.#runner.use(this.#queue);
-        return;
-      } catch (err) {
-        log.error({ err }, 'the queue cannot be opened yet; targets are looked at without it');
-        await sleep(waitMs, undefined, { signal: this.#closing.signal }).catch(() => undefined); // aborted: the loop ends
-      }
-    }
+    this.#queue = await openQueueWhenThere({ redisUrl, databaseUrl, log, lockMs, backoffMs, ...name }, this.#closing.signal);
+    if (this.#queue !== undefined) this.#runner.use(this.#queue);
   }
 }

@@ -26,7 +26,7 @@ export const TokenCreateInput = z.strictObject({
     .min(1)
     .max(20)
     .describe(
-      'What the token may do: `read`, `write` (mappings, principals), `deploy` (redeployments), `admin` (tokens, gateways, settings), `audit` (the audit trail and its verification), `agent:<target>` (an agent).',
+      'What the token may do: `read`, `write` (mappings, principals), `deploy` (redeployments, rollouts), `admin` (tokens, gateways, settings), `audit` (the audit trail and its verification), `agent:<target>` (an agent).',
     ),
   expiresInDays: z
     .number()

@@ -3,7 +3,7 @@ import { describe, expect, test } from '@jest/globals';
 import { given } from '#features/mapping/mapping.fixture.js';
 import { DomainError } from '#platform/kernel/errors.js';
 
-import { configureGateway, createGateway, defaultSettings, settingsOf } from './gateway.js';
+import { configureGateway, createGateway, defaultSettings, settingsOf, settingsToJson } from './gateway.js';
 import { parseGatewayCreate, parseSettings, parseSettingsPatch, patchedSettings, replacedSettings } from './gateway-settings.js';
 
 describe('decisions', () => {
@@ -31,7 +31,8 @@ describe('decisions', () => {
   });
 
   test('settings of an older version are read with the defaults of this one', () => {
-    expect(settingsOf({ drainTimeS: 3 })).toEqual({ ...defaultSettings, drainTimeS: 3 });
+    expect(settingsOf({ drainTimeS: 3 })).toEqual({ ...defaultSettings, delivery: 'hot-restart', drainTimeS: 3 });
+    expect(settingsOf(settingsToJson(defaultSettings))).toEqual(defaultSettings);
     expect(settingsOf({ rollout: { strategy: 'waves' } }).rollout).toEqual({ ...defaultSettings.rollout, strategy: 'waves' });
   });
 });
@@ -85,7 +86,7 @@ describe('settings', () => {
 
   test.each<[string, unknown, string, string]>([
     ['an unknown setting', { admin: true }, 'unknown_field', '/admin'],
-    ['another delivery', { delivery: 'live' }, 'wrong_type', '/delivery'],
+    ['another delivery', { delivery: 'by-hand' }, 'wrong_type', '/delivery'],
     ['a text for a number', { drainTimeS: '2' }, 'wrong_type', '/drainTimeS'],
     ['another strategy', { rollout: { strategy: 'slow' } }, 'wrong_type', '/rollout/strategy'],
     ['an unknown member of the rollout', { rollout: { soak: 1 } }, 'unknown_field', '/rollout/soak'],

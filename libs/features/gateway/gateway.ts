@@ -49,7 +49,7 @@ export const defaultSettings: GatewaySettings = {
   services: {},
   allowLoopbackUpstreams: false,
   perRouteStats: 'auto',
-  delivery: 'hot-restart',
+  delivery: 'live',
   rollout: defaultRollout,
 };
 
@@ -100,10 +100,11 @@ export function settingsTransition(_subject: string, before: JsonObject | null, 
   return canonicalJson(before) === canonicalJson(after) ? undefined : { type: 'GatewayConfigured', schemaVersion, subject, state: after };
 }
 
-/** Settings out of the log; what an older version did not know has its default. */
+/** Settings out of the log; what an older version did not know has its default, and the delivery that there was then. */
 export function settingsOf(state: JsonObject): GatewaySettings {
   const known = Object.keys(defaultSettings).filter((key) => state[key] !== undefined && state[key] !== null);
-  return { ...defaultSettings, ...Object.fromEntries(known.map((key) => [key, state[key]])), rollout: rolloutPolicyOf(state.rollout) };
+  const said = Object.fromEntries(known.map((key) => [key, state[key]]));
+  return { ...defaultSettings, delivery: 'hot-restart', ...said, rollout: rolloutPolicyOf(state.rollout) };
 }
 
 /** Settings as the log holds them. */

@@ -1,6 +1,6 @@
-import { boundSegment, broaderWildcards, type Entry, HostRows, isTooMuch, openSegment, shardsOf } from './host-rows.js';
+import { boundSegment, broaderWildcards, HostRows, isTooMuch, openSegment, shardsOf } from './host-rows.js';
 import { PhaseShards } from './phase-shards.js';
-import type { Shard } from './shard.js';
+import type { Entry, Shard } from './shard.js';
 import { bestPrefixLength, type MiddlePhase, type ShardPlan, type ShardSizing } from './shard-plan.js';
 
 /** Exact hosts, wildcards, any host: the order in which a request falls through them. */

@@ -1,17 +1,7 @@
-import type { RowOutcome } from '#features/mapping/mapping.envoy.js';
 import type { MappingState } from '#features/mapping/mapping-state.js';
 
-import type { Shard } from './shard.js';
+import type { Entry } from './shard.js';
 import type { ShardSizing } from './shard-plan.js';
-
-/** A mapping in the live table. */
-export interface Entry {
-  readonly mapping: MappingState;
-  readonly outcome: RowOutcome;
-  readonly aside: { readonly code: string; readonly drop: boolean } | undefined;
-  /** Where its routes stand; null for one that has none. */
-  shard: Shard | null;
-}
 
 /** The first segment to which a mapping is bound whole, or undefined: then its prefix may continue within the segment. */
 export function boundSegment({ path, prefix }: MappingState): string | undefined {

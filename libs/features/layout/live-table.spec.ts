@@ -4,42 +4,18 @@ import { aMapping } from '#features/mapping/mapping.fixture.js';
 import type { MappingState } from '#features/mapping/mapping-state.js';
 import { matchRoute, type RoutedRequest } from '#features/mapping/route-matcher.js';
 import { buildRouteTable, type RouteTableRow } from '#features/mapping/route-table.js';
-import {
-  consistent,
-  crossingTables,
-  headerWords,
-  hostWords,
-  methodWords,
-  segmentPaths,
-  valueWords,
-} from '#features/mapping/table.arbitrary.js';
+import { consistent, crossingTables } from '#features/mapping/table.arbitrary.js';
 import type { XdsResource } from '#platform/xds/xds-resource.js';
 
+import { requestsFor, sizings } from './differential.fixture.js';
 import { type Aside, LiveTable } from './live-table.js';
 import type { Phase } from './phase.js';
 import { applyChange, routedBy } from './routed-shards.fixture.js';
 import { mostTransitions } from './shard-filter.envoy.js';
-import { ordinarySizing, type ShardSizing } from './shard-plan.js';
+import type { ShardSizing } from './shard-plan.js';
 
 const seed = Number(process.env.CHANCERY_SEED ?? Math.trunc(Math.random() * 2 ** 31));
 const settings = { allowLoopbackUpstreams: false, perRouteStats: 'auto' } as const;
-
-/** Small, so that a table of a hundred rows has many shards, middle phases, and more copies than are allowed. */
-const sizings: readonly ShardSizing[] = [
-  { fewestRows: 1, mostRows: 4, rowsToAimAt: 2, mostShards: 64, crowd: 2, copies: 20, copiesPerRow: 1 },
-  { fewestRows: 2, mostRows: 10, rowsToAimAt: 4, mostShards: 8, crowd: 8, copies: 2, copiesPerRow: 0 },
-  { fewestRows: 1, mostRows: 3, rowsToAimAt: 2, mostShards: 256, crowd: 1000, copies: 10_000, copiesPerRow: 100 },
-  ordinarySizing,
-];
-
-const anyRequest: fc.Arbitrary<RoutedRequest> = fc.record({
-  host: fc
-    .tuple(fc.constantFrom(...hostWords.map((host) => host.replace('*', 'x'))), fc.constantFrom('', ':80', '.'))
-    .chain(([host, end]) => fc.constantFrom(host + end, host.toUpperCase() + end)),
-  path: fc.tuple(segmentPaths, fc.constantFrom('', '', 'x', '/b', '?x=/a/b', '/?y')).map(([path, end]) => (path + end).replace('//', '/')),
-  method: fc.constantFrom(...methodWords),
-  headers: fc.dictionary(fc.constantFrom(...headerWords), fc.constantFrom(...valueWords), { maxKeys: 2, noNullPrototype: true }),
-});
 
 const asides = new Map<string, Aside>([
   ['m3', { code: 'envoy_refused', drop: false }],
@@ -80,17 +56,6 @@ class Driven {
   }
 }
 
-function requestsFor(mappings: readonly MappingState[], count: number, at: number): RoutedRequest[] {
-  if (mappings.length === 0) return fc.sample(anyRequest, { numRuns: count, seed: seed + at });
-  const aimed = fc.tuple(fc.constantFrom(...mappings), anyRequest, fc.boolean()).map(([mapping, request, isOwnHost]) => ({
-    host: isOwnHost ? mapping.host.replace('*', 'x') : request.host,
-    path: mapping.path ?? `${mapping.prefix}${request.path.slice(1)}`,
-    method: mapping.methods[0] ?? request.method,
-    headers: { ...request.headers, ...mapping.headers },
-  }));
-  return fc.sample(fc.oneof(anyRequest, aimed), { numRuns: count, seed: seed + at });
-}
-
 function differences(driven: Driven, requests: readonly RoutedRequest[]): unknown[] {
   const table = driven.rows();
   return requests.flatMap((request) => {
@@ -128,7 +93,7 @@ describe('shards answer as the table does', () => {
         seen.add(id.slice(0, 2));
         if (shards > 1) divided.add(id.slice(0, 2));
       }
-      const requests = requestsFor(mappings, 150, i);
+      const requests = requestsFor(mappings, 150, seed + i);
       expect(differences(driven, requests).slice(0, 2)).toEqual([]);
       expect(driven.phases.length).toBeLessThanOrEqual(mostTransitions + 1);
       const table = driven.rows();
@@ -144,7 +109,7 @@ describe('shards answer as the table does', () => {
     for (const [i, mappings] of drawn.slice(0, 60).entries()) {
       const driven = new Driven(sizings[i % sizings.length] as ShardSizing);
       const order = consistent(mappings);
-      const requests = requestsFor(mappings, 60, 1000 + i);
+      const requests = requestsFor(mappings, 60, seed + 1000 + i);
       const steps = [...order.map((mapping) => () => driven.put(mapping)), ...stepsOf(driven, order, i)];
       for (const [at, step] of steps.entries()) {
         const isLookedAt = at % 5 === 0 && at > order.length / 2;
@@ -198,3 +163,95 @@ function stepwise(driven: Driven, before: readonly RouteTableRow[], requests: re
   } while (driven.table.unfinished);
   return wrong.slice(0, 2);
 }
+
+describe('a live table', () => {
+  const many = (count: number, fields: Parameters<typeof aMapping>[1] = {}) =>
+    Array.from({ length: count }, (_, i) => aMapping(`m-${i}`, { service: `s${i % 3}`, ...fields }));
+  const names = (list: readonly { readonly name: string }[]) => list.map(({ name }) => name);
+
+  test('without mappings it has one shard, which has no routes', () => {
+    const table = new LiveTable({ settings });
+    const change = table.changes();
+    expect(names(change.upserts)).toEqual(['ar.1.0']);
+    expect(table.changes()).toEqual({ upserts: [], removed: [] });
+  });
+
+  test('a change of one mapping is one shard, whatever the table', async () => {
+    const table = new LiveTable({ settings });
+    const built = await table.buildInSlices(many(2000), () => undefined);
+    const shards = table.phases.find(({ id }) => id === 'ab')?.shards ?? 0;
+    expect(shards).toBe(32);
+    expect(built.upserts.length).toBe(shards + 1 + 3);
+    table.put(aMapping('m-7', { service: 's1', timeoutMs: 1 }));
+    const change = table.changes();
+    expect(names(change.upserts)).toEqual(table.scopesOf('m-7'));
+    expect(table.mappingsOf(change.upserts[0]?.name ?? '')).toContain('m-7');
+    expect(change.upserts[0]?.needs).toEqual(['http-s0-80', 'http-s1-80', 'http-s2-80']);
+    table.put(aMapping('m-7', { service: 's1', timeoutMs: 1 }));
+    expect(table.changes()).toEqual({ upserts: [], removed: [] });
+  });
+
+  test('it takes nothing while it is made in slices', async () => {
+    const table = new LiveTable({ settings });
+    for (const mapping of many(50)) table.put(mapping);
+    const made = table.changesInSlices();
+    expect(() => table.put(aMapping('x'))).toThrow('slices');
+    expect(() => table.changes()).toThrow('slices');
+    expect((await made).upserts.length).toBeGreaterThan(0);
+    table.put(aMapping('x'));
+  });
+
+  test('clusters and the trust of https come with the first route that names them, and go with the last', () => {
+    const table = new LiveTable({ settings });
+    table.put(aMapping('a', { service: 'https://one' }));
+    table.put(aMapping('b', { service: 'https://one' }));
+    expect(names(table.changes().upserts)).toEqual(expect.arrayContaining(['upstream-trust', 'https-one-443']));
+    table.remove('a');
+    expect(table.changes().removed).toEqual([]);
+    table.put(aMapping('b', { service: 'https://one' }), { code: 'envoy_refused', drop: false });
+    expect(names(table.changes().removed)).toEqual(['upstream-trust', 'https-one-443']);
+    expect([table.clusterOf('b'), table.statPrefixOf('b'), [...table.upstreams.keys()]]).toEqual([undefined, 'b', []]);
+  });
+
+  test('what makes no sense is refused by itself, and taken when the settings allow it', () => {
+    const table = new LiveTable({ settings });
+    table.put({ ...aMapping('bad'), host: 'Not Normal' });
+    table.put({ ...aMapping('local'), service: '127.0.0.1:1' });
+    table.put(aMapping('good'));
+    table.changes();
+    expect([...table.refused].map(([name, { code }]) => [name, code])).toEqual([
+      ['bad', 'host_bad_character'],
+      ['local', 'service_loopback'],
+    ]);
+    expect([table.scopesOf('bad'), table.scopesOf('local').length, table.clusterOf('local')]).toEqual([[], 1, undefined]);
+    table.configure({ ...settings, allowLoopbackUpstreams: true });
+    expect(names(table.changes().upserts)).toContain('http-127_2e0_2e0_2e1-1');
+    table.remove('bad');
+    expect([...table.refused]).toEqual([]);
+  });
+
+  test('a row that precedes others out of turn is copied to where they are, and is found there', () => {
+    const table = new LiveTable({ settings });
+    for (const mapping of many(400)) table.put(mapping);
+    table.put(aMapping('first', { prefix: '/m', precedence: 1 }));
+    table.changes();
+    while (table.unfinished) table.changes();
+    const [own, ...copies] = table.scopesOf('first');
+    expect(own).toBe('ar.1.0');
+    expect(copies.length).toBe(table.phases[0]?.shards);
+    for (const scope of copies) expect(table.mappingsOf(scope)).toContain('first');
+  });
+
+  test('requests are counted up to 10,000 mappings, and then again below 8,000', async () => {
+    const table = new LiveTable({ settings });
+    const all = many(10_001);
+    await table.buildInSlices(all.slice(1), () => undefined);
+    expect(table.statPrefixOf('m-1')).toBe('m-1');
+    table.put(all[0] ?? aMapping('x'));
+    expect((await table.changesInSlices()).upserts.length).toBe(table.phases.reduce((sum, { shards }) => sum + shards, 0) - 1);
+    expect(table.statPrefixOf('m-1')).toBeUndefined();
+    for (const { name } of all.slice(5)) table.remove(name);
+    table.changes();
+    expect(table.statPrefixOf('m-1')).toBe('m-1');
+  });
+});

@@ -6,9 +6,8 @@ import { statToken } from '#platform/envoy/model/envoy-text.js';
 import { type ResourceChange, type ResourceKey, SCOPED_ROUTE_TYPE, type XdsResource } from '#platform/xds/xds-resource.js';
 
 import { type ClassId, classOf, HostClass } from './host-class.js';
-import type { Entry } from './host-rows.js';
 import type { Phase } from './phase.js';
-import { renderShard, type Shard } from './shard.js';
+import { type Entry, renderShard, type Shard } from './shard.js';
 import { countsRequests, ordinarySizing, type ShardPlan, type ShardSizing } from './shard-plan.js';
 import { inSlices } from './slices.js';
 import { UpstreamUse } from './upstream-use.js';

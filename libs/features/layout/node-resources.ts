@@ -12,7 +12,15 @@ import { EXTENSION_TYPE, LISTENER_TYPE, SCOPED_ROUTE_TYPE, type XdsResource } fr
 
 import type { Phase } from './phase.js';
 import { scopeOf } from './shard.js';
-import { mostTransitions, RESERVED_SCOPE, ROUTE_METADATA, SHARD_FILTER, shardFilter, transitionFilter } from './shard-filter.envoy.js';
+import {
+  mostTransitions,
+  RESERVED_SCOPE,
+  ROUTE_METADATA,
+  SHARD_FILTER,
+  SHARD_FILTER_TYPE,
+  shardFilter,
+  transitionFilter,
+} from './shard-filter.envoy.js';
 import { toResource } from './upstream-resources.js';
 
 /** What one node has of its own beside the resources of its gateway. */
@@ -55,7 +63,7 @@ export function nodeResources(input: {
 const ads: AdsConfigSource = { ads: {}, resource_api_version: 'V3' };
 
 /** The same for every node, gateway and table: a listener is replaced only when its address or its hardening changes. */
-const scoped: ScopedParts = {
+export const scoped: ScopedParts = {
   scoped_routes: {
     name: 'shards',
     scope_key_builder: { fragments: [{ header_value_extractor: { name: SHARD_HEADER, index: 0 } }] },
@@ -65,7 +73,7 @@ const scoped: ScopedParts = {
   http_filters: [
     {
       name: SHARD_FILTER,
-      config_discovery: { config_source: ads, type_urls: [transitionFilter['@type']] },
+      config_discovery: { config_source: ads, type_urls: [SHARD_FILTER_TYPE] },
     },
     ...Array.from({ length: mostTransitions }, () => ({ name: ROUTE_METADATA, typed_config: transitionFilter })),
   ],

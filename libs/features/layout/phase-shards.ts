@@ -1,6 +1,6 @@
-import { boundSegment, type Entry, openSegment } from './host-rows.js';
+import { boundSegment, openSegment } from './host-rows.js';
 import { type Phase, type SegmentPart, shardKey, shardOf } from './phase.js';
-import { Shard } from './shard.js';
+import { type Entry, Shard } from './shard.js';
 import { type ShardSizing, shardCount } from './shard-plan.js';
 
 /** The rows of one phase in their shards. */

@@ -1,10 +1,13 @@
-import type { LuaFilter } from '#platform/envoy/model/bootstrap.js';
+import type { ExtensionWithMatcher, LuaFilter } from '#platform/envoy/model/bootstrap.js';
 import { NEXT_HEADER, PROOF_HEADER, RESERVED_PREFIX, SHARD_HEADER, SHARD_MARKER_PREFIX } from '#platform/envoy/model/reserved.js';
 
 import type { Phase } from './phase.js';
 
 /** The scope of the paths that are the gateway's own. */
 export const RESERVED_SCOPE = 'reserved';
+
+/** What ECDS may bring under that name. */
+export const SHARD_FILTER_TYPE: LuaFilter['@type'] = 'type.googleapis.com/envoy.extensions.filters.http.lua.v3.Lua';
 
 /** The filter with the phases of a table, by ECDS. */
 export const SHARD_FILTER = 'chancery-shard-filter';
@@ -52,10 +55,9 @@ end
 }
 
 /** Goes on to the next phase when the shard that was asked has no route for the request. */
-export const transitionFilter: LuaFilter = lua(`function envoy_on_request(handle)
+const transition: LuaFilter = lua(`function envoy_on_request(handle)
   local headers = handle:headers()
   local keys = headers:get("${NEXT_HEADER}")
-  if keys == nil then return end
   if handle:route():metadata():get("miss") == nil then
     headers:remove("${NEXT_HEADER}")
     return
@@ -71,9 +73,44 @@ export const transitionFilter: LuaFilter = lua(`function envoy_on_request(handle
 end
 `);
 
+/** As `transition`, and skipped where no shard is left to ask, which most requests are from the second of these filters on. */
+export const transitionFilter: ExtensionWithMatcher = {
+  '@type': 'type.googleapis.com/envoy.extensions.common.matching.v3.ExtensionWithMatcher',
+  extension_config: { name: ROUTE_METADATA, typed_config: transition },
+  xds_matcher: {
+    matcher_list: {
+      matchers: [
+        {
+          predicate: {
+            not_matcher: {
+              single_predicate: {
+                input: {
+                  name: 'next',
+                  typed_config: {
+                    '@type': 'type.googleapis.com/envoy.type.matcher.v3.HttpRequestHeaderMatchInput',
+                    header_name: NEXT_HEADER,
+                  },
+                },
+                // Each key has one.
+                value_match: { contains: '.' },
+              },
+            },
+          },
+          on_match: {
+            action: {
+              name: 'skip',
+              typed_config: { '@type': 'type.googleapis.com/envoy.extensions.filters.common.matcher.action.v3.SkipFilter' },
+            },
+          },
+        },
+      ],
+    },
+  },
+};
+
 function lua(source: string): LuaFilter {
   return {
-    '@type': 'type.googleapis.com/envoy.extensions.filters.http.lua.v3.Lua',
+    '@type': SHARD_FILTER_TYPE,
     default_source_code: { inline_string: source },
   };
 }

@@ -1,5 +1,6 @@
 import { toRouteConfiguration } from '#features/gateway/gateway.envoy.js';
-import { partOfTable } from '#features/mapping/mapping.envoy.js';
+import { partOfTable, type RowOutcome } from '#features/mapping/mapping.envoy.js';
+import type { MappingState } from '#features/mapping/mapping-state.js';
 import { NEXT_HEADER, NO_CLUSTER, PROOF_HEADER, SHARD_HEADER, SHARD_MARKER_PREFIX } from '#platform/envoy/model/reserved.js';
 import type { Route, ScopedRouteConfiguration, VirtualHost } from '#platform/envoy/model/route.js';
 import { encode } from '#platform/envoy/wire/message-fields.js';
@@ -7,7 +8,14 @@ import { scopedRouteMessage } from '#platform/envoy/wire/route-messages.js';
 import { sha256Hex } from '#platform/kernel/digest.js';
 import { SCOPED_ROUTE_TYPE, type XdsResource } from '#platform/xds/xds-resource.js';
 
-import type { Entry } from './host-rows.js';
+/** A mapping in the live table. */
+export interface Entry {
+  readonly mapping: MappingState;
+  readonly outcome: RowOutcome;
+  readonly aside: { readonly code: string; readonly drop: boolean } | undefined;
+  /** Where its routes stand; null for one that has none. */
+  shard: Shard | null;
+}
 
 /** The rows of a phase that are asked together: one scope. */
 export class Shard {

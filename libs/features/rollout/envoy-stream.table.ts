@@ -18,6 +18,7 @@ export async function openEnvoyStream(
      values ($1, $2, 'envoy', 'live', $3, 1, $4::jsonb || jsonb_build_object('proofSecret', $5::text), clock_timestamp())
      on conflict (name) do update
         set worker = $3, term = t.term + 1, state = 'enrolled', last_seen_at = clock_timestamp(), delivery = 'live',
+            present_since = case when t.state = 'away' then clock_timestamp() else t.present_since end,
             facts = $4::jsonb || jsonb_build_object('proofSecret', coalesce(t.facts->>'proofSecret', $5::text))
       where t.gateway = $2 and t.kind = 'envoy' and t.state <> 'retired'
      returning t.term, t.facts->>'proofSecret' as proof_secret`,

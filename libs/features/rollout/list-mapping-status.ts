@@ -32,7 +32,7 @@ export class ListMappingStatusHandler implements IQueryHandler<ListMappingStatus
 
   async execute({ gateway, names }: ListMappingStatus): Promise<GatewayRollout> {
     const [statuses, targets] = await Promise.all([listMappingStatus(this.db, gateway, names), listTargets(this.db, gateway)]);
-    const enrolled = targets.filter((target) => target.state === 'enrolled');
+    const enrolled = targets.filter((target) => target.state === 'enrolled' && target.kind === 'agent');
     const provenVersion = enrolled.length === 0 ? null : Math.min(...enrolled.map((target) => target.provenVersion));
     return { statuses, provenVersion, targets: enrolled.length };
   }

@@ -7,6 +7,7 @@ import { propagationOf, type RolloutSight, type SetAsideSight, type TargetSight 
 
 const target = (more: Partial<TargetSight> = {}): TargetSight => ({
   name: 'edge-1',
+  kind: 'agent',
   away: false,
   appliedVersion: 0,
   provenVersion: 0,
@@ -56,6 +57,9 @@ describe('the propagation of a version', () => {
     ['an older one is proven', target({ provenVersion: 4, ended: failed(4, { state: 'proven' }) }), 'pending'],
     ['it is proven', target({ provenVersion: 5 }), 'live'],
     ['a newer one is proven', target({ provenVersion: 7 }), 'superseded'],
+    ['an Envoy without an agent has acknowledged it', target({ kind: 'envoy', appliedVersion: 5 }), 'acked'],
+    ['an Envoy without an agent has acknowledged a newer one', target({ kind: 'envoy', appliedVersion: 6 }), 'acked'],
+    ['an Envoy without an agent is not there yet', target({ kind: 'envoy', appliedVersion: 4 }), 'pending'],
     ['the target is away', target({ away: true }), 'away'],
     ['the target is away, but proved it before', target({ away: true, provenVersion: 5 }), 'away'],
     ['nothing may be pushed to the target', target({ readOnly: 'another lineage' }), 'refused'],

@@ -11,6 +11,7 @@ interface TargetRow {
   wave: RolloutSight['wave'];
   hold: RolloutSight['hold'];
   name: string | null;
+  kind: TargetSight['kind'];
   state: 'enrolled' | 'away';
   applied_version: number;
   proven_version: number;
@@ -22,7 +23,7 @@ interface TargetRow {
 
 /** A deployment that a newer release overtook says nothing about any version, so the last one that ran to its end counts. */
 const targets = `
-  select s.version as head, t.name, t.state, t.applied_version, t.proven_version, t.read_only, t.failures, e.ended, r.trigger as running,
+  select s.version as head, t.name, t.kind, t.state, t.applied_version, t.proven_version, t.read_only, t.failures, e.ended, r.trigger as running,
          coalesce(o.version, w.version, s.version) as desired, coalesce(o.because, w.because, 'immediate') as because,
          coalesce(o.record, w.record, '') as record, coalesce(w.policy, 'immediate') as strategy, w.wave, w.hold
     from chancery.stream s
@@ -63,6 +64,7 @@ function toSight(row: TargetRow): TargetSight[] {
   return [
     {
       name: row.name,
+      kind: row.kind,
       away: row.state === 'away',
       appliedVersion: row.applied_version,
       provenVersion: row.proven_version,

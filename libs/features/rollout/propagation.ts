@@ -5,6 +5,8 @@ import type { JsonObject } from '#platform/kernel/json.js';
 /** What the rows say of one target. */
 export interface TargetSight {
   readonly name: string;
+  /** envoy: without an agent, so that nothing is ever proven on it. */
+  readonly kind: 'agent' | 'envoy';
   readonly away: boolean;
   readonly appliedVersion: number;
   readonly provenVersion: number;
@@ -58,10 +60,11 @@ export interface TargetPropagation {
   readonly name: string;
   /**
    * live: it has proven exactly this version. superseded: it has proven a newer one, which holds this one's change or what came of it.
+   * acked: an Envoy without an agent has acknowledged it, which is all that can be known of it.
    * pending: on its way. in_wave: a wave brings it, or the next one. refused: it will not come by itself. held, frozen: it comes when somebody says so.
    * away, pinned: the target has not been seen for a while, or stays at an older version; nothing waits for it.
    */
-  readonly state: 'live' | 'superseded' | 'pending' | 'in_wave' | 'refused' | 'held' | 'frozen' | 'away' | 'pinned';
+  readonly state: 'live' | 'acked' | 'superseded' | 'pending' | 'in_wave' | 'refused' | 'held' | 'frozen' | 'away' | 'pinned';
   readonly desiredVersion: number;
   readonly appliedVersion: number;
   readonly provenVersion: number;
@@ -76,7 +79,7 @@ export interface Propagation {
   readonly version: number;
   /** held: nothing moves before somebody promotes, confirms or unfreezes. no_targets: nothing is enrolled that it could be live on. */
   readonly state: 'live' | 'pending' | 'refused' | 'held' | 'no_targets';
-  /** There is nothing left to wait for: every target that is not away or pinned has proven this version or a newer one. */
+  /** There is nothing left to wait for: every target that is not away or pinned has proven this version or a newer one, or acknowledged it if it cannot prove any. */
   readonly satisfied: boolean;
   readonly targets: readonly TargetPropagation[];
 }
@@ -123,6 +126,7 @@ interface Judgement {
 function judge(target: TargetSight, version: number, ownFault: SetAsideSight | undefined, sight: RolloutSight): Judgement {
   if (target.away) return { state: 'away', reason: null };
   if (ownFault) return { state: 'refused', reason: { code: ownFault.code, message: `mapping ${ownFault.name}: ${ownFault.reason}` } };
+  if (target.kind === 'envoy' && target.appliedVersion >= version) return { state: 'acked', reason: null };
   if (target.provenVersion === version) return { state: 'live', reason: null };
   if (target.provenVersion > version) return { state: 'superseded', reason: null };
   if (target.readOnly !== null) return { state: 'refused', reason: { code: 'target_read_only', message: target.readOnly } };

@@ -5,6 +5,7 @@ import { isoTime } from '#platform/http/answer-schemas.js';
 export const targetSchema = z.object({
   name: z.string(),
   gateway: z.string(),
+  kind: z.enum(['agent', 'envoy']).describe('envoy: it dials the worker itself, without an agent, and proves nothing.'),
   state: z.enum(['enrolled', 'away', 'retired']),
   desiredVersion: z.int().describe('What it should run: the head of the gateway, or what a wave, a freeze or a pin says.'),
   appliedVersion: z.int(),

@@ -15,9 +15,12 @@ export interface RunningEnvoy {
   readonly ports: ReadonlyMap<string, number>;
   /** Replaces a file of its folder in one step, as Envoy's watch needs it. */
   replace(file: string, bytes: Uint8Array): void;
+  /** Asks its administration interface. */
+  admin(path: string): Promise<Answer>;
   /** What it has written: for the message of a test that fails. */
   log(): string;
   stop(): Promise<void>;
+  readonly pid: number;
 }
 
 export interface Answer {
@@ -49,12 +52,20 @@ export async function startEnvoy(bootstrap: Uint8Array, files: Rendered['endpoin
   const child = spawn(await testEnvoy(), args, { cwd: folder, stdio: 'ignore' });
   const ports = await waitUntil(() => listeners(join(folder, 'admin.sock'), child), { timeoutMs: 20_000, everyMs: 20 });
   const log = () => readFileSync(logFile, 'utf8');
+  const admin = (path: string) => ask({ socketPath: join(folder, 'admin.sock'), path });
   if (ports === null) {
     const said = log();
     await end(child, folder);
     throw new Error(`Envoy did not become live: ${said}`);
   }
-  return { ports, replace: (file, bytes) => replaceFile(join(folder, file), bytes), log, stop: () => end(child, folder) };
+  return {
+    ports,
+    replace: (file, bytes) => replaceFile(join(folder, file), bytes),
+    log,
+    stop: () => end(child, folder),
+    admin,
+    pid: child.pid ?? 0,
+  };
 }
 
 function prepare(bootstrap: Uint8Array, files: Rendered['endpointFiles']): string {

@@ -4,6 +4,8 @@ import { type Db, sqlQuery } from '#platform/database/database.js';
 export interface TargetView {
   readonly name: string;
   readonly gateway: string;
+  /** agent: an agent of ours beside its Envoy. envoy: an Envoy that dials the worker itself, which proves nothing. */
+  readonly kind: 'agent' | 'envoy';
   /** enrolled: connected or expected back. away: not seen for a while, nothing waits for it. retired: gone for good. */
   readonly state: 'enrolled' | 'away' | 'retired';
   /** What this target should run: the head of the gateway, or what a wave, a freeze or a pin says. */
@@ -75,13 +77,14 @@ function toView(row: TargetRecord): TargetView {
   return {
     name: row.name,
     gateway: row.gateway,
+    kind: row.kind,
     state: row.state,
     desiredVersion: Number(row.desired),
     appliedVersion: Number(row.applied_version),
     provenVersion: Number(row.proven_version),
     delivery: row.delivery === 'live' || row.delivery === 'hot-restart' ? row.delivery : (row.wanted_delivery ?? 'hot-restart'),
     epoch: row.epoch,
-    agentState: row.agent_state,
+    agentState: row.kind === 'envoy' ? stateOfEnvoy(row) : row.agent_state,
     windowEndsAt: row.window_ends_at,
     error: row.read_only ?? row.error,
     lastSeenAt: row.last_seen_at,
@@ -89,4 +92,10 @@ function toView(row: TargetRecord): TargetView {
     release: row.applied_release,
     connected: row.worker !== null,
   };
+}
+
+/** What may be said of an Envoy without an agent. */
+function stateOfEnvoy({ worker, applied_version, desired }: TargetRecord): string {
+  if (worker === null) return 'unknown';
+  return Number(applied_version) >= Number(desired) ? 'acked, unproven' : 'pushing';
 }

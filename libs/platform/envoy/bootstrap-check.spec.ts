@@ -51,6 +51,28 @@ describe("the agent's own checks of a configuration", () => {
   });
 });
 
+describe('the checks of a configuration that is delivered live', () => {
+  const pipe = (path: string) => ({ endpoint: { address: { pipe: { path } } } });
+  const live = (path = 'xds.sock') => ({
+    admin: good.admin,
+    dynamic_resources: { ads_config: {}, cds_config: {}, lds_config: {} },
+    static_resources: { clusters: [{ name: 'xds', load_assignment: { endpoints: [{ lb_endpoints: [pipe(path)] }] } }] },
+  });
+
+  it('want no listener in it, since it comes later', () => {
+    expect(checkBootstrap(bytes(live()), { live: true })).toMatchObject({ ok: true });
+    expect(checkBootstrap(bytes(live()))).toMatchObject({ ok: false, code: 'no_listener' });
+  });
+
+  it.each([
+    ['nothing comes over ADS', bytes({ ...live(), dynamic_resources: { ads_config: {}, cds_config: {} } })],
+    ['another socket answers it', bytes(live('other.sock'))],
+    ['no cluster leads there', bytes({ ...live(), static_resources: {} })],
+  ])('refuse it when %s', (_what, content) => {
+    expect(checkBootstrap(content, { live: true })).toMatchObject({ ok: false, code: 'no_ads' });
+  });
+});
+
 describe('the shadow of a configuration', () => {
   it('listens on loopback ports of the kernel and is otherwise the same', () => {
     const shadow = toShadow(good as ParsedBootstrap);

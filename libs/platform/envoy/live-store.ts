@@ -159,7 +159,7 @@ export class LiveStore {
     const { numbers } = this.#segments;
     for (const some of [numbers.slice(-1), numbers]) {
       const search = new LiveSearch(wanted);
-      for (const number of some) search.read(number, this.#segments.read(number));
+      for (const number of some) search.read(number, this.#bytesOf(number));
       search.find();
       if ((search.found !== null && search.faults.length === 0) || some.length === numbers.length) {
         for (const fault of search.faults) this.#onFault(fault);
@@ -167,6 +167,16 @@ export class LiveStore {
       }
     }
     throw new Error('there is always a last attempt');
+  }
+
+  /** One that cannot be read is as one that is damaged from its first byte to its last. */
+  #bytesOf(number: number): Buffer {
+    try {
+      return this.#segments.read(number);
+    } catch (error) {
+      this.#onFault(`segment ${number} cannot be read: ${(error as Error).message}`);
+      return Buffer.alloc(0);
+    }
   }
 
   #prune(): void {

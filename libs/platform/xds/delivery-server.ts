@@ -9,6 +9,7 @@ import { DeliverySession, type DiscoveryCall, type ReportsCall } from './deliver
 import type { SotwCall } from './envoy-session.js';
 import { type AgentMessage, type Hello, type Report, ReportsService, type Stats, type Status, type Welcome } from './generated/delivery.js';
 import type { DeltaDiscoveryRequest } from './generated/discovery.js';
+import { presentedToken } from './server-credentials.js';
 
 /** Who presented a token. */
 export interface AgentIdentity {
@@ -184,8 +185,7 @@ class SessionSet {
   }
 
   async #identify(metadata: Metadata): Promise<AgentIdentity> {
-    const header = String(metadata.get('authorization')[0] ?? '');
-    const token = /^Bearer (\S{1,512})$/i.exec(header)?.[1];
+    const token = presentedToken(metadata);
     const identity = token === undefined ? undefined : await this.options.handlers.authenticate(token);
     if (identity === undefined)
       throw new DomainError('unauthenticated', 'token_invalid', 'The token is missing, wrong, expired or revoked.');

@@ -2,7 +2,7 @@ import { describe, expect, test } from '@jest/globals';
 
 import { encodeDelta, encodeSotw } from './envoy-frames.js';
 import { DeltaDiscoveryResponse, DiscoveryResponse } from './generated/discovery.js';
-import { CLUSTER_TYPE, type XdsResource } from './xds-resource.js';
+import { CLUSTER_TYPE, SCOPED_ROUTE_TYPE, type XdsResource } from './xds-resource.js';
 
 const resource = (name: string, bytes: number): XdsResource => ({
   typeUrl: CLUSTER_TYPE,
@@ -15,7 +15,7 @@ const resource = (name: string, bytes: number): XdsResource => ({
 describe('responses around bytes that are encoded already', () => {
   test.each([0, 1, 127, 128, 100_000])('are what the generated code reads, with values of %d bytes', (bytes) => {
     const resources = [resource('a', bytes), resource('ü', bytes)];
-    const out = { typeUrl: CLUSTER_TYPE, nonce: '7', resources, removed: ['b', 'c'] };
+    const out = { typeUrl: CLUSTER_TYPE, nonce: '7', resources, removed: ['b', 'c'], doubtful: new Set<string>() };
     expect(DeltaDiscoveryResponse.decode(encodeDelta(out, 'v 12'))).toEqual({
       systemVersionInfo: 'v 12',
       typeUrl: CLUSTER_TYPE,
@@ -31,8 +31,21 @@ describe('responses around bytes that are encoded already', () => {
     });
   });
 
+  test('a scope of a refused response is sent in other bytes each time, under its version', () => {
+    const scope = { ...resource('s', 100), typeUrl: SCOPED_ROUTE_TYPE };
+    const values = ['1', '2'].map((nonce) => {
+      const out = { typeUrl: SCOPED_ROUTE_TYPE, nonce, resources: [scope], removed: [], doubtful: new Set(['s']) };
+      const { resources } = DeltaDiscoveryResponse.decode(encodeDelta(out, ''));
+      expect(resources[0]?.version).toBe(scope.version);
+      expect(DiscoveryResponse.decode(encodeSotw(out, '')).resources[0]?.value).toEqual(resources[0]?.resource?.value);
+      return resources[0]?.resource?.value ?? Buffer.alloc(0);
+    });
+    expect(values.map((value) => value.subarray(0, 100).equals(scope.value))).toEqual([true, true]);
+    expect(values[0]).not.toEqual(values[1]);
+  });
+
   test('an empty response is one too', () => {
-    const out = { typeUrl: CLUSTER_TYPE, nonce: '1', resources: [], removed: [] };
+    const out = { typeUrl: CLUSTER_TYPE, nonce: '1', resources: [], removed: [], doubtful: new Set<string>() };
     expect(DeltaDiscoveryResponse.decode(encodeDelta(out, ''))).toMatchObject({ resources: [], nonce: '1' });
     expect(DiscoveryResponse.decode(encodeSotw(out, ''))).toMatchObject({ resources: [], nonce: '1' });
   });

@@ -37,6 +37,8 @@ export interface Outgoing {
   readonly resources: readonly XdsResource[];
   /** Empty in the state-of-the-world protocol, which says it by leaving out. */
   readonly removed: readonly string[];
+  /** Names that were in a response which Envoy refused: see `toldApart` in envoy-frames.ts. */
+  readonly doubtful: ReadonlySet<string>;
 }
 
 const stamps = new WeakMap<XdsResource, Held>();

@@ -190,7 +190,8 @@ class Run {
   excused(resource: XdsResource): boolean {
     if (this.model.warming.size > 0) return true; // one that never warms withholds the refusals of others too
     const scopes = (JSON.parse(resource.value.toString()) as Content).chooses ?? [];
-    const missing = scopes.some((name) => !this.model.of(SCOPED_ROUTE_TYPE).has(name));
+    const refused = this.sequencer.types[SCOPED_ROUTE_TYPE].rejections;
+    const missing = scopes.some((name) => refused.has(name) || !this.model.of(SCOPED_ROUTE_TYPE).has(name));
     const rejected = this.sequencer.types[CLUSTER_TYPE].rejections;
     const serves = (name: string) => this.model.of(CLUSTER_TYPE).has(name) && this.model.of(ENDPOINT_TYPE).has(name);
     return missing || resource.needs.some((name) => rejected.has(name) || !serves(name));

@@ -242,6 +242,7 @@ export class Sequencer {
     const nonce = String(this.#sequence);
     const flight: Flight = { nonce, sequence: this.#sequence, at: now, upserts, removed, pending: selected, warmed: new Set() };
     const whole = this.#sotw && !progress.byName;
+    const doubtful = new Set([...upserts.keys()].filter((name) => progress.doubts.has(name)));
     progress.send(flight);
     if (progress.typeUrl === CLUSTER_TYPE)
       this.#clustersSent(whole ? [...upserts.keys(), ...progress.doubts.keys()] : upserts.keys(), removed, now);
@@ -250,12 +251,18 @@ export class Sequencer {
       nonce,
       resources: whole ? everything(progress.held, flight) : resources,
       removed: this.#sotw ? [] : [...removed],
+      doubtful,
     };
   }
 
   /** A changed cluster warms anew, and Envoy does not ask for its endpoints again: they follow, the same bytes too. A whole state may change what is in doubt. */
   #clustersSent(upserts: Iterable<string>, removed: Iterable<string>, now: number): void {
-    for (const name of upserts) this.#mark(this.types[ENDPOINT_TYPE], name, this.#pending(now, true));
+    const endpoints = this.types[ENDPOINT_TYPE];
+    for (const name of upserts) {
+      if (endpoints.wanted(name) === undefined)
+        endpoints.held.delete(name); // what it had is of no use to it: to be sent when they are there
+      else this.#mark(endpoints, name, this.#pending(now, true));
+    }
     for (const name of removed) this.#rules.forgetGrace(name);
   }
 

@@ -13,10 +13,41 @@ export interface LuaFilter {
   readonly default_source_code: { readonly inline_string: string };
 }
 
+interface RequestHeaderInput {
+  readonly name: string;
+  readonly typed_config: {
+    readonly '@type': 'type.googleapis.com/envoy.type.matcher.v3.HttpRequestHeaderMatchInput';
+    readonly header_name: string;
+  };
+}
+
+interface SkipFilter {
+  readonly name: string;
+  readonly typed_config: { readonly '@type': 'type.googleapis.com/envoy.extensions.filters.common.matcher.action.v3.SkipFilter' };
+}
+
+/** A filter that is skipped for some requests: that costs a sixth of a Lua script which finds nothing to do. */
+export interface ExtensionWithMatcher {
+  readonly '@type': 'type.googleapis.com/envoy.extensions.common.matching.v3.ExtensionWithMatcher';
+  readonly extension_config: TypedExtensionConfig;
+  readonly xds_matcher: {
+    readonly matcher_list: {
+      readonly matchers: readonly {
+        readonly predicate: {
+          readonly not_matcher: {
+            readonly single_predicate: { readonly input: RequestHeaderInput; readonly value_match: { readonly contains: string } };
+          };
+        };
+        readonly on_match: { readonly action: SkipFilter };
+      }[];
+    };
+  };
+}
+
 /** A Lua filter that stands in the listener. */
 export interface StandingFilter {
   readonly name: string;
-  readonly typed_config: LuaFilter;
+  readonly typed_config: ExtensionWithMatcher;
 }
 
 /** A filter whose configuration comes by ECDS: the resource has this name. */

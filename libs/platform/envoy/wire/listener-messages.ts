@@ -1,5 +1,6 @@
 import type {
   DiscoveredFilter,
+  ExtensionWithMatcher,
   HttpConnectionManager,
   Listener,
   LuaFilter,
@@ -21,12 +22,55 @@ const lua = message<LuaFilter>({
 });
 const LUA_TYPE = 'type.googleapis.com/envoy.extensions.filters.http.lua.v3.Lua';
 
+/** envoy.config.core.v3.TypedExtensionConfig */
+export const extensionMessage = message<TypedExtensionConfig>({ name: text(1), typed_config: any(2, { [LUA_TYPE]: lua }) });
+
+type FieldMatcher = ExtensionWithMatcher['xds_matcher']['matcher_list']['matchers'][number];
+type Not = FieldMatcher['predicate']['not_matcher'];
+type Single = Not['single_predicate'];
+type Action = FieldMatcher['on_match']['action'];
+
+const headerInput = message<Single['input']>({
+  name: text(1),
+  typed_config: any(2, {
+    'type.googleapis.com/envoy.type.matcher.v3.HttpRequestHeaderMatchInput': message<Single['input']['typed_config']>({
+      header_name: text(1),
+    }),
+  }),
+});
+
+const skip = message<Action>({
+  name: text(1),
+  typed_config: any(2, {
+    'type.googleapis.com/envoy.extensions.filters.common.matcher.action.v3.SkipFilter': message<Action['typed_config']>({}),
+  }),
+});
+
+const not = message<Not>({
+  single_predicate: one(
+    1,
+    message<Single>({ input: one(1, headerInput), value_match: one(2, message<Single['value_match']>({ contains: chosenText(7) })) }),
+  ),
+});
+
+const fieldMatcher = message<FieldMatcher>({
+  predicate: one(1, message<FieldMatcher['predicate']>({ not_matcher: one(4, not) })),
+  on_match: one(2, message<FieldMatcher['on_match']>({ action: one(2, skip) })),
+});
+
+type Matcher = ExtensionWithMatcher['xds_matcher'];
+
+const skippable = message<ExtensionWithMatcher>({
+  extension_config: one(2, extensionMessage),
+  xds_matcher: one(3, message<Matcher>({ matcher_list: one(1, message<Matcher['matcher_list']>({ matchers: many(1, fieldMatcher) })) })),
+});
+
 const discovery = message<DiscoveredFilter['config_discovery']>({ config_source: one(1, configSource), type_urls: texts(4) });
 
 const httpFilter = message<Router | StandingFilter | DiscoveredFilter>({
   name: text(1),
   typed_config: any(4, {
-    [LUA_TYPE]: lua,
+    'type.googleapis.com/envoy.extensions.common.matching.v3.ExtensionWithMatcher': skippable,
     'type.googleapis.com/envoy.extensions.filters.http.router.v3.Router': message<Router['typed_config']>({}),
   }),
   config_discovery: one(5, discovery),
@@ -118,6 +162,3 @@ export const listenerMessage = message<AnyListener>({
   per_connection_buffer_limit_bytes: wrapped(5),
   tcp_backlog_size: wrapped(24),
 });
-
-/** envoy.config.core.v3.TypedExtensionConfig */
-export const extensionMessage = message<TypedExtensionConfig>({ name: text(1), typed_config: any(2, { [LUA_TYPE]: lua }) });

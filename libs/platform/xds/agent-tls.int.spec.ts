@@ -1,0 +1,102 @@
+import { execFileSync } from 'node:child_process';
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { Server, type ServiceDefinition } from '@grpc/grpc-js';
+import { afterAll, beforeAll, describe, expect, it } from '@jest/globals';
+import { adsService } from './ads-endpoint.js';
+import { type AgentTls, connectAgent } from './agent-connection.js';
+import type { ReportsCall } from './delivery-session.js';
+import { type AgentMessage, Hello, ReportsService } from './generated/delivery.js';
+import { mutualTls, type PeerIdentity, peerIdentity } from './server-credentials.js';
+
+let folder: string;
+let server: Server;
+let port: number;
+let seen: (PeerIdentity | undefined)[];
+
+/** A certificate and its key, made by openssl as an operator would. */
+function certificate(name: string, authority?: string): void {
+  const file = (end: string) => join(folder, `${name}.${end}`);
+  const openssl = (...words: string[]) => execFileSync('openssl', words, { stdio: 'pipe' });
+  const key = ['-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:prime256v1', '-nodes', '-keyout', file('key')];
+  if (authority === undefined) {
+    openssl('req', '-x509', ...key, '-out', file('pem'), '-days', '2', '-subj', `/CN=${name}`);
+    return;
+  }
+  openssl('req', ...key, '-out', file('csr'), '-subj', `/CN=${name}`);
+  writeFileSync(file('ext'), `subjectAltName=DNS:${name},DNS:localhost,IP:127.0.0.1\n`);
+  const signer = ['-CA', join(folder, `${authority}.pem`), '-CAkey', join(folder, `${authority}.key`), '-CAcreateserial'];
+  openssl('x509', '-req', '-in', file('csr'), '-out', file('pem'), '-days', '2', '-extfile', file('ext'), ...signer);
+}
+
+const read = (name: string) => readFileSync(join(folder, name));
+
+beforeAll(async () => {
+  folder = mkdtempSync(join(tmpdir(), 'chancery-tls-'));
+  certificate('authority');
+  certificate('stranger');
+  certificate('worker', 'authority');
+  certificate('edge-1', 'authority');
+  certificate('impostor', 'stranger');
+  seen = [];
+  server = new Server();
+  server.addService(ReportsService as unknown as ServiceDefinition, {
+    connect(call: ReportsCall) {
+      call.on('error', () => {}); // it has gone
+      call.on('data', ({ message }: AgentMessage) => {
+        if (message?.$case !== 'hello') return;
+        seen.push(peerIdentity(call));
+        call.write({
+          message: { $case: 'welcome', welcome: { session: 's', term: 1, lineage: 1, lineageId: 'l', statsIntervalMs: 1000 } },
+        });
+      });
+      call.on('end', () => call.end());
+    },
+  });
+  server.addService(adsService, {
+    deltaAggregatedResources: (call: ReportsCall) => void call.on('error', () => {}),
+    streamAggregatedResources: () => {},
+  });
+  const identity = { certificateChain: read('worker.pem'), privateKey: read('worker.key'), clientAuthorities: read('authority.pem') };
+  port = await new Promise<number>((resolve, reject) =>
+    server.bindAsync('127.0.0.1:0', mutualTls(identity), (error, bound) => (error === null ? resolve(bound) : reject(error))),
+  );
+});
+afterAll(() => {
+  server.forceShutdown();
+  rmSync(folder, { recursive: true, force: true });
+});
+
+async function connect(tls: AgentTls | undefined): Promise<void> {
+  const connection = await connectAgent({
+    address: `127.0.0.1:${port}`,
+    token: 'token',
+    tls,
+    hello: Hello.fromPartial({ target: 'edge-1', gateway: 'default' }),
+    connectTimeoutMs: 3000,
+    onResources: async () => {},
+    onReportAck: () => {},
+    onValidate: () => {},
+    onClosed: () => {},
+  });
+  connection.close();
+}
+
+describe('an agent and a worker with certificates', () => {
+  it('know each other by them', async () => {
+    await connect({ ca: read('authority.pem'), cert: read('edge-1.pem'), key: read('edge-1.key') });
+    expect(seen.at(-1)).toMatchObject({ name: 'edge-1' });
+  });
+
+  it.each([
+    ['the agent has none', () => ({ ca: read('authority.pem'), cert: undefined, key: undefined })],
+    ["the agent's is from somebody else", () => ({ ca: read('authority.pem'), cert: read('impostor.pem'), key: read('impostor.key') })],
+    ["the worker's is from somebody else", () => ({ ca: read('stranger.pem'), cert: read('edge-1.pem'), key: read('edge-1.key') })],
+    ['the agent speaks in the clear', () => undefined],
+  ])('do not connect when %s', async (_why, tls) => {
+    const before = seen.length;
+    await expect(connect(tls())).rejects.toThrow(/^worker 127\.0\.0\.1:\d+: /);
+    expect(seen).toHaveLength(before);
+  });
+});
