@@ -24,6 +24,7 @@ describe('the help', () => {
           'confirm',
           'dev',
           'diff',
+          'explain',
           'export',
           'history',
           'login',
@@ -57,6 +58,7 @@ describe('the help', () => {
         ],
         ...['rollout', 'rollout confirm', 'rollout freeze', 'rollout halt', 'rollout pin', 'rollout promote'],
         ...['rollout resume', 'rollout status', 'rollout unfreeze', 'rollout unpin'],
+        ...['route-test', 'route-test delete', 'route-test get', 'route-test list', 'route-test set'],
         ...['token', 'token create', 'token list', 'token revoke'],
       ]
         .map((name) => (name === '' ? '' : ` ${name}`))
