@@ -22,6 +22,8 @@ export interface LiveNodeOptions {
 }
 
 const NO_BYTES = Buffer.alloc(0);
+/** Versions of one resource that are remembered while Envoy does not settle: it has one of the newest, or the one that it settled on. */
+const MOST_BEFORE = 32;
 
 /**
  * What this node holds of a gateway that is delivered live. Two sets: the one that was accepted, which the worker builds on, and the one that Envoys are
@@ -39,8 +41,8 @@ export class LiveNode {
   /** Envoy died of the accepted set. */
   #failed = false;
   readonly #refused = new Map<string, RefusedResource>();
-  /** By resourceId: what was served before the changes that Envoy has not settled yet; null for nothing. */
-  readonly #before = new Map<string, XdsResource | null>();
+  /** By resourceId: what was served since Envoy settled last, oldest first, without what is served now. */
+  readonly #before = new Map<string, XdsResource[]>();
 
   constructor(options: LiveNodeOptions) {
     this.#options = options;
@@ -129,11 +131,16 @@ export class LiveNode {
     return decision;
   }
 
-  /** Envoy refuses this version under the bootstrap in force: from now on it is served what it had before. False when that is old news. */
-  refuse(key: ResourceKey, version: string): boolean {
+  /**
+   * Envoy refuses this version under the bootstrap in force: from now on it is served what it has instead. False when that is old news.
+   * @param held the version that Envoy acknowledged last; undefined when that is not known, or there is none
+   */
+  refuse(key: ResourceKey, version: string, held: string | undefined): boolean {
     const id = resourceId(key);
     if (this.#accepted.get(key)?.version !== version || this.served.get(key)?.version !== version) return false;
-    const instead = this.#before.get(id) ?? null;
+    const before = this.#before.get(id) ?? [];
+    // Not simply the one before: it may never have been sent, or have been refused as well. The oldest is the one that Envoy had settled on, if any.
+    const instead = before.find((resource) => resource.version === held) ?? before[0] ?? null;
     this.#refused.set(id, { typeUrl: key.typeUrl, name: key.name, version, instead });
     this.served.apply(instead === null ? { upserts: [], removed: [key] } : { upserts: [instead], removed: [] });
     return true;
@@ -236,8 +243,11 @@ export class LiveNode {
       ? difference(this.served, this.#asServed(this.#accepted))
       : { upserts: this.#asServed(change.upserts), removed: change.removed };
     for (const key of [...next.upserts, ...next.removed]) {
-      const id = resourceId(key);
-      if (!this.#before.has(id)) this.#before.set(id, this.served.get(key) ?? null);
+      const [id, present] = [resourceId(key), this.served.get(key)];
+      if (present === undefined) continue;
+      const before = this.#before.get(id) ?? [];
+      if (before.length > MOST_BEFORE) before.splice(1, 1); // never the oldest, which was settled
+      this.#before.set(id, [...before, present]);
     }
     this.served.apply(next);
     if (this.#refused.size !== refusedBefore) this.saveRefused();

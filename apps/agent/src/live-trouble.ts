@@ -1,3 +1,4 @@
+import { refusalReason } from '#platform/envoy/refusal-reason.js';
 import type { Log } from '#platform/log/log.js';
 import type { HeldBack, Rejection } from '#platform/xds/envoy-session.js';
 import type { LiveRelease } from '#platform/xds/generated/delivery.js';
@@ -55,14 +56,17 @@ export class LiveTrouble {
   /** Envoy refuses a resource: from now on it is served what it had before. */
   rejected(rejection: Rejection): void {
     const { node, relay, runsNewest } = this.#options;
-    const { key, version, message } = rejection;
+    const { key, version } = rejection;
+    // Envoy may print the whole resource before the cause, with the node's secret in it.
+    const message = refusalReason(rejection.message);
     if (key.typeUrl === LISTENER_TYPE && isMachines(message)) {
       this.#offerAgain(message);
       return;
     }
-    if (!runsNewest() || !node.refuse(key, version)) return;
+    const held = relay.stream?.held(key.typeUrl).get(key.name);
+    if (!runsNewest() || !node.refuse(key, version, held)) return;
     if (this.#rejections.length === 0) setTimeout(() => this.tell(), GATHER_MS);
-    this.#rejections.push(rejection);
+    this.#rejections.push({ key, version, message });
     // Not from within the stream's own work.
     setImmediate(() => relay.update());
   }

@@ -4,6 +4,7 @@ import { nodeResources } from '#features/layout/node-resources.js';
 import { openEnvoyStream, writeAcknowledged } from '#features/rollout/envoy-stream.table.js';
 import { closeStream, type StreamOwner } from '#features/rollout/target-stream.table.js';
 import type { Db } from '#platform/database/database.js';
+import { refusalReason } from '#platform/envoy/refusal-reason.js';
 import { DomainError } from '#platform/kernel/errors.js';
 import type { Log } from '#platform/log/log.js';
 import { AdsEndpoint } from '#platform/xds/ads-endpoint.js';
@@ -168,7 +169,8 @@ export class StockEnvoys {
     const session: EnvoySession = {
       sets: [lane.set, envoy.node],
       systemVersion: () => String(lane.version),
-      onRejected: ({ key, message }: Rejection) => {
+      onRejected: ({ key, ...rejection }: Rejection) => {
+        const message = refusalReason(rejection.message);
         envoy.error = `${key.name}: ${message}`;
         onRefused(lane, [key], message).catch((err: unknown) =>
           log.warn({ err, target: owner.target }, 'the cause of a refusal could not be found'),

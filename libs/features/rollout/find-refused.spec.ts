@@ -32,6 +32,19 @@ describe('finding what Envoy refuses', () => {
     expect(await findRefused(names(20), ['m3'], envoy(['m11']).accepts, { trials: 100 })).toEqual([{ name: 'm11', reason: 'no: m11' }]);
   });
 
+  test('an innocent name in the message is not blamed because the words change without it', async () => {
+    const accepts = async (tried: readonly string[]) => ({ ok: !tried.includes('m11'), message: `Routes[${tried.indexOf('m11')}]: no` });
+    expect(await findRefused(names(20), ['m3', 'm11'], accepts, { trials: 100 })).toEqual([{ name: 'm11', reason: 'Routes[11]: no' }]);
+  });
+
+  test('two names in the message may both be to blame', async () => {
+    const judge = envoy(['m3'], ['m11']);
+    expect(await findRefused(names(20), ['m3', 'm11'], judge.accepts, { trials: 10 })).toEqual([
+      { name: 'm3', reason: 'no: m3' },
+      { name: 'm11', reason: 'no: m11' },
+    ]);
+  });
+
   test('of two that are only refused together, the later one is found', async () => {
     expect(await findRefused(names(20), [], envoy(['m3', 'm15']).accepts, { trials: 100 })).toEqual([
       { name: 'm15', reason: 'no: m3+m15' },

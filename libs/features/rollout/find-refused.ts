@@ -38,9 +38,11 @@ export async function findRefused(
     if (whole === undefined || whole.ok || !rest.includes(hint)) continue;
     const without = rest.filter((name) => name !== hint);
     const verdict = await attempt(without);
-    // Taken out for good only if its absence changed what Envoy complains of; otherwise it may be innocent.
-    if (verdict === undefined || (!verdict.ok && verdict.message === whole.message)) continue;
-    found.push({ name: hint, reason: whole.message });
+    if (verdict === undefined) continue;
+    // Others may be refused as well. That Envoy says something else without it proves nothing: places in its words move with what stands before them.
+    const alone = verdict.ok ? whole : await refusedAlone(hint, attempt);
+    if (alone === undefined) continue;
+    found.push({ name: hint, reason: alone.message });
     rest = without;
     whole = verdict;
   }
@@ -52,6 +54,16 @@ export async function findRefused(
     whole = await attempt(rest);
   }
   return whole === undefined ? undefined : found;
+}
+
+/** What Envoy says of one object with nothing beside it; undefined when it takes it, or takes not even nothing. */
+async function refusedAlone(
+  name: string,
+  attempt: (names: readonly string[]) => Promise<Verdict | undefined>,
+): Promise<Verdict | undefined> {
+  const alone = await attempt([name]);
+  if (alone === undefined || alone.ok) return undefined;
+  return (await attempt([]))?.ok === true ? alone : undefined;
 }
 
 async function firstRefused(
