@@ -59,6 +59,7 @@ export class GatewayPublisher {
   #head: LiveLane | undefined;
   #opening: Promise<void> | undefined;
   #again: NodeJS.Timeout | undefined;
+  #taking: Promise<void> = Promise.resolve();
   #closed = false;
 
   constructor(options: PublisherOptions) {
@@ -147,10 +148,15 @@ export class GatewayPublisher {
   }
 
   /** Reads what is set aside, by this worker or another, and brings it to the targets. */
-  async takeAsides(): Promise<void> {
-    const names = this.asides.take(await readStatusRows(this.#options.db, this.gateway));
-    if (names.length === 0) return;
-    for (const lane of this.#lanes) this.#guarded(lane, () => lane.apply({ mappings: names, services: [], settings: false }));
+  takeAsides(): Promise<void> {
+    // One reading after the other: an older one that came late would bring back what is set aside.
+    const taking = this.#taking.then(async () => {
+      const names = this.asides.take(await readStatusRows(this.#options.db, this.gateway));
+      if (names.length === 0) return;
+      for (const lane of this.#lanes) this.#guarded(lane, () => lane.apply({ mappings: names, services: [], settings: false }));
+    });
+    this.#taking = taking.catch(() => undefined); // told to whoever asked
+    return taking;
   }
 
   /** Another lane, for targets that stay at a version or come to it before others. Close it when no target is on it any more. */

@@ -106,6 +106,9 @@ export class LiveRefusals {
     const candidates = key.typeUrl === SCOPED_ROUTE_TYPE ? lane.table.mappingsOf(key.name) : [];
     if (validator !== undefined && candidates.length > 0 && (await setAsideAmong(context, validator, { source, candidates, message })))
       return onSetAside(source.gateway);
+    const { version } = lane.set.get(key) ?? {};
+    await onSetAside(source.gateway);
+    if (lane.set.get(key)?.version !== version) return; // the cause was set aside already, and had only not come here
     const newest = stands ? newestOf(lane, candidates) : undefined;
     if (newest === undefined) {
       context.log.error({ gateway: source.gateway, resource: key.name, message }, 'Envoy refuses a resource, and no mapping is the cause');

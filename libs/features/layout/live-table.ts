@@ -275,8 +275,9 @@ export class LiveTable {
   /** Adds the rows that have left the shard since it was given out: what moved to a shard that no filter knows yet is found here until then. */
   #keepLeft(shard: Shard, rows: Entry[]): boolean {
     const names = new Set(rows.map(({ mapping }) => mapping.name));
-    // What is removed is removed at once.
-    const left = shard.given.filter(({ mapping: { name } }) => !names.has(name) && this.#entries.has(name));
+    // What is removed, or has no route any more, goes at once.
+    const isElsewhere = (name: string) => (this.#entries.get(name)?.shard ?? null) !== null;
+    const left = shard.given.filter(({ mapping: { name } }) => !names.has(name) && isElsewhere(name));
     rows.push(...left);
     return left.length > 0;
   }
