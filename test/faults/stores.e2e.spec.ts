@@ -120,6 +120,7 @@ test('F41: a version whose commit takes long hides none of those that wait for i
       house.must(`/mappings/${name}`, { method: 'PUT', body: { prefix: `/${name}/`, service: `127.0.0.1:${house.echoPort}` } }),
     );
     await house.until('they wait for it', async () => {
+      await slow.query('SELECT pg_stat_clear_snapshot()'); // within a transaction it would be what it was at the first look
       const { rows } = await slow.query("SELECT 1 FROM pg_stat_activity WHERE wait_event_type = 'Lock'");
       return rows.length > 0;
     });
