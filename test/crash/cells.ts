@@ -9,7 +9,10 @@ export interface Cell {
 export type Process = 'api' | 'projector' | 'worker' | 'agent';
 export type Victim = Process | 'postgres' | 'envoy' | 'dev';
 
-/** Every failpoint in the code that a change of one mapping passes, by process. `coverage` in the specification compares it with the sources. */
+/** How the gateway is delivered while the cell is run. */
+export type Delivery = 'hot-restart' | 'live';
+
+/** Every failpoint in the code that a change of one mapping passes on its way to a hot restart, by process. `coverage` in the specification compares it with the sources. */
 export const points: Readonly<Record<Process, readonly string[]>> = {
   api: ['eventstore.beforeTx', 'eventstore.afterCommitBeforeAck'],
   projector: [
@@ -39,10 +42,16 @@ export const points: Readonly<Record<Process, readonly string[]>> = {
   ],
 };
 
+/** Those that it passes when it goes live, except what is the same on both ways and struck there. */
+export const livePoints: Readonly<Record<Process, readonly string[]>> = {
+  api: ['eventstore.afterCommitBeforeAck'],
+  projector: [],
+  worker: ['worker.beforeRecord'],
+  agent: ['agent.afterLiveWritten', 'agent.afterLiveRelayed', 'agent.beforeProof', 'agent.beforeReportSent'],
+};
+
 /** Points that a change of one mapping does not pass; each has its own test beside its code. */
 export const pointsElsewhere: readonly string[] = [
-  'agent.afterLiveWritten',
-  'agent.afterLiveRelayed',
   'eventstore.beforeCommit',
   'worker.afterExpiryBeforeRevert',
   'worker.afterRevertBeforeSettled',
@@ -77,9 +86,11 @@ export const deadlineMs: Readonly<Record<Victim, number>> = {
   dev: 2_000,
 };
 
-export function cellsOf(action: Cell['action']): readonly Cell[] {
-  const own = (Object.keys(points) as Process[]).flatMap((process) =>
-    points[process].map((point): Cell => ({ process, point, victim: process, action })),
+export function cellsOf(action: Cell['action'], delivery: Delivery): readonly Cell[] {
+  const passed = delivery === 'live' ? livePoints : points;
+  const own = (Object.keys(passed) as Process[]).flatMap((process) =>
+    passed[process].map((point): Cell => ({ process, point, victim: process, action })),
   );
+  if (delivery === 'live') return own;
   return [...own, ...struckElsewhere.map(([victim, process, point]): Cell => ({ process, point, victim, action }))];
 }

@@ -8,7 +8,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { type LoadResult, type RunningLoad, startLoad } from '../load/load-client.js';
 import { DevHarness, newDataDir, type StartDevOptions } from '../support/dev-harness.js';
 
-import { type Cell, deadlineMs } from './cells.js';
+import { type Cell, type Delivery, deadlineMs } from './cells.js';
 import { createWriter, type Writer } from './history.js';
 
 export interface CellResult {
@@ -45,7 +45,7 @@ export class HouseUnderFire {
     this.writer = createWriter({ api: () => this.#dev.ready.api, token: () => this.#dev.ready.token, service: `127.0.0.1:${port}` });
   }
 
-  static async start(): Promise<HouseUnderFire> {
+  static async start(delivery: Delivery): Promise<HouseUnderFire> {
     const failpoints = mkdtempSync(join(tmpdir(), 'chancery-failpoints-'));
     for (const process of ['api', 'projector', 'worker', 'agent']) mkdirSync(join(failpoints, process));
     const data = newDataDir();
@@ -55,7 +55,7 @@ export class HouseUnderFire {
     const house = new HouseUnderFire(dev, echo, data, failpoints);
     try {
       // The shortest window in which busy connections lose nothing: each cell waits for two of them.
-      const window = { drainTimeS: 1, parentShutdownTimeS: 3, idleTimeoutMs: 1_500, defaultTimeoutMs: 1_500 };
+      const window = { delivery, drainTimeS: 1, parentShutdownTimeS: 3, idleTimeoutMs: 1_500, defaultTimeoutMs: 1_500 };
       const set = await dev.api('/v1/gateways/default/settings', { method: 'PATCH', body: window });
       if (set.status !== 200) throw new Error(`the settings were not accepted: ${set.status} ${set.text}`);
       const { port } = echo.address() as AddressInfo;
