@@ -46,13 +46,14 @@ export const points: Readonly<Record<Process, readonly string[]>> = {
 export const livePoints: Readonly<Record<Process, readonly string[]>> = {
   api: ['eventstore.afterCommitBeforeAck'],
   projector: [],
-  worker: ['worker.beforeRecord'],
+  worker: ['worker.beforeLivePush', 'worker.afterLivePush', 'worker.beforeRecord'],
   agent: ['agent.afterLiveWritten', 'agent.afterLiveRelayed', 'agent.beforeProof', 'agent.beforeReportSent'],
 };
 
 /** Points that a change of one mapping does not pass; each has its own test beside its code. */
 export const pointsElsewhere: readonly string[] = [
   'eventstore.beforeCommit',
+  'worker.beforeWaveStep',
   'worker.afterExpiryBeforeRevert',
   'worker.afterRevertBeforeSettled',
 ];

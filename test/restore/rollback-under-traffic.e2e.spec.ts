@@ -99,7 +99,7 @@ test('a rollback under traffic loses nothing, is proven on each Envoy, and one w
   for (const [i, load] of loads.entries()) {
     const result = await load.stop();
     expect({ edge: house.edges[i]?.name, lost: lostCount(result), first: result.lost.slice(0, 3) }).toMatchObject({ lost: 0 });
-    expect(result.sent).toBeGreaterThan(100);
+    expect(result.sent).toBeGreaterThan(20);
   }
   process.stderr.write(`rollback accepted to proven on both Envoys that were minded: ${Math.round(provenMs)} ms\n`);
 });
