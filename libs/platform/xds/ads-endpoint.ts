@@ -104,7 +104,12 @@ export class AdsEndpoint {
     const end = performance.now() + SLICE_MS;
     for (const stream of this.#toUpdate) {
       this.#toUpdate.delete(stream);
-      stream.update();
+      try {
+        stream.update();
+      } catch (error) {
+        // One stream's fault stays its own: the others still wait for theirs.
+        this.#ended(stream.caller.call, stream, error);
+      }
       if (performance.now() >= end) break;
     }
     if (this.#toUpdate.size > 0) setImmediate(() => this.#updateSlice());
