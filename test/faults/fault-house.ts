@@ -346,6 +346,11 @@ export class FaultHouse {
     }
   }
 
+  /** Requests of the traffic that were answered rightly so far, on all nodes. */
+  get requestsAnswered(): number {
+    return (this.#load?.running ?? []).reduce((sum, running) => sum + running.counts().ok, 0);
+  }
+
   /** Kills the Envoys of a node and waits until what nobody changes is served again. */
   async killEnvoys(name: string): Promise<number> {
     const cmdId = this.history.id();

@@ -29,10 +29,11 @@ test('F3: a worker that is paused, and wakes after another has taken over, bring
   });
   // The one that woke may believe that it still has the node; whatever it does, these go live and nothing goes back.
   for (let i = 0; i < 5; i++) await house.converged(await house.write());
+  await house.until('there was traffic enough to lose some', () => house.requestsAnswered > 100);
   const { violations, checked } = await house.finish();
   expect(violations).toEqual([]);
   expect(checked.I7).toBeGreaterThan(6);
-  expect(checked.I8).toBeGreaterThan(10);
+  expect(checked.I8).toBeGreaterThan(50);
 });
 
 test('F3: a paused worker whose connection stays open is left for another one by a node that hears nothing of it', async () => {
