@@ -1,9 +1,4 @@
-// Runs the bench against the build of apps/ and libs/, itself from its sources: Node strips the types, and hooks.mjs maps what it imports.
-import { spawnSync } from 'node:child_process';
-import { fileURLToPath } from 'node:url';
+#!/usr/bin/env node
+import { startBench } from '../machine/start.mjs';
 
-const root = new URL('../../', import.meta.url);
-const built = spawnSync(process.execPath, [fileURLToPath(new URL('bin/build.mjs', root))], { stdio: 'inherit' });
-if (built.status !== 0) process.exit(built.status ?? 1);
-await import('./hooks.mjs');
-await import('./footprint-bench.ts');
+startBench('footprint/footprint-bench.ts');

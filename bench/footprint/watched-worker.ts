@@ -25,7 +25,16 @@ say({ event: 'ready', port: worker.port });
 for await (const line of createInterface({ input: process.stdin })) {
   if (line === 'figures') {
     const { rss, heapUsed, external } = process.memoryUsage();
-    say({ event: 'figures', rss, heapUsed, external, stallMs: delay.max / 1e6, p99Ms: delay.percentile(99) / 1e6 });
+    const { user, system } = process.cpuUsage();
+    say({
+      event: 'figures',
+      rss,
+      heapUsed,
+      external,
+      cpuMs: (user + system) / 1e3,
+      stallMs: delay.max / 1e6,
+      p99Ms: delay.percentile(99) / 1e6,
+    });
     delay.reset();
   }
   if (line === 'end') break;

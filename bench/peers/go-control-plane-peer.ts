@@ -1,13 +1,9 @@
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 
-import { findFreePort } from '#platform/network/listening-port.js';
-
-import { StartedProcess, untilSo } from '../machine/started-process.js';
-import { startEnvoy } from './bare-envoy.js';
-import { type Contender, missingPeerBinary, order, type Peer, pathOf, peerBinary, routeHeader, type Site } from './contender.js';
-import { untilServing } from './probe.js';
+import { type Contender, missingPeerBinary, type Peer, type Site } from './contender.js';
 import { shardsFor } from './stub-peer.js';
+import { startTriggered } from './triggered-peer.js';
 
 export const goControlPlane: Peer = {
   name: 'go-control-plane',
@@ -25,37 +21,23 @@ export const goControlPlaneScoped: Peer = {
   start: (site) => startGoControlPlane(site, shardsFor(site.routes)),
 };
 
-async function startGoControlPlane(site: Site, scopes: number): Promise<Contender> {
-  const ports = new Set<number>();
-  for (let n = 0; n < 3; n++) ports.add(await findFreePort(ports));
-  const [xds, admin, listen] = [...ports] as [number, number, number];
-  const words = { n: site.routes, scopes, xds: `127.0.0.1:${xds}`, admin: `127.0.0.1:${admin}`, listen, upstream: site.upstreamPort };
-  const server = new StartedProcess({
-    command: peerBinary('gcp') ?? '',
-    words: Object.entries(words).map(([name, value]) => `-${name}=${value}`),
-    ...{ folder: site.folder, name: 'go-control-plane' },
-  });
-  await untilSo('go-control-plane is ready', () => server.said().includes('ready'), { of: server });
-  writeFileSync(join(site.folder, 'gcp.json'), JSON.stringify(adsBootstrap(xds)));
-  const envoy = startEnvoy(site, 'gcp.json');
-  const put = (route: number, revision: string) =>
-    order(`http://127.0.0.1:${admin}/route/${route}?rev=${revision}`, { method: 'PUT' }).then(() => undefined);
-  const contender: Contender = {
-    host: '127.0.0.1',
-    port: listen,
-    answer: routeHeader,
-    create: put,
-    update: put,
-    remove: (route) => order(`http://127.0.0.1:${admin}/route/${route}`, { method: 'DELETE' }).then(() => undefined),
-    control: [server.pid],
-    data: [envoy.pid],
-    async stop() {
-      await envoy.stop();
-      await server.stop();
+function startGoControlPlane(site: Site, scopes: number): Promise<Contender> {
+  return startTriggered(site, {
+    name: 'go-control-plane',
+    binary: 'gcp',
+    words: ({ xds, trigger, listen }) => ({
+      n: site.routes,
+      scopes,
+      xds: `127.0.0.1:${xds}`,
+      admin: `127.0.0.1:${trigger}`,
+      listen,
+      upstream: site.upstreamPort,
+    }),
+    envoyConfig: ({ xds }) => {
+      writeFileSync(join(site.folder, 'gcp.json'), JSON.stringify(adsBootstrap(xds)));
+      return 'gcp.json';
     },
-  };
-  await untilServing(contender, { route: site.routes - 1, path: pathOf(site.routes - 1) });
-  return contender;
+  });
 }
 
 /** An Envoy that gets everything over delta ADS on this port. Statistics of scopes are left out, as in the stub's bootstrap and in Chancery's. */
