@@ -222,11 +222,11 @@ describe('failures', () => {
       await admin.query(
         `select pg_terminate_backend(pid) from pg_stat_activity where datname = current_database() and application_name in ('chancery-worker', 'chancery-queue', 'chancery-listen')`,
       );
-      if (agent.closedBecause !== undefined) await agent.connect(worker.port);
+      await agent.reconnect(worker.port);
     }
     await admin.end();
     await eventually('the last version is live', async () => {
-      if (agent.closedBecause !== undefined) await agent.connect(worker.port);
+      await agent.reconnect(worker.port);
       return proven(version)();
     });
     await eventually('every ended push is in the log once', async () => {

@@ -112,6 +112,14 @@ export class ScriptedAgent {
     for (const report of this.#journal.values()) this.#connection.sendReport(report);
   }
 
+  /** Dials again when its stream has ended, as the real agent does: a worker that cannot take it now may take it the next time. */
+  async reconnect(port: number): Promise<void> {
+    if (this.closedBecause === undefined) return;
+    await this.connect(port).catch((error: Error) => {
+      this.closedBecause = error.message;
+    });
+  }
+
   close(): void {
     clearTimeout(this.#drainTimer);
     this.#connection?.close();

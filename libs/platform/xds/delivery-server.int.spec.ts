@@ -29,7 +29,9 @@ class Worker implements DeliveryHandlers {
   async authenticate(token: string) {
     return token === 'good' ? { id: 'a', scopes: [], actor: 'token/a' } : undefined;
   }
+  refuseOpening: string | undefined;
   async opened() {
+    if (this.refuseOpening !== undefined) throw new Error(this.refuseOpening);
     return { term: 1, lineage: 1, lineageId: 'x', statsIntervalMs: 1_000 };
   }
   subscribed(session: DeliverySession) {
@@ -273,5 +275,15 @@ describe('who may connect', () => {
     await dial(port);
     const session = await sessionOf(worker);
     expect(await session.push(release(1, '{}'))).toEqual({ kind: 'acknowledged' });
+  });
+
+  test('a stream that cannot be opened ends at once, for both sides, and the next is opened', async () => {
+    const worker = new Worker();
+    const port = await start(worker);
+    worker.refuseOpening = 'the database is away';
+    await expect(dial(port)).rejects.toThrow('internal error');
+    expect(worker.closedBecause).toEqual(['the database is away']);
+    worker.refuseOpening = undefined;
+    await dial(port);
   });
 });

@@ -138,9 +138,11 @@ class SessionSet {
     const helloTimer = setTimeout(() => fail(call, status.DEADLINE_EXCEEDED, 'no hello'), this.options.helloTimeoutMs ?? 10_000);
     try {
       const identity = await this.#identify(call.metadata);
-      for await (const message of call as AsyncIterable<AgentMessage>) {
+      // What fails below must reach the agent as a status, for which the stream must not be destroyed: it would wait for its welcome in vain.
+      for await (const message of call.iterator({ destroyOnReturn: false }) as AsyncIterable<AgentMessage>) {
         if (session === undefined) {
-          session = await this.#open(call, message, identity);
+          session = this.#begin(call, message);
+          await this.#open(call, session, identity);
           clearTimeout(helloTimer);
         } else {
           if (session.closedBecause !== undefined) break;
@@ -192,10 +194,10 @@ class SessionSet {
     return identity;
   }
 
-  async #open(call: ReportsCall, message: AgentMessage, identity: AgentIdentity): Promise<DeliverySession> {
+  #begin(call: ReportsCall, message: AgentMessage): DeliverySession {
     if (message.message?.$case !== 'hello') throw new DomainError('malformed', 'hello_expected', 'The first message must be a hello.');
     const hello: Hello = message.message.hello;
-    const session = new DeliverySession(randomUUID(), hello, {
+    return new DeliverySession(randomUUID(), hello, {
       reports: call,
       ackTimeoutMs: this.options.ackTimeoutMs ?? 30_000,
       onClosed: (closed, reason) => {
@@ -203,10 +205,12 @@ class SessionSet {
         this.options.handlers.closed(closed, reason);
       },
     });
+  }
+
+  async #open(call: ReportsCall, session: DeliverySession, identity: AgentIdentity): Promise<void> {
     const welcome = await this.options.handlers.opened(session, identity);
     this.#sessions.set(session.id, { session, identity });
     call.write({ message: { $case: 'welcome', welcome: { session: session.id, ...welcome } } });
-    return session;
   }
 
   async #handle(session: DeliverySession, { message }: AgentMessage): Promise<void> {
