@@ -736,6 +736,14 @@ AS $function$
 DECLARE
   torn text;
 BEGIN
+  IF NOT EXISTS (
+    SELECT FROM chancery.stream s LEFT JOIN chancery.audit_cursor c ON c.stream = s.stream
+    WHERE s.version > coalesce(c.version, 0) AND s.stream <> ALL (p_passed_over) AND (p_only IS NULL OR s.stream = p_only)
+  ) THEN
+    projected := 0;
+    more := false;
+    RETURN; -- nothing is locked or written for a look that finds nothing
+  END IF;
   PERFORM FROM chancery.audit_projection FOR UPDATE;
   WITH base AS (
     SELECT position, latest_at, skew FROM chancery.audit_projection
@@ -820,6 +828,7 @@ AS $function$
 DECLARE
   at bigint;
 BEGIN
+  PERFORM set_config('synchronous_commit', 'off', true); -- what a crash of the server takes back is folded from the log again, with its cursor
   SELECT p.version INTO at FROM chancery.route_projection p WHERE p.gateway = p_gateway FOR UPDATE;
   IF at IS NULL THEN
     INSERT INTO chancery.route_projection (gateway) VALUES (p_gateway) ON CONFLICT DO NOTHING;

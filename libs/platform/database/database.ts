@@ -67,6 +67,7 @@ export function openDatabase(options: {
   pool.on('connect', (client) => client.on('error', () => undefined));
   pool.on('connect', sendNames);
   const db: Db = new Kysely<NoTables>({ dialect: new PostgresDialect({ pool }) });
+  pools.set(db, pool);
   const close = async () => {
     await db.destroy();
     if (!pool.ending) await pool.end(); // Kysely ends only a pool that went through its own hands; one that was asked directly would keep the process alive
@@ -96,8 +97,13 @@ function sendNames(client: pg.PoolClient): void {
   client.query = send as typeof client.query;
 }
 
+/** The pool of each database: what is not in a transaction needs nothing that Kysely does around a statement. */
+const pools = new WeakMap<Db | Tx, pg.Pool>();
+
 /** Runs one statement of SQL text with `$1`-style values, on a database or inside a transaction. */
 export async function sqlQuery<R>(db: Db | Tx, text: string, values: readonly unknown[]): Promise<R[]> {
+  const pool = pools.get(db);
+  if (pool !== undefined) return (await pool.query(text, [...values])).rows as R[];
   const result = await db.executeQuery<R>(CompiledQuery.raw(text, [...values]));
   return result.rows;
 }
