@@ -1,7 +1,7 @@
 import { type IQueryHandler, Query, QueryBus, QueryHandler } from '@nestjs/cqrs';
 
 import { FindKnownService } from '#features/discovery/find-known-service.js';
-import { type GatewaySettings, settingsOf } from '#features/gateway/gateway.js';
+import type { GatewaySettings } from '#features/gateway/gateway.js';
 import { ReadGateway } from '#features/gateway/list-gateways.js';
 import type { Outcome } from '#platform/eventstore/event-store.js';
 
@@ -29,7 +29,8 @@ export class FindMappingWarningsHandler implements IQueryHandler<FindMappingWarn
   constructor(private readonly queries: QueryBus) {}
 
   async execute({ gateway, state, outcome, beside }: FindMappingWarnings): Promise<Warning[]> {
-    const settings = await this.settings(gateway, outcome);
+    // The settings that the write was decided by; an answer that is given again does not have them.
+    const { settings } = await this.queries.execute(new ReadGateway(gateway, outcome.before.get(gatewaySubject)));
     const known = await this.surroundings(gateway, state, outcome, beside);
     const isKnown = await this.isKnown(gateway, state, settings, known);
     return mappingWarnings(state, {
@@ -38,12 +39,6 @@ export class FindMappingWarningsHandler implements IQueryHandler<FindMappingWarn
       // Said of a timeout that somebody chose for this mapping: the gateway's default is another's choice, and its warning would be on every mapping.
       ...(state.timeoutMs === settings.defaultTimeoutMs ? {} : { windowMs: (settings.parentShutdownTimeS - settings.drainTimeS) * 1000 }),
     });
-  }
-
-  /** Those that the write was decided by; an answer that is given again does not have them. */
-  private async settings(gateway: string, { before }: Outcome): Promise<GatewaySettings> {
-    const state = before.get(gatewaySubject)?.state ?? null;
-    return state === null ? (await this.queries.execute(new ReadGateway(gateway))).settings : settingsOf(state);
   }
 
   /** Whoever else wrote between the look and the write is seen as well: then it is looked again. */

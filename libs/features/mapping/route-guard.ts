@@ -12,8 +12,6 @@ import { isTested, nothingTested, runRouteTests, type TestVerdict } from './test
 const MOST_ROUNDS = 50;
 
 const TEST = 'route-test';
-/** What the request of a decision must ask for that is to be `reviewed`. */
-export const testKinds: readonly string[] = [TEST];
 
 function isTest({ subject }: { readonly subject: string }): boolean {
   return subject.startsWith(`${TEST}/`);
@@ -40,6 +38,8 @@ class BookBehind extends Error {}
  * the gateway, so that no two writes break together what neither breaks alone. Writes that no test has to do with are not held to a version.
  */
 export class RouteGuard {
+  /** What the request of a decision must ask for that is to be `reviewed`. */
+  readonly kinds: readonly string[] = [TEST];
   readonly #rules: GuardRules;
   readonly #read: () => Promise<GatewayBook>;
   #book: GatewayBook | undefined;
@@ -55,7 +55,7 @@ export class RouteGuard {
    * @throws DomainError as `handle`; invalid `route_test_failed` with `routeTests`, `route_test_budget`; conflict `contended`.
    */
   async handle(events: EventStore, request: HandleRequest, decide: Decide): Promise<Outcome> {
-    return this.attempt(() => events.handle({ ...request, kinds: testKinds }, (view) => this.reviewed(decide(view), view)));
+    return this.attempt(() => events.handle({ ...request, kinds: this.kinds }, (view) => this.reviewed(decide(view), view)));
   }
 
   /** Runs something that decides by `reviewed`, again when the gateway moved on. */
@@ -72,7 +72,7 @@ export class RouteGuard {
     throw new DomainError('conflict', 'contended', message);
   }
 
-  /** A decision made on a view of `testKinds`, with what the tests say of it. To be called inside `attempt`. */
+  /** A decision made on a view of these `kinds`, with what the tests say of it. To be called inside `attempt`. */
   reviewed(decision: ReturnType<Decide>, view: WideView): Decided {
     const decided: Decided = 'events' in decision ? decision : { events: decision, details: null };
     if (!decided.events.some(isTested)) return decided;

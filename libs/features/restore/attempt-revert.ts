@@ -1,5 +1,5 @@
 import type { SubjectKinds } from '#features/history/subject-kind.js';
-import { type RouteGuard, testKinds } from '#features/mapping/route-guard.js';
+import type { RouteGuard } from '#features/mapping/route-guard.js';
 import type { Db } from '#platform/database/database.js';
 import type { EventStore, HandleRequest, NewEvent, Outcome, View } from '#platform/eventstore/event-store.js';
 import { readSubject } from '#platform/eventstore/read-log.js';
@@ -45,7 +45,7 @@ export async function attemptRevert(world: RestoreWorld, attempt: RevertAttempt)
   let planned: readonly NewEvent[] = [];
   try {
     const subjects = [...new Set([settingsSubject, ...changes.map(({ subject }) => subject)])];
-    return await world.events.handle({ deadlineMs: WHOLE_DEADLINE_MS, ...request, subjects, kinds: testKinds }, (view) => {
+    return await world.events.handle({ deadlineMs: WHOLE_DEADLINE_MS, ...request, subjects, kinds: attempt.guard?.kinds ?? [] }, (view) => {
       const present = (subject: string) => view.subject(subject);
       const plan = planRevert({ kinds: world.kinds, version, changes, present, ...(leave === undefined ? {} : { leave }) });
       if (plan.conflicts.length > 0) throw new RevertConflicts(plan.conflicts);
