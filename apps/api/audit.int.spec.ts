@@ -19,7 +19,7 @@ const g = '/v1/gateways/default';
 
 /** What apps/projector does. */
 async function project(test: TestApi): Promise<void> {
-  while ((await test.api.database.db.transaction().execute((tx) => projectAudit(tx, { limit: 1_000, passedOver: [] }))) > 0);
+  while ((await projectAudit(test.api.database.db, { limit: 1_000, passedOver: [] })).more);
 }
 
 async function until(ask: () => Promise<boolean>): Promise<void> {

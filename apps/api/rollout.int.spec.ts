@@ -85,12 +85,10 @@ describe('the rollout over HTTP', () => {
       body: { name: 'host', host: 'a.example', prefix: '/', service: 'root', labels: { team: 'a' } },
     });
     const versions = await Promise.all([1, 2, 3, 4].map((version) => readVersion(test.api.database.db, 'gateway/default', version)));
-    await test.api.database.db.transaction().execute((tx) =>
-      projectRoutes(
-        tx,
-        'default',
-        versions.flatMap((version) => version ?? []),
-      ),
+    await projectRoutes(
+      test.api.database.db,
+      'default',
+      versions.flatMap((version) => version ?? []),
     );
     const all = await test.ask('GET', `${g}/routes`);
     expect(all.headers['chancery-version']).toBe('4');

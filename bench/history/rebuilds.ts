@@ -1,4 +1,4 @@
-import { projectRoutes, resetRoutes } from '#features/mapping/mapping.projection.js';
+import { resetRoutes } from '#features/mapping/mapping.projection.js';
 import { sqlQuery } from '#platform/database/database.js';
 import { createWake } from '#platform/eventstore/wake.js';
 
@@ -27,7 +27,6 @@ export const openPart: OpenPart = async (prepared) => {
     if (row?.rows !== mappings || row.version !== versions) throw new Error(`the route table is at ${row?.version} with ${row?.rows} rows`);
     return versions;
   };
-  await database.db.transaction().execute((tx) => projectRoutes(tx, gateway, []));
   return [
     {
       name: 'rebuild of the route table',

@@ -15,13 +15,7 @@ export type Delivery = 'hot-restart' | 'live';
 /** Every failpoint in the code that a change of one mapping passes on its way to a hot restart, by process. `coverage` in the specification compares it with the sources. */
 export const points: Readonly<Record<Process, readonly string[]>> = {
   api: ['eventstore.beforeTx', 'eventstore.afterCommitBeforeAck'],
-  projector: [
-    'projector.beforeApply',
-    'projector.midBatch',
-    'projector.afterApplyBeforeCheckpoint',
-    'projector.beforeAudit',
-    'projector.beforeAuditCommit',
-  ],
+  projector: ['projector.beforeApply', 'projector.afterApply', 'projector.beforeAudit', 'projector.afterAudit'],
   worker: [
     'worker.afterReadBeforeEnqueue',
     'worker.afterEnqueue',
@@ -63,7 +57,7 @@ const struckElsewhere: readonly (readonly [Victim, Process, string])[] = [
   ['postgres', 'api', 'eventstore.beforeTx'],
   ['postgres', 'api', 'eventstore.afterCommitBeforeAck'],
   ['postgres', 'worker', 'worker.beforeRecord'],
-  ['postgres', 'projector', 'projector.midBatch'],
+  ['postgres', 'projector', 'projector.beforeApply'],
   ['envoy', 'agent', 'agent.afterManifestWritten'],
   ['envoy', 'agent', 'agent.beforeProof'],
   ['envoy', 'worker', 'worker.beforePush'],

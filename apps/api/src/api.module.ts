@@ -47,6 +47,7 @@ import { OwnPorts } from '#features/mapping/own-ports.js';
 import { ReadExplanationHandler } from '#features/mapping/read-explanation.js';
 import { ReadRouteBookHandler } from '#features/mapping/read-route-book.js';
 import { ReadRouteGuardHandler } from '#features/mapping/read-route-guard.js';
+import { ReadSurroundingsHandler } from '#features/mapping/read-surroundings.js';
 import { ReadTestResultsHandler } from '#features/mapping/read-test-results.js';
 import { RouteController } from '#features/mapping/route.controller.js';
 import { UpdateMappingHandler } from '#features/mapping/update-mapping.js';
@@ -173,6 +174,7 @@ const queryHandlers = [
   ListRouteTestsHandler,
   ReadRouteTestHandler,
   FindMappingWarningsHandler,
+  ReadSurroundingsHandler,
   FindSetWarningsHandler,
   ListVersionsHandler,
   ReadVersionHandler,

@@ -84,7 +84,7 @@ class Projector {
         const waiters = this.#waiters; // who asks while a batch is under way waits for the next one, which sees what was recorded then
         this.#waiters = [];
         try {
-          while (!signal.aborted && (await this.#step()) > 0);
+          while (!signal.aborted && (await this.#step()));
         } catch (error) {
           this.#waiters.push(...waiters);
           throw error;
@@ -112,37 +112,38 @@ class Projector {
     });
   }
 
-  async #step(): Promise<number> {
+  /** @returns whether there is more to project. */
+  async #step(): Promise<boolean> {
     if (this.#passedOver.size > 0) await this.#forgetLifted();
     try {
-      return await this.#project({ limit: BATCH });
+      return (await this.#project({ limit: BATCH })).more;
     } catch (error) {
       if (!isPoison(error)) throw error;
       return this.#findPoison();
     }
   }
 
-  async #project(batch: { readonly limit: number; readonly only?: string }): Promise<number> {
+  async #project(batch: {
+    readonly limit: number;
+    readonly only?: string;
+  }): Promise<{ readonly projected: number; readonly more: boolean }> {
     failpoint('projector.beforeAudit');
-    const versions = await this.#database.db.transaction().execute(async (tx) => {
-      const projected = await projectAudit(tx, { ...batch, passedOver: [...this.#passedOver] });
-      failpoint('projector.beforeAuditCommit');
-      return projected;
-    });
-    this.#onApplied(versions);
-    return versions;
+    const done = await projectAudit(this.#database.db, { ...batch, passedOver: [...this.#passedOver] });
+    failpoint('projector.afterAudit');
+    this.#onApplied(done.projected);
+    return done;
   }
 
   /** Each stream by itself, and version by version where that fails: what fails alone is what cannot be projected. */
-  async #findPoison(): Promise<number> {
-    let projected = 0;
+  async #findPoison(): Promise<boolean> {
+    let any = false;
     for (const { stream } of await listStreams(this.#database.db, '%')) {
       if (this.#passedOver.has(stream)) continue;
       for (let limit = BATCH; limit > 0 && !this.#closing.signal.aborted; ) {
         try {
-          const versions = await this.#project({ limit, only: stream });
-          projected += versions;
-          if (versions < limit) break;
+          const { projected, more } = await this.#project({ limit, only: stream });
+          any ||= projected > 0;
+          if (!more) break;
         } catch (error) {
           if (!isPoison(error)) throw error;
           if (limit === 1) await this.#park(stream, error);
@@ -150,7 +151,7 @@ class Projector {
         }
       }
     }
-    return projected;
+    return any;
   }
 
   /** A rebuild lifts what was parked. */

@@ -1,3 +1,4 @@
+import { constants, setPriority } from 'node:os';
 import { setTimeout as sleep } from 'node:timers/promises';
 
 import { ConfigError } from '#platform/config/environment.js';
@@ -20,6 +21,7 @@ async function main(): Promise<void> {
   const config = readProjectorConfig();
   useFailpoints(config.failpointDir);
   const log = createLog({ process: 'projector', level: config.logLevel });
+  setPriority(constants.priority.PRIORITY_BELOW_NORMAL); // a change on its way to Envoy wakes this process too, and nobody waits for this one
   const stop = new AbortController();
   for (const signal of ['SIGTERM', 'SIGINT'] as const) {
     process.once(signal, () => {

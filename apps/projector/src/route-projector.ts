@@ -32,7 +32,7 @@ export interface RouteProjectorOptions {
 }
 
 /**
- * Folds `gateway/%` into the route tables, each gateway from its own cursor, rows and cursor in one transaction.
+ * Folds `gateway/%` into the route tables, each gateway from its own cursor, rows and cursor in one statement.
  *
  * A version that cannot be folded, for a reason that lies in it and not in the moment, is parked with its reason: that gateway's table stays where it is,
  * the others go on, and nothing crashes or is tried for ever. A start tries a parked gateway again (the program may know better by now).
@@ -115,16 +115,11 @@ async function begin({ database, log, onApplied }: RouteProjectorOptions, gatewa
 
 async function applyBatch(database: Database, gateway: string, versions: readonly ProjectedVersion[]): Promise<void> {
   failpoint('projector.beforeApply');
-  await database.db.transaction().execute(async (tx) => {
-    const middle = Math.floor(versions.length / 2);
-    await projectRoutes(tx, gateway, versions.slice(0, middle));
-    failpoint('projector.midBatch');
-    await projectRoutes(tx, gateway, versions.slice(middle));
-    failpoint('projector.afterApplyBeforeCheckpoint');
-  });
+  await projectRoutes(database.db, gateway, versions);
+  failpoint('projector.afterApply');
 }
 
-/** Each version in a transaction of its own, up to the one that fails, which is parked. */
+/** Each version by itself, up to the one that fails, which is parked. */
 async function applyOneByOne(
   database: Database,
   gateway: string,
@@ -132,7 +127,7 @@ async function applyOneByOne(
 ): Promise<{ version: number; error: unknown } | undefined> {
   for (const version of versions) {
     try {
-      await database.db.transaction().execute((tx) => projectRoutes(tx, gateway, [version]));
+      await projectRoutes(database.db, gateway, [version]);
     } catch (error) {
       if (!isPoison(error)) throw error;
       const reason = error instanceof Error ? error.message : String(error);

@@ -8,6 +8,7 @@ import { DeleteMapping } from '#features/mapping/delete-mapping.js';
 import { FindMappingWarnings } from '#features/mapping/find-mapping-warnings.js';
 import { ListMappings, type MappingView, ReadMapping } from '#features/mapping/list-mappings.js';
 import { AmbassadorMappingInput, checkName, type MappingInput, parseAmbassadorMapping } from '#features/mapping/mapping-input.js';
+import { ReadSurroundings } from '#features/mapping/read-surroundings.js';
 import { UpdateMapping } from '#features/mapping/update-mapping.js';
 import { ReadStats } from '#features/rollout/read-stats.js';
 import { RequestRedeployment } from '#features/rollout/request-redeployment.js';
@@ -149,8 +150,11 @@ export class AmbassadorController {
   private async store(input: MappingInput, write: WriteRequest, reply: FastifyReply, hints: object): Promise<object> {
     const { name } = input;
     const request = await this.commands.requestFor(write, `gateway/${GATEWAY}`, `mapping/${name}`);
-    const outcome = await this.commands.run(new UpdateMapping(GATEWAY, name, { mode: 'upsert', input }, request), write.context);
-    const found = await this.queries.run(new FindMappingWarnings(GATEWAY, { ...input, timeoutMs: input.timeoutMs ?? 0 }));
+    const writing = this.commands.run(new UpdateMapping(GATEWAY, name, { mode: 'upsert', input }, request), write.context);
+    const beside = this.queries.begin(new ReadSurroundings(GATEWAY, input.service));
+    const outcome = await writing;
+    const state = { ...input, timeoutMs: input.timeoutMs ?? 0 };
+    const found = await this.queries.run(new FindMappingWarnings(GATEWAY, state, outcome, beside));
     if (outcome.dryRun) return this.envelope.ok(dryRunAnswer(reply, outcome, found));
     writeHeaders(reply, outcome, `mapping/${name}`);
     return this.envelope.ok({ name, ...warnings(found), ...hints });

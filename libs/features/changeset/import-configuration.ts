@@ -53,7 +53,8 @@ export class ImportConfigurationHandler implements ICommandHandler<ImportConfigu
         this.events,
         this.db,
         { ...rest, deadlineMs: DEADLINE_MS, stream: `gateway/${gateway}`, context: { ...context, action: 'ImportConfiguration' } },
-        async ({ version, subjects }) => {
+        async (snapshot) => {
+          const { subjects } = snapshot;
           // The append is pinned to this very snapshot, so what is counted in it is exact.
           const room = this.budget.limit - [...subjects.keys()].filter((subject) => subject.startsWith('mapping/')).length;
           const decided = await runInTurns(
@@ -61,7 +62,7 @@ export class ImportConfigurationHandler implements ICommandHandler<ImportConfigu
             nextTurn,
           );
           set = decided;
-          return guard.reviewedSnapshot(decided, version);
+          return guard.reviewedSnapshot(decided, snapshot);
         },
       );
     } catch (error) {

@@ -1,4 +1,4 @@
-import { type Db, sqlQuery } from '#platform/database/database.js';
+import { type Db, named, sqlQuery } from '#platform/database/database.js';
 
 /** What the discovery says of a name that it has not asked for yet; see `resolve`. */
 export const NOT_LOOKED_UP = 'not looked up yet';
@@ -64,6 +64,8 @@ export async function readKnownEndpoints(
   return found;
 }
 
-const SERVICES_KNOWN = `
-  SELECT service, jsonb_array_length(endpoints) > 0 AS found, strpos(error, $3) = 0 AS looked
-    FROM chancery.discovered_service WHERE gateway = $1 AND service = ANY ($2)`;
+const SERVICES_KNOWN = named(
+  'chancery.services_known',
+  `SELECT service, jsonb_array_length(endpoints) > 0 AS found, strpos(error, $3) = 0 AS looked
+     FROM chancery.discovered_service WHERE gateway = $1 AND service = ANY ($2)`,
+);

@@ -2,6 +2,7 @@ import { Inject } from '@nestjs/common';
 import { type IQueryHandler, Query, QueryHandler } from '@nestjs/cqrs';
 
 import type { Db } from '#platform/database/database.js';
+import type { SubjectRecord } from '#platform/eventstore/event-store.js';
 import { listStreams, readSubject } from '#platform/eventstore/read-log.js';
 import { DB } from '#platform/http/tokens.js';
 import { DomainError } from '#platform/kernel/errors.js';
@@ -37,7 +38,11 @@ export interface GatewayRead {
 
 /** One gateway's settings. Also how every other read finds out that there is such a gateway. */
 export class ReadGateway extends Query<GatewayRead> {
-  constructor(readonly gateway: string) {
+  /** @param record The subject of its settings, where the asker has just read it. */
+  constructor(
+    readonly gateway: string,
+    readonly record?: SubjectRecord | undefined,
+  ) {
     super();
   }
 }
@@ -47,8 +52,8 @@ export class ReadGatewayHandler implements IQueryHandler<ReadGateway> {
   constructor(@Inject(DB) private readonly db: Db) {}
 
   /** @throws DomainError not_found `gateway_not_found`. */
-  async execute({ gateway }: ReadGateway): Promise<GatewayRead> {
-    const record = await readSubject(this.db, `gateway/${gateway}`, 'gateway');
+  async execute({ gateway, record: known }: ReadGateway): Promise<GatewayRead> {
+    const record = known ?? (await readSubject(this.db, `gateway/${gateway}`, 'gateway'));
     if (record.state === null) throw new DomainError('not_found', 'gateway_not_found', 'There is no such gateway.');
     return { settings: settingsOf(record.state), version: record.version };
   }

@@ -1,26 +1,24 @@
-import { Inject } from '@nestjs/common';
 import { type IQueryHandler, Query, QueryBus, QueryHandler } from '@nestjs/cqrs';
 
 import { FindKnownService } from '#features/discovery/find-known-service.js';
 import type { GatewaySettings } from '#features/gateway/gateway.js';
 import { ReadGateway } from '#features/gateway/list-gateways.js';
-import type { Db } from '#platform/database/database.js';
-import { listSubjects } from '#platform/eventstore/read-log.js';
-import { DB } from '#platform/http/tokens.js';
+import type { Outcome } from '#platform/eventstore/event-store.js';
 
-import { fromJson, type MappingState } from './mapping-state.js';
+import { gatewaySubject } from './mapping.js';
+import type { MappingState } from './mapping-state.js';
 import { mappingWarnings, type Warning } from './mapping-warnings.js';
-import { readService, type ServiceReference } from './service-reference.js';
+import { ReadSurroundings, type Surroundings } from './read-surroundings.js';
+import { readService } from './service-reference.js';
 import { isFault } from './text.js';
 
-/** Above this many mappings nobody waits for a look at all of them: whether one shadows another is then not said. */
-const MOST_COMPARED = 50;
-
-/** What is worth saying of a mapping that was accepted. */
+/** What is worth saying of a mapping that a write has left, or would leave; `beside` is what was read while it was under way. */
 export class FindMappingWarnings extends Query<Warning[]> {
   constructor(
     readonly gateway: string,
     readonly state: MappingState,
+    readonly outcome: Outcome,
+    readonly beside: Promise<Surroundings>,
   ) {
     super();
   }
@@ -28,30 +26,41 @@ export class FindMappingWarnings extends Query<Warning[]> {
 
 @QueryHandler(FindMappingWarnings)
 export class FindMappingWarningsHandler implements IQueryHandler<FindMappingWarnings> {
-  constructor(
-    private readonly queries: QueryBus,
-    @Inject(DB) private readonly db: Db,
-  ) {}
+  constructor(private readonly queries: QueryBus) {}
 
-  async execute({ gateway, state }: FindMappingWarnings): Promise<Warning[]> {
-    const service = readService(state.service);
-    const [{ settings }, records] = await Promise.all([
-      this.queries.execute(new ReadGateway(gateway)),
-      listSubjects(this.db, { stream: `gateway/${gateway}`, kind: 'mapping', limit: MOST_COMPARED + 1 }),
-    ]);
-    const known = isFault(service) || (await this.isKnown(gateway, settings, service));
+  async execute({ gateway, state, outcome, beside }: FindMappingWarnings): Promise<Warning[]> {
+    // The settings that the write was decided by; an answer that is given again does not have them.
+    const { settings } = await this.queries.execute(new ReadGateway(gateway, outcome.before.get(gatewaySubject)));
+    const known = await this.surroundings(gateway, state, outcome, beside);
+    const isKnown = await this.isKnown(gateway, state, settings, known);
     return mappingWarnings(state, {
-      isKnown: () => known,
-      ...(records.length > MOST_COMPARED
-        ? {}
-        : { others: records.map((record) => fromJson(record.subject.slice('mapping/'.length), record.state ?? {})) }),
+      isKnown: () => isKnown,
+      ...(known.mappings === undefined ? {} : { others: known.mappings }),
       // Said of a timeout that somebody chose for this mapping: the gateway's default is another's choice, and its warning would be on every mapping.
       ...(state.timeoutMs === settings.defaultTimeoutMs ? {} : { windowMs: (settings.parentShutdownTimeS - settings.drainTimeS) * 1000 }),
     });
   }
 
-  private async isKnown(gateway: string, settings: GatewaySettings, service: ServiceReference): Promise<boolean | undefined> {
-    if (service.ipVersion !== 0 || Object.hasOwn(settings.services, service.name)) return true;
-    return this.queries.execute(new FindKnownService(gateway, service));
+  /** Whoever else wrote between the look and the write is seen as well: then it is looked again. */
+  private async surroundings(
+    gateway: string,
+    { service }: MappingState,
+    outcome: Outcome,
+    beside: Promise<Surroundings>,
+  ): Promise<Surroundings> {
+    const read = await beside;
+    const decidedOn = outcome.unchanged ? outcome.version : outcome.version - 1;
+    return read.version >= decidedOn ? read : this.queries.execute(new ReadSurroundings(gateway, service));
+  }
+
+  private async isKnown(
+    gateway: string,
+    state: MappingState,
+    settings: GatewaySettings,
+    { service }: Surroundings,
+  ): Promise<boolean | undefined> {
+    const reference = readService(state.service);
+    if (isFault(reference) || reference.ipVersion !== 0 || Object.hasOwn(settings.services, reference.name)) return true;
+    return service?.name === state.service ? service.isKnown : this.queries.execute(new FindKnownService(gateway, reference));
   }
 }

@@ -19,7 +19,7 @@ export function guardedQueries(
     return rest(query);
   };
   const bus = { execute } as unknown as QueryBus;
-  const guards = new ReadRouteGuardHandler(bus, db);
+  const guards = new ReadRouteGuardHandler(bus);
   const results = new ReadTestResultsHandler(bus);
   return bus;
 }

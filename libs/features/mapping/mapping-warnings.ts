@@ -61,9 +61,11 @@ function* shadowWarnings(state: MappingState, { others }: WarningContext): Itera
   const apart = [...others].filter(({ name }) => name !== state.name);
   const table = new Reachability([state, ...apart]);
   yield* shadowed(state, table);
-  const without = new Reachability(apart);
+  let without: Reachability | undefined; // seldom needed
   for (const { name } of apart) {
-    if (table.coveredBy(name) === state.name && without.coveredBy(name) === undefined) yield makesUnreachable(state, name);
+    if (table.coveredBy(name) !== state.name) continue;
+    without ??= new Reachability(apart);
+    if (without.coveredBy(name) === undefined) yield makesUnreachable(state, name);
   }
 }
 

@@ -35,6 +35,7 @@ import {
   parseMappingReplace,
 } from './mapping-input.js';
 import { fromJson } from './mapping-state.js';
+import { ReadSurroundings } from './read-surroundings.js';
 import { UpdateMapping } from './update-mapping.js';
 
 const listParameters = z.strictObject({
@@ -92,7 +93,8 @@ export class MappingController {
     @Answer() reply: FastifyReply,
   ): Promise<object> {
     const input = parseMappingCreate(body);
-    return this.write(gateway, input.name, write, reply, (request) => new CreateMapping(gateway, input, request));
+    const about = { gateway, name: input.name, service: input.service };
+    return this.write(about, write, reply, (request) => new CreateMapping(gateway, input, request));
   }
 
   @Get(':mapping')
@@ -127,7 +129,8 @@ export class MappingController {
     @Answer() reply: FastifyReply,
   ): Promise<object> {
     const change = { mode: 'upsert', input: parseMappingReplace(name, body) } as const;
-    return this.write(gateway, name, write, reply, (request) => new UpdateMapping(gateway, name, change, request));
+    const about = { gateway, name, service: change.input.service };
+    return this.write(about, write, reply, (request) => new UpdateMapping(gateway, name, change, request));
   }
 
   @Patch(':mapping')
@@ -141,7 +144,8 @@ export class MappingController {
     @Answer() reply: FastifyReply,
   ): Promise<object> {
     const change = { mode: 'merge', patch: parseMappingPatch(name, body) } as const;
-    return this.write(gateway, name, write, reply, (request) => new UpdateMapping(gateway, name, change, request));
+    const about = { gateway, name, service: change.patch.service };
+    return this.write(about, write, reply, (request) => new UpdateMapping(gateway, name, change, request));
   }
 
   @Delete(':mapping')
@@ -162,17 +166,18 @@ export class MappingController {
 
   /** Runs a write of one mapping and answers it: 201 with Location for a new one, else 200. */
   private async write(
-    gateway: string,
-    name: string,
+    { gateway, name, service }: { readonly gateway: string; readonly name: string; readonly service: string | undefined },
     write: WriteRequest,
     reply: FastifyReply,
     command: (request: CommandRequest) => Command<Outcome>,
   ): Promise<object> {
     const subject = mappingSubject(name);
     const request = await this.commands.requestFor(write, `gateway/${gateway}`, subject);
-    const outcome = await this.commands.run(command(request), write.context);
+    const writing = this.commands.run(command(request), write.context);
+    const beside = this.queries.begin(new ReadSurroundings(gateway, service));
+    const outcome = await writing;
     const state = fromJson(name, subjectState(outcome, subject) ?? {});
-    const warnings = await this.queries.run(new FindMappingWarnings(gateway, state));
+    const warnings = await this.queries.run(new FindMappingWarnings(gateway, state, outcome, beside));
     if (outcome.dryRun) return dryRunAnswer(reply, outcome, warnings);
     writeHeaders(reply, outcome, subject);
     const created = outcome.events.some((event) => event.type === 'MappingCreated');

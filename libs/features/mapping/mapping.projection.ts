@@ -1,4 +1,4 @@
-import { type Db, sqlQuery, type Tx } from '#platform/database/database.js';
+import { type Db, named, sqlQuery, type Tx } from '#platform/database/database.js';
 import type { RecordedEvent, SubjectRecord } from '#platform/eventstore/event-store.js';
 
 import { fromJson } from './mapping-state.js';
@@ -22,30 +22,44 @@ export interface ProjectedVersion {
 }
 
 /**
- * Folds versions into the table of a gateway and moves its cursor, in the caller's transaction. The versions must follow the cursor; those that are
- * at or below it (brought again after a commit whose answer was lost) are passed over.
+ * Folds versions into the table of a gateway and moves its cursor, in one statement. The versions must follow the cursor; those that are at or below it
+ * (brought again after a commit whose answer was lost) are passed over.
  * @throws CursorMovedError when the first new version is not the cursor's next. Anything that cannot be folded throws as well, and changes nothing.
  */
-export async function projectRoutes(tx: Tx, gateway: string, versions: readonly ProjectedVersion[]): Promise<void> {
-  const cursor = await lockCursor(tx, gateway);
-  const fresh = versions.filter(({ version }) => version > cursor);
-  const last = fresh.at(-1);
-  if (last === undefined) return;
-  if (fresh[0]?.version !== cursor + 1) throw new CursorMovedError(gateway, (fresh[0]?.version ?? 0) - 1, cursor);
+export async function projectRoutes(db: Db | Tx, gateway: string, versions: readonly ProjectedVersion[]): Promise<void> {
+  for (let fresh = versions; ; ) {
+    const [first, last] = [fresh[0], fresh.at(-1)];
+    if (first === undefined || last === undefined) return;
+    const expected = first.version - 1;
+    const cursor = await moveRoutes(db, gateway, { from: expected, to: last.version, ...foldedRows(fresh) });
+    if (cursor === expected) return;
+    fresh = fresh.filter(({ version }) => version > cursor);
+    if (fresh.length > 0 && fresh[0]?.version !== cursor + 1) throw new CursorMovedError(gateway, expected, cursor);
+  }
+}
+
+/** What some versions make of the mappings that they touch: each one's name, and the rows of those that live after them. */
+function foldedRows(versions: readonly ProjectedVersion[]): { readonly changed: readonly string[]; readonly rows: readonly RouteRecord[] } {
   const changed = new Map<string, { event: RecordedEvent; version: number }>();
-  for (const { version, events } of fresh) {
+  for (const { version, events } of versions) {
     for (const event of events) if (event.subject.startsWith(KIND)) changed.set(event.subject.slice(KIND.length), { event, version });
   }
-  const ended = [...changed].filter(([, { event }]) => event.state === null).map(([mapping]) => mapping);
   const rows = [...changed].flatMap(([mapping, { event, version }]) => (event.state === null ? [] : [toRecord(mapping, event, version)]));
-  // All that changed goes first: within a batch two mappings may exchange what makes their keys.
-  await sqlQuery(tx, 'DELETE FROM chancery.route WHERE gateway = $1 AND mapping = ANY($2)', [
-    gateway,
-    [...ended, ...rows.map(({ mapping }) => mapping)],
-  ]);
-  if (rows.length > 0) await sqlQuery(tx, INSERT, [gateway, JSON.stringify(rows)]);
-  await moveCursor(tx, gateway, last.version);
+  return { changed: [...changed.keys()], rows };
 }
+
+/** @returns where the cursor was; when that is not `from`, nothing was changed. */
+async function moveRoutes(
+  db: Db | Tx,
+  gateway: string,
+  { from, to, changed, rows }: { from: number; to: number; changed: readonly string[]; rows: readonly RouteRecord[] },
+): Promise<number> {
+  const values = [gateway, from, to, changed, rows.length === 0 ? null : JSON.stringify(rows)];
+  const [row] = await sqlQuery<{ cursor: number }>(db, MOVE, values);
+  return row?.cursor ?? 0;
+}
+
+const MOVE = named('chancery.project_routes', 'SELECT chancery.project_routes($1, $2, $3, $4, $5) AS cursor');
 
 /** So many rows a statement: none of them comes near the time that a session may take for one. */
 const ROWS_AT_ONCE = 2_000;
@@ -66,27 +80,10 @@ export async function beginRoutes(
     const rows = living
       .slice(at, at + ROWS_AT_ONCE)
       .map((one) => toRecord(one.subject.slice(KIND.length), { state: one.state, subjectVersion: one.version }, one.streamVersion));
-    await sqlQuery(tx, INSERT, [gateway, JSON.stringify(rows)]);
+    await moveRoutes(tx, gateway, { from: 0, to: 0, changed: [], rows });
   }
-  await moveCursor(tx, gateway, version);
+  await moveRoutes(tx, gateway, { from: 0, to: version, changed: [], rows: [] });
 }
-
-async function moveCursor(tx: Tx, gateway: string, version: number): Promise<void> {
-  await sqlQuery(
-    tx,
-    `UPDATE chancery.route_projection SET version = $2, changed_at = clock_timestamp(), parked_version = NULL, parked_reason = NULL, parked_at = NULL
-     WHERE gateway = $1`,
-    [gateway, version],
-  );
-}
-
-const INSERT = `INSERT INTO chancery.route
-  (gateway, mapping, order_key, host, host_kind, match_kind, match_value, methods, headers, precedence, service, upstream, rewrite, timeout_ms, labels,
-   mapping_version, gateway_version)
-  SELECT $1, r.mapping, r.order_key, r.host, r.host_kind, r.match_kind, r.match_value, r.methods, r.headers, r.precedence, r.service, r.upstream, r.rewrite,
-         r.timeout_ms, r.labels, r.mapping_version, r.gateway_version
-  FROM jsonb_to_recordset($2::jsonb) AS r(mapping text, order_key text, host text, host_kind text, match_kind text, match_value text, methods text[],
-    headers jsonb, precedence integer, service text, upstream text, rewrite text, timeout_ms integer, labels jsonb, mapping_version bigint, gateway_version bigint)`;
 
 /** The cursor's row, made where it is missing, and locked: of two writers the second waits here, and then finds the cursor moved. */
 async function lockCursor(tx: Tx, gateway: string): Promise<number> {

@@ -1,6 +1,7 @@
 import { setImmediate as nextTurn } from 'node:timers/promises';
 
-import type { Decide, Decided, EventStore, HandleRequest, Outcome } from '#platform/eventstore/event-store.js';
+import type { Decide, Decided, EventStore, HandleRequest, Outcome, WideView } from '#platform/eventstore/event-store.js';
+import type { Snapshot } from '#platform/eventstore/snapshot-command.js';
 import { DomainError } from '#platform/kernel/errors.js';
 import type { JsonObject } from '#platform/kernel/json.js';
 
@@ -9,6 +10,17 @@ import { isTested, nothingTested, runRouteTests, type TestVerdict } from './test
 
 /** Each round lost means that somebody else's command was recorded. */
 const MOST_ROUNDS = 50;
+
+const TEST = 'route-test';
+
+function isTest({ subject }: { readonly subject: string }): boolean {
+  return subject.startsWith(`${TEST}/`);
+}
+
+function hasTest(subjects: Iterable<string>): boolean {
+  for (const subject of subjects) if (isTest({ subject })) return true;
+  return false;
+}
 
 /** How a write stands to route tests. */
 export interface GuardRules {
@@ -26,14 +38,15 @@ class BookBehind extends Error {}
  * the gateway, so that no two writes break together what neither breaks alone. Writes that no test has to do with are not held to a version.
  */
 export class RouteGuard {
+  /** What the request of a decision must ask for that is to be `reviewed`. */
+  readonly kinds: readonly string[] = [TEST];
   readonly #rules: GuardRules;
   readonly #read: () => Promise<GatewayBook>;
   #book: GatewayBook | undefined;
 
-  /** @param book undefined for a gateway without tests: then only a write that makes some needs one. */
-  constructor(rules: GuardRules, book: GatewayBook | undefined, read: () => Promise<GatewayBook>) {
+  /** @param read The gateway's routes and tests; asked for when it turns out that a decision needs them. */
+  constructor(rules: GuardRules, read: () => Promise<GatewayBook>) {
     this.#rules = rules;
-    this.#book = book;
     this.#read = read;
   }
 
@@ -42,7 +55,7 @@ export class RouteGuard {
    * @throws DomainError as `handle`; invalid `route_test_failed` with `routeTests`, `route_test_budget`; conflict `contended`.
    */
   async handle(events: EventStore, request: HandleRequest, decide: Decide): Promise<Outcome> {
-    return this.attempt(() => events.handle(request, (view) => this.reviewed(decide(view), view.streamVersion)));
+    return this.attempt(() => events.handle({ ...request, kinds: this.kinds }, (view) => this.reviewed(decide(view), view)));
   }
 
   /** Runs something that decides by `reviewed`, again when the gateway moved on. */
@@ -59,16 +72,13 @@ export class RouteGuard {
     throw new DomainError('conflict', 'contended', message);
   }
 
-  /** A decision made on a version, with what the tests say of it. To be called inside `attempt`. */
-  reviewed(decision: ReturnType<Decide>, version: number): Decided {
+  /** A decision made on a view of these `kinds`, with what the tests say of it. To be called inside `attempt`. */
+  reviewed(decision: ReturnType<Decide>, view: WideView): Decided {
     const decided: Decided = 'events' in decision ? decision : { events: decision, details: null };
     if (!decided.events.some(isTested)) return decided;
+    if (!view.hasAny(TEST) && !decided.events.some(isTest)) return this.judged(decided, nothingTested);
     const book = this.#book;
-    if (book === undefined) {
-      if (decided.events.some(({ subject }) => subject.startsWith('route-test/'))) throw new BookBehind();
-      return this.judged(decided, nothingTested);
-    }
-    if (book.version < version) throw new BookBehind();
+    if (book === undefined || book.version < view.streamVersion) throw new BookBehind();
     const running = runRouteTests(book, decided.events);
     let step = running.next();
     while (step.done !== true) step = running.next();
@@ -79,13 +89,10 @@ export class RouteGuard {
   }
 
   /** As `reviewed`, for a decision about a whole snapshot, which is appended at its version anyway; gives others their turn. */
-  async reviewedSnapshot(decided: Decided, version: number): Promise<Decided> {
+  async reviewedSnapshot(decided: Decided, { version, subjects }: Snapshot): Promise<Decided> {
     if (!decided.events.some(isTested)) return decided;
-    if (this.#book === undefined && !decided.events.some(({ subject }) => subject.startsWith('route-test/'))) {
-      return this.judged(decided, nothingTested);
-    }
+    if (!hasTest(subjects.keys()) && !decided.events.some(isTest)) return this.judged(decided, nothingTested);
     const book = await this.#read();
-    this.#book = book;
     if (book.version !== version) return decided; // it has been overtaken, and its append says so
     const running = runRouteTests(book, decided.events);
     let step = running.next();

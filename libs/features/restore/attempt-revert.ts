@@ -45,13 +45,13 @@ export async function attemptRevert(world: RestoreWorld, attempt: RevertAttempt)
   let planned: readonly NewEvent[] = [];
   try {
     const subjects = [...new Set([settingsSubject, ...changes.map(({ subject }) => subject)])];
-    return await world.events.handle({ deadlineMs: WHOLE_DEADLINE_MS, ...request, subjects }, (view) => {
+    return await world.events.handle({ deadlineMs: WHOLE_DEADLINE_MS, ...request, subjects, kinds: attempt.guard?.kinds ?? [] }, (view) => {
       const present = (subject: string) => view.subject(subject);
       const plan = planRevert({ kinds: world.kinds, version, changes, present, ...(leave === undefined ? {} : { leave }) });
       if (plan.conflicts.length > 0) throw new RevertConflicts(plan.conflicts);
       planned = plan.events;
       const decided = { events: plan.events, details: attempt.review(plan.events, view) };
-      return attempt.guard?.reviewed(decided, view.streamVersion) ?? decided;
+      return attempt.guard?.reviewed(decided, view) ?? decided;
     });
   } catch (error) {
     if (error instanceof RevertConflicts) throw new RevertConflicts(await dated(world.db, request.stream, version, error.conflicts));

@@ -83,7 +83,8 @@ export class RollBackHandler implements ICommandHandler<RollBack> {
   ): (snapshot: Snapshot) => Promise<Decided> {
     const { toVersion, overrideQuarantine, mayConfigure } = input;
     let past: Promise<{ then: SubjectRecord[]; digest: string }> | undefined; // does not change, however often this is decided
-    return async ({ version, subjects }) => {
+    return async (snapshot) => {
+      const { version, subjects } = snapshot;
       if (!subjects.has(settingsSubject)) throw new DomainError('not_found', 'gateway_not_found', `There is no gateway ${gateway}.`);
       if (toVersion < 1 || toVersion > version) throw versionNotFound('/toVersion', toVersion);
       past ??= this.read(stream, toVersion);
@@ -93,7 +94,7 @@ export class RollBackHandler implements ICommandHandler<RollBack> {
       const quarantined = events.length === 0 ? [] : await this.queries.execute(new FindQuarantined(gateway, digestsOf(events)));
       const guard = await this.queries.execute(new ReadRouteGuard(gateway, request));
       const decided = { events, details: { toVersion, digest, ...overriding(quarantined, overrideQuarantine) } };
-      return guard.reviewedSnapshot(decided, version);
+      return guard.reviewedSnapshot(decided, snapshot);
     };
   }
 

@@ -65,7 +65,9 @@ export function openDatabase(options: {
   pool.on('error', (err) => options.log?.warn({ err }, 'an idle database connection was lost'));
   // The same for a connection in use: the query that it carried is rejected, which is the report.
   pool.on('connect', (client) => client.on('error', () => undefined));
+  pool.on('connect', sendNames);
   const db: Db = new Kysely<NoTables>({ dialect: new PostgresDialect({ pool }) });
+  pools.set(db, pool);
   const close = async () => {
     await db.destroy();
     if (!pool.ending) await pool.end(); // Kysely ends only a pool that went through its own hands; one that was asked directly would keep the process alive
@@ -73,8 +75,35 @@ export function openDatabase(options: {
   return { db, pool, url: options.url, close };
 }
 
+const names = new Map<string, string>();
+
+/**
+ * Gives a statement a name, under which each connection parses and plans it once: for what is asked for every change. A pooler between us and the server
+ * must keep named statements apart (PgBouncer from 1.21 on, with max_prepared_statements), as it must for the append.
+ * @returns the text, to be asked as any other.
+ */
+export function named(name: string, text: string): string {
+  names.set(text, name);
+  return text;
+}
+
+/** Lets a connection send the names of the statements that have one. */
+function sendNames(client: pg.PoolClient): void {
+  const query = client.query.bind(client) as (...args: unknown[]) => unknown;
+  const send = (text: unknown, ...rest: unknown[]) => {
+    const name = typeof text === 'string' ? names.get(text) : undefined;
+    return name === undefined ? query(text, ...rest) : query({ name, text }, ...rest);
+  };
+  client.query = send as typeof client.query;
+}
+
+/** The pool of each database: what is not in a transaction needs nothing that Kysely does around a statement. */
+const pools = new WeakMap<Db | Tx, pg.Pool>();
+
 /** Runs one statement of SQL text with `$1`-style values, on a database or inside a transaction. */
 export async function sqlQuery<R>(db: Db | Tx, text: string, values: readonly unknown[]): Promise<R[]> {
+  const pool = pools.get(db);
+  if (pool !== undefined) return (await pool.query(text, [...values])).rows as R[];
   const result = await db.executeQuery<R>(CompiledQuery.raw(text, [...values]));
   return result.rows;
 }

@@ -52,6 +52,12 @@ export interface View {
   subject(name: string): SubjectRecord;
 }
 
+/** As much of it as a request may ask for. */
+export interface WideView extends View {
+  /** Does any subject of this kind live? @throws Error for a kind that the request did not name. */
+  hasAny(kind: string): boolean;
+}
+
 /** What the caller last saw and will not overwrite when it changed. */
 export interface Precondition {
   readonly streamVersion?: number;
@@ -62,6 +68,8 @@ export interface HandleRequest {
   readonly stream: string;
   /** Every subject that the decision reads or writes. */
   readonly subjects: readonly string[];
+  /** Kinds of which the decision asks whether the stream has any. That is read and not guarded: the append does not notice one that is made meanwhile. */
+  readonly kinds?: readonly string[];
   readonly context: CommandContext;
   readonly precondition?: Precondition;
   /** The same decision, nothing written. */

@@ -10,12 +10,22 @@ import type {
   RecordedEvent,
   SubjectRecord,
   View,
+  WideView,
 } from './command.js';
 
 /** The view of one read: a decision sees exactly what its append will be checked against. */
-export function viewOf(streamVersion: number, records: ReadonlyMap<string, SubjectRecord>): View {
+export function viewOf(
+  streamVersion: number,
+  records: ReadonlyMap<string, SubjectRecord>,
+  kinds: ReadonlyMap<string, boolean> = new Map(),
+): WideView {
   return {
     streamVersion,
+    hasAny(kind) {
+      const has = kinds.get(kind);
+      if (has === undefined) throw new Error(`the decision asks for any ${kind}, which its request does not name`);
+      return has;
+    },
     subject(name) {
       const record = records.get(name);
       if (!record) throw new Error(`the decision looks at ${name}, which its request does not name`);

@@ -5,7 +5,17 @@ import type { Database, DatabaseLog } from '#platform/database/database.js';
 import { DomainError } from '#platform/kernel/errors.js';
 
 import { Combiner, databaseUnavailable } from './combiner.js';
-import type { AppendResult, CommandContext, Decide, Decided, DecidedCommand, HandleRequest, Outcome, SubjectRecord } from './command.js';
+import type {
+  AppendResult,
+  CommandContext,
+  Decide,
+  Decided,
+  DecidedCommand,
+  HandleRequest,
+  Outcome,
+  SubjectRecord,
+  WideView,
+} from './command.js';
 import { classify } from './database-errors.js';
 import { checkPrecondition, claimTaken, compose, recordedEvents, referenceMissing, viewOf } from './decision.js';
 import { refuseAsAppendWould } from './dry-run.js';
@@ -24,6 +34,7 @@ export type {
   RecordedEvent,
   SubjectRecord,
   View,
+  WideView,
 } from './command.js';
 
 const DEADLINE_MS = 10_000;
@@ -56,7 +67,7 @@ export class EventStore {
    * `reference_missing`, `idempotency_key_reused`, `unstorable`; unavailable `database_unavailable` (nothing happened) or `outcome_unknown`
    * (it may have: `extra.commandId` says which command to look for).
    */
-  async handle(request: HandleRequest, decide: Decide): Promise<Outcome> {
+  async handle(request: HandleRequest, decide: (view: WideView) => ReturnType<Decide>): Promise<Outcome> {
     if (this.closed) throw databaseUnavailable();
     checkStorable(request);
     this.handling += 1;
@@ -115,16 +126,20 @@ export class EventStore {
   }
 
   /** One round: undefined when the world moved between read and append. */
-  private async attempt(request: HandleRequest, decide: Decide, deadline: number): Promise<Outcome | undefined> {
+  private async attempt(
+    request: HandleRequest,
+    decide: (view: WideView) => ReturnType<Decide>,
+    deadline: number,
+  ): Promise<Outcome | undefined> {
     const { context, stream } = request;
-    const read = await within(deadline, this.reader.read(stream, subjectsOf(request), deadline));
+    const read = await within(deadline, this.reader.read({ stream, subjects: subjectsOf(request), kinds: request.kinds ?? [] }, deadline));
     const before = read.records;
     if (context.idempotencyKey) {
       // After the subjects, never before: then a state that this key's first request made is not seen without the key.
       const earlier = await this.lookUp(deadline, () => readByKey(this.pool, stream, context));
       if (earlier) return this.replay(request, earlier, deadline);
     }
-    const view = viewOf(read.streamVersion, before);
+    const view = viewOf(read.streamVersion, before, read.kinds);
     checkPrecondition(request.precondition, view);
     const decision = decide(view);
     const decided: Decided = 'events' in decision ? decision : { events: decision, details: null };

@@ -1,20 +1,12 @@
-import { type Database, type DatabaseLog, sqlQuery } from '#platform/database/database.js';
+import type { Database, DatabaseLog } from '#platform/database/database.js';
 
-import type { RecordedEvent } from './command.js';
 import { listStreams } from './read-log.js';
+import { type LoggedVersion, readVersions } from './read-versions.js';
 import type { Wake } from './wake.js';
 
+export type { LoggedVersion } from './read-versions.js';
 export type { Wake } from './wake.js';
 export { createWake } from './wake.js';
-
-export interface LoggedVersion {
-  readonly version: number;
-  readonly recordedAt: string;
-  readonly action: string;
-  readonly actor: string;
-  readonly reason: string | null;
-  readonly events: readonly RecordedEvent[];
-}
 
 export interface FollowOptions {
   readonly database: Database;
@@ -45,7 +37,6 @@ export interface Follower {
   position(stream: string): number;
 }
 
-const BATCH_VERSIONS = 500;
 const STREAMS_AT_ONCE = 4;
 const RETRY_MS = { first: 50, most: 5_000 };
 
@@ -164,13 +155,14 @@ class LogFollower implements Follower {
       while (state.due && !this.closed) {
         state.due = false;
         state.cursor ??= await this.options.start(stream);
-        for (;;) {
-          const versions = await readVersions(this.options.database, stream, state.cursor);
-          const last = versions.at(-1);
+        for (let more = true; more; ) {
+          const news = await readVersions(this.options.database, stream, state.cursor);
+          const last = news.versions.at(-1);
           if (!last || this.closed) break;
-          await this.options.apply({ stream, versions });
+          await this.options.apply({ stream, versions: news.versions });
           state.cursor = last.version;
           state.retryMs = RETRY_MS.first;
+          more = news.more; // else it is all that there was: what came since has its own notification
           this.tellWaiters();
         }
         this.tellWaiters();
@@ -196,62 +188,6 @@ class LogFollower implements Follower {
       waiter.resolve();
     }
   }
-}
-
-interface Row {
-  version: number;
-  recorded_at: Date;
-  action: string;
-  actor: string;
-  reason: string | null;
-  event_count: number;
-  events: RecordedEvent[];
-}
-
-/**
- * The versions after a cursor, oldest first. The log promises that they are gapless; a reader that believed it blindly would lose events the day it
- * is broken (a restore to the past, a hand in the database), so the promise is checked.
- */
-async function readVersions(database: Database, stream: string, cursor: number): Promise<LoggedVersion[]> {
-  const rows = await sqlQuery<Row>(
-    database.db,
-    `SELECT v.version, v.recorded_at, v.action, v.actor, v.reason, v.event_count, e.events
-     FROM chancery.version v
-     CROSS JOIN LATERAL (
-       SELECT json_agg(json_build_object('subject', e.subject, 'subjectVersion', e.subject_version, 'type', e.type, 'schemaVersion', e.schema_version,
-                                         'state', e.state, 'index', e.position) ORDER BY e.position) AS events
-       FROM chancery.event e WHERE e.stream = v.stream AND e.version = v.version
-     ) e
-     WHERE v.stream = $1 AND v.version > $2 AND v.version <= $2 + ${BATCH_VERSIONS} ORDER BY v.version`,
-    [stream, cursor],
-  );
-  if (rows.length === 0) await assertHeadIs(database, stream, cursor);
-  return rows.map((row, i) => {
-    if (row.version !== cursor + 1 + i) throw new Error(`${stream}: version ${row.version} follows ${cursor + i}: the log has a gap`);
-    if (row.events?.length !== row.event_count)
-      throw new Error(`${stream}: version ${row.version} has ${row.events?.length ?? 0} of its ${row.event_count} events`);
-    return {
-      version: row.version,
-      recordedAt: row.recorded_at.toISOString(),
-      action: row.action,
-      actor: row.actor,
-      reason: row.reason,
-      events: row.events,
-    };
-  });
-}
-
-/** Nothing after the cursor is right only at the head. A cursor beyond it met a database that was set back; one below it, a gap. */
-async function assertHeadIs(database: Database, stream: string, cursor: number): Promise<void> {
-  const rows = await sqlQuery<{ version: number; newer: boolean }>(
-    database.db,
-    'SELECT s.version, EXISTS (SELECT FROM chancery.version v WHERE v.stream = s.stream AND v.version = $2::bigint + 1) AS newer FROM chancery.stream s WHERE s.stream = $1',
-    [stream, cursor],
-  );
-  const head = rows[0]?.version ?? 0;
-  if (head < cursor) throw new Error(`${stream}: the log ends at version ${head}, and ${cursor} was applied: the database was set back`);
-  if (head > cursor && !rows[0]?.newer)
-    throw new Error(`${stream}: version ${cursor + 1} is missing, and the log is at ${head}: the log has a gap`);
 }
 
 function likeMatcher(pattern: string): (stream: string) => boolean {

@@ -1,4 +1,4 @@
-import { type Db, sqlQuery } from '#platform/database/database.js';
+import { type Db, named, sqlQuery } from '#platform/database/database.js';
 import type { JsonObject } from '#platform/kernel/json.js';
 
 /** A subject as a version left it; null when it ended. */
@@ -12,6 +12,16 @@ const MOST_EVENTS = 2_000;
 /** Rows of a page: some milliseconds of parsing. */
 const PAGE = 1_000;
 
+const READ_CHANGES = named(
+  'chancery.read_changes',
+  `SELECT s.version AS head, e.subject, e.state FROM chancery.stream s
+   LEFT JOIN LATERAL (
+     SELECT e.subject, e.state, e.version, e.position FROM chancery.event e
+     WHERE e.stream = $1 AND e.version > $2 ORDER BY e.version, e.position LIMIT ${MOST_EVENTS + 1}
+   ) e ON true
+   WHERE s.stream = $1 ORDER BY e.version, e.position`,
+);
+
 /**
  * What happened to a stream after a version, in order, with the head that it leads to; for whoever keeps its state in memory and looks when it is
  * needed. Undefined when that is too much to read, or the stream is behind the version (the database was set back): then `readLiving` begins anew.
@@ -21,16 +31,7 @@ export async function readChanges(
   stream: string,
   after: number,
 ): Promise<{ readonly version: number; readonly changes: readonly ChangedSubject[] } | undefined> {
-  const rows = await sqlQuery<{ head: number; subject: string | null; state: JsonObject | null }>(
-    db,
-    `SELECT s.version AS head, e.subject, e.state FROM chancery.stream s
-     LEFT JOIN LATERAL (
-       SELECT e.subject, e.state, e.version, e.position FROM chancery.event e
-       WHERE e.stream = s.stream AND e.version > $2 ORDER BY e.version, e.position LIMIT ${MOST_EVENTS + 1}
-     ) e ON true
-     WHERE s.stream = $1 ORDER BY e.version, e.position`,
-    [stream, after],
-  );
+  const rows = await sqlQuery<{ head: number; subject: string | null; state: JsonObject | null }>(db, READ_CHANGES, [stream, after]);
   const head = rows[0]?.head ?? 0;
   if (head < after || rows.length > MOST_EVENTS) return undefined;
   return { version: head, changes: rows.flatMap(({ subject, state }) => (subject === null ? [] : [{ subject, state }])) };

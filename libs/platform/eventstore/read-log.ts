@@ -1,4 +1,4 @@
-import { type Db, sqlQuery } from '#platform/database/database.js';
+import { type Db, named, sqlQuery } from '#platform/database/database.js';
 import type { JsonObject } from '#platform/kernel/json.js';
 
 import type { RecordedEvent, SubjectRecord } from './command.js';
@@ -41,13 +41,14 @@ const toSubject = (row: SubjectRow): SubjectRecord => ({
   recordedAt: row.recorded_at.toISOString(),
 });
 
+const READ_SUBJECT = named(
+  'chancery.read_subject',
+  'SELECT subject, version, from_version, schema_version, state, recorded_at FROM chancery.subject WHERE stream = $1 AND subject = $2',
+);
+
 /** One subject as it is now; version 0 when it never existed. */
 export async function readSubject(db: Db, stream: string, subject: string): Promise<SubjectRecord> {
-  const rows = await sqlQuery<SubjectRow>(
-    db,
-    'SELECT subject, version, from_version, schema_version, state, recorded_at FROM chancery.subject WHERE stream = $1 AND subject = $2',
-    [stream, subject],
-  );
+  const rows = await sqlQuery<SubjectRow>(db, READ_SUBJECT, [stream, subject]);
   return rows[0] ? toSubject(rows[0]) : { subject, version: 0, streamVersion: 0, schemaVersion: 0, state: null, recordedAt: null };
 }
 
@@ -159,10 +160,13 @@ export async function stateAt(db: Db, stream: string, version: number): Promise<
 
 /** The streams whose names match a LIKE pattern, with their heads. */
 export async function listStreams(db: Db, pattern: string): Promise<{ stream: string; version: number; hash: string }[]> {
-  return sqlQuery(db, "SELECT stream, version, encode(hash, 'hex') AS hash FROM chancery.stream WHERE stream LIKE $1 ORDER BY stream", [
-    pattern,
-  ]);
+  return sqlQuery(db, LIST_STREAMS, [pattern]);
 }
+
+const LIST_STREAMS = named(
+  'chancery.list_streams',
+  "SELECT stream, version, encode(hash, 'hex') AS hash FROM chancery.stream WHERE stream LIKE $1 ORDER BY stream",
+);
 
 interface VersionRow {
   version: number;

@@ -10,11 +10,18 @@ import { classify } from './database-errors.js';
 export interface Read {
   readonly streamVersion: number;
   readonly records: ReadonlyMap<string, SubjectRecord>;
+  /** Of the kinds that were asked for: does any subject live? */
+  readonly kinds: ReadonlyMap<string, boolean>;
 }
 
-interface Waiting {
+/** What one decision rests on. */
+interface Asked {
   readonly stream: string;
   readonly subjects: readonly string[];
+  readonly kinds: readonly string[];
+}
+
+interface Waiting extends Asked {
   readonly deadline: number;
   resolve(read: Read): void;
   reject(error: unknown): void;
@@ -27,6 +34,7 @@ interface Row {
   schema_version: number | null;
   state: JsonObject | null;
   recorded_at: Date | null;
+  lives?: boolean | null;
 }
 
 /** Half of what a batch of appends takes: with more callers than this, one half reads while the other half is recorded. */
@@ -47,9 +55,9 @@ export class SubjectReader {
   }
 
   /** @throws DomainError `database_unavailable` when the deadline (performance.now()'s clock) passes first. */
-  read(stream: string, subjects: readonly string[], deadline: number): Promise<Read> {
+  read(asked: Asked, deadline: number): Promise<Read> {
     return new Promise((resolve, reject) => {
-      this.waiting.push({ stream, subjects, deadline, resolve, reject });
+      this.waiting.push({ ...asked, deadline, resolve, reject });
       this.schedule();
     });
   }
@@ -70,25 +78,13 @@ export class SubjectReader {
   }
 
   private async serve(group: readonly Waiting[]): Promise<void> {
-    const streams: string[] = [];
-    const subjects: string[] = [];
-    for (const waiting of group) {
-      // A reader without subjects still wants its stream's version: an empty name is no subject and matches none.
-      for (const subject of waiting.subjects.length ? waiting.subjects : ['']) {
-        streams.push(waiting.stream);
-        subjects.push(subject);
-      }
-    }
+    const query = statementFor(group);
     for (let retryMs = 10; ; retryMs = Math.min(retryMs * 2, 500)) {
       try {
-        const { rows } = await this.pool.query<Row>({
-          name: 'chancery.read_subjects',
-          text: 'SELECT stream_version, version, from_version, schema_version, state, recorded_at FROM chancery.read_subjects($1::text[], $2::text[])',
-          values: [streams, subjects],
-        });
+        const { rows } = await this.pool.query<Row>(query);
         let at = 0;
         for (const waiting of group) {
-          const count = Math.max(1, waiting.subjects.length);
+          const count = namesOf(waiting).length;
           waiting.resolve(toRead(waiting, rows.slice(at, at + count)));
           at += count;
         }
@@ -107,7 +103,39 @@ export class SubjectReader {
   }
 }
 
-function toRead(waiting: Waiting, rows: readonly Row[]): Read {
+/** A row each. A reader without any still wants its stream's version: an empty name is no subject and matches none. */
+function namesOf({ subjects, kinds }: Asked): readonly string[] {
+  if (kinds.length > 0) return [...subjects, ...kinds.map((kind) => `${kind}/`)];
+  return subjects.length > 0 ? subjects : [''];
+}
+
+const COLUMNS = 'stream_version, version, from_version, schema_version, state, recorded_at';
+
+function statementFor(group: readonly Asked[]): pg.QueryConfig {
+  const streams: string[] = [];
+  const names: string[] = [];
+  const areKinds: boolean[] = [];
+  for (const asked of group) {
+    namesOf(asked).forEach((name, i) => {
+      streams.push(asked.stream);
+      names.push(name);
+      areKinds.push(asked.kinds.length > 0 && i >= asked.subjects.length);
+    });
+  }
+  return areKinds.includes(true)
+    ? {
+        name: 'chancery.read_subjects_and_kinds',
+        text: `SELECT ${COLUMNS}, lives FROM chancery.read_subjects($1::text[], $2::text[], $3::boolean[])`,
+        values: [streams, names, areKinds],
+      }
+    : {
+        name: 'chancery.read_subjects',
+        text: `SELECT ${COLUMNS} FROM chancery.read_subjects($1::text[], $2::text[])`,
+        values: [streams, names],
+      };
+}
+
+function toRead(waiting: Asked, rows: readonly Row[]): Read {
   const records = new Map<string, SubjectRecord>();
   waiting.subjects.forEach((subject, i) => {
     const row = rows[i]!;
@@ -120,5 +148,6 @@ function toRead(waiting: Waiting, rows: readonly Row[]): Read {
       recordedAt: row.recorded_at?.toISOString() ?? null,
     });
   });
-  return { streamVersion: rows[0]?.stream_version ?? 0, records };
+  const kinds = new Map(waiting.kinds.map((kind, i) => [kind, rows[waiting.subjects.length + i]?.lives === true]));
+  return { streamVersion: rows[0]?.stream_version ?? 0, records, kinds };
 }

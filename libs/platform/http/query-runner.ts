@@ -15,6 +15,13 @@ export class QueryRunner {
   async run<R>(query: Query<R>, deadlineMs: number = READ_DEADLINE_MS): Promise<R> {
     return withDeadline(this.bus.execute(query), deadlineMs);
   }
+
+  /** As `run`, for a read beside something else that may fail first: until somebody awaits it, its own failure is nobody's. */
+  begin<R>(query: Query<R>): Promise<R> {
+    const running = this.run(query);
+    running.catch(() => undefined);
+    return running;
+  }
 }
 
 /** The promise's result, or `database_unavailable` when it takes longer than `deadlineMs`. */
