@@ -58,7 +58,9 @@ export interface Answer {
 
 /** A request as it goes over the wire: made once, however often it is sent. */
 export function requestBytes({ host, port, path, headers }: Pick<ProofOptions, 'host' | 'port' | 'path' | 'headers'>): Buffer {
-  const lines = Object.entries({ host: `${host}:${port}`, ...headers, connection: 'close' }).map(([name, value]) => `${name}: ${value}\r\n`);
+  const lines = Object.entries({ host: `${host}:${port}`, ...headers, connection: 'close' }).map(
+    ([name, value]) => `${name}: ${value}\r\n`,
+  );
   return Buffer.from(`GET ${path} HTTP/1.1\r\n${lines.join('')}\r\n`);
 }
 
