@@ -72,7 +72,7 @@ export async function startAgent({ config, envoy, version, log, failpoint, onEnv
   const reach = { host: reachable(config.http.host), port: config.http.port, headers: { [PROOF_HEADER]: proofSecret } };
   const live: LiveDelivery = createLive({
     ...{ folder, supervisor, state, log, failpoint, report, fault, probe: reach },
-    onChange: () => link.statusChanged(),
+    onChange: () => link.statusChanging(),
     signal: ending.signal,
     envoy: () => deployer,
     save: (base) => store.save(base),
@@ -139,6 +139,7 @@ function createLink(parts: LinkParts, checkFolder: string): WorkerLink {
     stats: () => stats.read(supervisor.admin, () => supervisor.live),
     accept: (release) => deployer.accept(release),
     acceptLive: (release) => live.lane.accept(release),
+    liveStored: () => live.stored(),
     validate: (request) => validate(request, envoy.path, checkFolder),
     hello: () =>
       Hello.fromPartial({

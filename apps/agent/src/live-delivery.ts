@@ -33,6 +33,8 @@ export interface LiveDelivery {
   readonly lane: LiveLane;
   /** Serves what the disk has; before any Envoy is started or adopted, because it would wait for it. */
   start(): Promise<void>;
+  /** Resolves when the disk has every release that was accepted. */
+  stored(): Promise<void>;
   stop(): Promise<void>;
 }
 
@@ -48,7 +50,7 @@ export function createLive(options: LiveDeliveryOptions): LiveDelivery {
     admin: supervisor.admin,
     log,
     systemVersion: () => String(node.release?.version ?? 0),
-    current: () => supervisor.live,
+    current: () => supervisor.last, // a dead one has no stream, so nobody needs to ask whether it lives
     onRejected: (rejection) => lane.trouble.rejected(rejection),
     onHeldBack: (held) => lane.trouble.heldBack(held),
     onProgress: () => lane.progress(),
@@ -61,6 +63,7 @@ export function createLive(options: LiveDeliveryOptions): LiveDelivery {
       await relay.start();
       lane.start();
     },
+    stored: () => store.synced(),
     async stop() {
       await lane.stop();
       relay.close();

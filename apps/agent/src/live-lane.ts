@@ -72,7 +72,7 @@ export class LiveLane {
   }
 
   /**
-   * Takes a release in. With accept it is on the disk, and on its way to every Envoy that is connected.
+   * Takes a release in. With accept it is written, and on its way to every Envoy that is connected.
    * @throws what the system says when it cannot be written.
    */
   accept(release: LiveRelease): FenceDecision {
@@ -89,8 +89,11 @@ export class LiveLane {
     const { newest } = node.unproven;
     if (newest !== null) this.#proof?.follow(newest, MARKER_PATH);
     if (base !== null) envoy().take(base);
-    this.#dueNow();
-    node.checkpointWhenDue();
+    // What was written to Envoy leaves at the end of this turn; a proof would only wait for its answer.
+    setImmediate(() => {
+      this.#dueNow();
+      node.checkpointWhenDue();
+    });
     return decision;
   }
 
@@ -179,7 +182,7 @@ export class LiveLane {
   #runsNewest(): boolean {
     const { envoy, node, supervisor } = this.#options;
     const running = envoy().running;
-    if (running === null || supervisor.live === null || !isLive(running.release)) return false;
+    if (running === null || supervisor.last === null || !isLive(running.release)) return false;
     return running.release.manifest.renderSha256 === node.bootstrapSha256;
   }
 
@@ -263,7 +266,8 @@ export class LiveLane {
     const wanted = node.served.revision;
     const settled = () => (relay.stream?.settledRevision ?? -1) >= wanted;
     const startedAt = performance.now();
-    while (!settled() && !this.#stopping && supervisor.live !== null) {
+    // One that is connected lives: asking the system each time would cost more than all else here.
+    while (!settled() && !this.#stopping && (relay.stream !== null || supervisor.live !== null)) {
       const left = startedAt + (relay.stream === null ? RECONNECT_MS : SETTLE_MS) - performance.now();
       if (left <= 0) return;
       await new Promise<void>((resolve) => {

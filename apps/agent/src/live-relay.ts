@@ -21,7 +21,7 @@ export interface LiveRelayOptions {
   readonly admin: EnvoyAdmin;
   readonly log: Log;
   readonly systemVersion: () => string;
-  /** The epoch whose word counts: the newest live one. */
+  /** The epoch whose word counts: the one that was live last. */
   readonly current: () => Place | null;
   /** Of the current epoch only. */
   readonly onRejected: (rejection: Rejection) => void;

@@ -22,6 +22,8 @@ export interface WorkerLinkOptions {
   readonly stats: () => Promise<Stats | null>;
   readonly accept: (release: Release) => FenceDecision;
   readonly acceptLive: (release: LiveRelease) => FenceDecision;
+  /** Resolves when the disk has the live releases that were accepted. */
+  readonly liveStored: () => Promise<void>;
   readonly validate: (request: ValidateRequest) => Promise<Validated>;
   readonly failpoint: (name: string) => void;
 }
@@ -36,6 +38,8 @@ const LAST_WAIT_MS = 5000;
 /** A status is sent when it changes, and this often all the same: a silent agent is away. */
 const HEARTBEAT_MS = 3000;
 const DEFAULT_STATS_MS = 5000;
+/** So long may a change of the status wait for those that follow it: of a live release nobody has to see each step. */
+const STATUS_WITHIN_MS = 100;
 
 /** The line to a worker: held for ever, dialled again when it breaks. Whatever happens to it, Envoy is not touched. */
 export class WorkerLink {
@@ -43,6 +47,7 @@ export class WorkerLink {
   readonly #ending = new AbortController();
   #connection: AgentConnection | null = null;
   #lastStatus = '';
+  #statusTimer: NodeJS.Timeout | undefined;
   #lastProblem = '';
   #validations: Promise<unknown> = Promise.resolve();
 
@@ -72,6 +77,7 @@ export class WorkerLink {
 
   close(): void {
     this.#ending.abort();
+    clearTimeout(this.#statusTimer);
     this.#connection?.close();
   }
 
@@ -90,6 +96,14 @@ export class WorkerLink {
     this.#connection.sendStatus(status);
   }
 
+  /** The same a moment later, with what has changed meanwhile. */
+  statusChanging(): void {
+    this.#statusTimer ??= setTimeout(() => {
+      this.#statusTimer = undefined;
+      this.statusChanged();
+    }, STATUS_WITHIN_MS);
+  }
+
   /** One connection, from dialling to its end; answers why it ended. */
   async #session(): Promise<string> {
     const { address, token, journal, log } = this.#options;
@@ -106,7 +120,7 @@ export class WorkerLink {
         tls: this.#options.tls(),
         hello: this.#options.hello(),
         held: assembly.versions(),
-        onResources: async (push) => this.#take(assembly, push),
+        onResources: (push) => this.#take(assembly, push),
         onReportAck: (id) => journal.acknowledge(id),
         onValidate: (request) => this.#validate(request),
         onClosed: (reason) => ended(reason),
@@ -135,7 +149,7 @@ export class WorkerLink {
     }
   }
 
-  #take(assembly: ReleaseAssembly, push: Parameters<Parameters<typeof connectAgent>[0]['onResources']>[0]): void {
+  async #take(assembly: ReleaseAssembly, push: Parameters<Parameters<typeof connectAgent>[0]['onResources']>[0]): Promise<void> {
     assembly.take(push.resources, { typeUrl: push.typeUrl, names: push.removed });
     for (const resource of push.resources) {
       if (resource.kind !== 'manifest' && resource.kind !== 'live') continue;
@@ -143,9 +157,11 @@ export class WorkerLink {
       const decision = this.#accept(releaseId, () =>
         resource.kind === 'live' ? this.#options.acceptLive(resource.release) : this.#options.accept(assembly.assemble(resource.manifest)),
       );
-      if (decision.accept) continue;
-      this.#options.log.warn({ release: releaseId, code: decision.code }, decision.message);
-      throw new DeliveryRefusal(`${decision.code}: ${decision.message}`);
+      if (!decision.accept) {
+        this.#options.log.warn({ release: releaseId, code: decision.code }, decision.message);
+        throw new DeliveryRefusal(`${decision.code}: ${decision.message}`);
+      }
+      if (resource.kind === 'live') await this.#options.liveStored(); // Envoy has it meanwhile
     }
   }
 

@@ -4,7 +4,7 @@ import { takeStep } from '#features/rollout/push.table.js';
 import { finalState, readOnlyReason } from '#features/rollout/rollout.js';
 import { addSample, type MappingSample } from '#features/rollout/target-stats.js';
 import { readTargetStats, writeTargetStats } from '#features/rollout/target-stats.table.js';
-import { closeStream, openStream, writeReadOnly, writeStatus } from '#features/rollout/target-stream.table.js';
+import { type AgentStatus, closeStream, openStream, writeReadOnly, writeStatus } from '#features/rollout/target-stream.table.js';
 import type { Db } from '#platform/database/database.js';
 import { DomainError } from '#platform/kernel/errors.js';
 import type { Log } from '#platform/log/log.js';
@@ -172,23 +172,22 @@ export class AgentHandlers implements DeliveryHandlers {
   }
 
   async #storeStatus(session: TargetSession): Promise<void> {
-    const { status } = session;
-    const text = JSON.stringify(status);
-    if (text === session.writtenStatus) return;
-    const ours = await writeStatus(this.#options.db, session.owner, {
-      state: status.state,
-      epoch: status.epoch,
-      envoyPid: status.envoyPid,
-      windowEndsMs: status.windowEndsMs,
-      appliedRelease: status.appliedRelease,
-      appliedVersion: status.appliedVersion,
-      appliedRender: status.appliedRenderSha256,
-      error: status.error,
-      delivery: status.delivery,
-    });
-    if (!ours) throw new DomainError('conflict', 'stream_replaced', 'Another stream of this target was opened.');
-    session.writtenStatus = text;
+    const row = statusRow(session.status);
+    if (session.written !== undefined && sameRow(row, session.written)) return;
+    session.written = undefined; // not known until it is written
+    if (!(await writeStatus(this.#options.db, session.owner, row)))
+      throw new DomainError('conflict', 'stream_replaced', 'Another stream of this target was opened.');
+    session.written = row;
   }
+}
+
+function statusRow(status: Status): AgentStatus {
+  const { state, epoch, envoyPid, windowEndsMs, appliedRelease, appliedVersion, appliedRenderSha256, error, delivery } = status;
+  return { state, epoch, envoyPid, windowEndsMs, appliedRelease, appliedVersion, appliedRender: appliedRenderSha256, error, delivery };
+}
+
+function sameRow(a: AgentStatus, b: AgentStatus): boolean {
+  return (Object.keys(a) as (keyof AgentStatus)[]).every((member) => a[member] === b[member]);
 }
 
 function checkHello(hello: Hello, identity: AgentIdentity): void {

@@ -1,3 +1,5 @@
+import { setImmediate as nextTurn } from 'node:timers/promises';
+
 import type { Found } from '#features/discovery/discovery.js';
 import type { HoldState } from '#features/promotion/promotion.js';
 import type { Shrink } from '#features/promotion/shrink.js';
@@ -117,7 +119,7 @@ export class GatewayPublisher {
     if (this.#sessions.has(session) || this.#head === undefined) return;
     const { db, log, onAnswer, onUnchanged } = this.#options;
     const fences = new FenceBlock({
-      reserve: () => reserveSequences(db, session.owner, BLOCK_SIZE),
+      reserve: () => nextTurn().then(() => reserveSequences(db, session.owner, BLOCK_SIZE)), // behind the release that it is asked for with
       onReserved: () => live.update(),
       onError: (err) => log.warn({ err, target: session.target }, 'no places in the fence could be reserved; the next look asks again'),
     });

@@ -75,7 +75,10 @@ export class Gateways {
       pollMs: this.#options.pollMs,
       log: this.#options.log,
       start: (stream) => this.#load(stream),
-      apply: async ({ stream, versions }) => this.#apply(stream, versions),
+      apply: async ({ stream, versions }) => {
+        this.#apply(stream, versions);
+        await nextTurn(); // what was written to agents leaves at the end of this turn: only then the database is asked for more
+      },
       onError: (err, stream) => this.#options.log.error({ err, stream }, 'a version could not be applied; it is tried again'),
     });
     await this.#follower.caughtUp();

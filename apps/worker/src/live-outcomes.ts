@@ -53,7 +53,7 @@ export class LiveOutcomes {
     if (state === 'proven') live?.blocks.proven(place.sequence);
     const { code, detail, id, atMs, durationMs, epochFrom, epochTo } = report;
     const ending = { state, code, detail, report: id, reportedAtMs: atMs, durationMs, epochFrom, epochTo };
-    await this.#end(session, live, { ...sentOf(live, report), releaseId: report.releaseId }, ending);
+    const isLive = await this.#end(session, live, { ...sentOf(live, report), releaseId: report.releaseId }, ending);
     // What was sent before it is over with it; on a refusal the rest of the release is still to be proven.
     if (state !== 'refused' && place.term === session.owner.term) live?.forget(place.sequence);
     if (state === 'refused' && live !== undefined && report.resources.length > 0) {
@@ -64,7 +64,7 @@ export class LiveOutcomes {
       );
       return 'later';
     }
-    if (state === 'proven' && live !== undefined) await this.settle(live);
+    if (state === 'proven' && live !== undefined && !(isLive && live.newest?.version === report.version)) await this.settle(live);
     return 'taken';
   }
 
@@ -94,8 +94,12 @@ export class LiveOutcomes {
     await writeProvenVersion(this.#options.db, session.owner, newest.version, newest.renderSha256);
   }
 
-  async #end(session: TargetSession, live: LiveSession | undefined, sent: Omit<SentRelease, 'sequence'>, ending: Ending): Promise<void> {
+  /** @returns whether the target's row has the push's version as proven now, by this very outcome */
+  async #end(session: TargetSession, live: LiveSession | undefined, sent: Omit<SentRelease, 'sequence'>, ending: Ending): Promise<boolean> {
     const { db, onRecord, onEnd } = this.#options;
+    const proves = ending.state === 'proven' && live?.blocks.any !== true;
+    const status = session.written;
+    if (proves) session.written = undefined; // the statement writes more than the outcome
     const recorded = await recordLivePush(db, session.owner, {
       id: newPushId(Date.now()),
       release: sent.releaseId,
@@ -105,12 +109,15 @@ export class LiveOutcomes {
       trigger: sent.trigger,
       startedAtMs: sent.sentAtMs,
       ...ending,
-      proves: ending.state === 'proven' && live?.blocks.any !== true,
+      proves,
       answers: sent.trigger === 'redeployment',
     });
-    if (recorded?.ended !== true) return;
+    if (recorded?.ended !== true) return false;
+    if (proves && status !== undefined)
+      session.written = { ...status, appliedRelease: sent.releaseId, appliedVersion: sent.version, appliedRender: sent.renderSha256 };
     onEnd(ending.state, Date.now() - sent.sentAtMs, sent.trigger === 'change' ? sent.seenAtMs : undefined);
     onRecord();
+    return proves;
   }
 }
 

@@ -96,7 +96,7 @@ export class LiveSession {
   get newest(): { readonly version: number; readonly renderSha256: string } | undefined {
     if (this.#lane.version === 0) return undefined;
     this.#refreshNode();
-    return { version: this.#lane.version, renderSha256: this.#render() };
+    return { version: this.#lane.version, renderSha256: this.#renderOf(digestOfSets([this.#lane.set, this.#node])) };
   }
 
   /** Releases that were sent and whose outcome is not known, oldest first. */
@@ -194,7 +194,7 @@ export class LiveSession {
       digest,
       bootstrap: held?.bootstrapSha256 === bootstrap.sha256 ? undefined : bootstrap.json,
       bootstrapSha256: bootstrap.sha256,
-      renderSha256: this.#render(),
+      renderSha256: this.#renderOf(digest),
       probes: shardProbes(change),
       marker: bootstrap.marker,
       drainTimeS: settings.drainTimeS,
@@ -252,8 +252,8 @@ export class LiveSession {
     if (this.#sent.size > MOST_SENT) this.#sent.delete(this.#sent.keys().next().value ?? '');
   }
 
-  #render(): string {
-    return sha256Hex(`${digestOfSets([this.#lane.set, this.#node])}\n${this.#bootstrap?.sha256 ?? ''}`);
+  #renderOf(digest: string): string {
+    return sha256Hex(`${digest}\n${this.#bootstrap?.sha256 ?? ''}`);
   }
 
   #triggerOf(): Trigger {

@@ -1,9 +1,12 @@
-import { listUnrecorded, markRecorded } from '#features/rollout/deployment-record.table.js';
+import { type DeploymentView, listUnrecorded } from '#features/rollout/deployment.table.js';
+import { markRecorded } from '#features/rollout/deployment-record.table.js';
 import { recordDeployment } from '#features/rollout/record-deployment.js';
 import type { Db } from '#platform/database/database.js';
 import type { EventStore } from '#platform/eventstore/event-store.js';
 import { failpoint } from '#platform/failpoint/failpoint.js';
 import type { Log } from '#platform/log/log.js';
+
+const MOST_AT_ONCE = 100;
 
 /**
  * Writes the terminal record of each push into the log: beside the pushes, never in their way, again and again until it is there.
@@ -50,15 +53,25 @@ export class Recorder {
     try {
       while (this.#again && !this.#closed) {
         this.#again = false;
-        for (const deployment of await listUnrecorded(this.#db, 100)) {
-          failpoint('worker.beforeRecord');
-          const outcome = await recordDeployment(this.#events, deployment);
-          await markRecorded(this.#db, deployment.id, outcome.version);
-          this.#again = true;
-        }
+        const ended = await listUnrecorded(this.#db, MOST_AT_ONCE);
+        await this.#record(ended);
+        this.#again ||= ended.length === MOST_AT_ONCE;
       }
     } catch (err) {
       this.#log.warn({ err }, 'the record of a push could not be written yet');
+    }
+  }
+
+  async #record(ended: readonly DeploymentView[]): Promise<void> {
+    const recorded: { id: string; version: number }[] = [];
+    try {
+      for (const deployment of ended) {
+        failpoint('worker.beforeRecord');
+        const { version } = await recordDeployment(this.#events, deployment);
+        recorded.push({ id: deployment.id, version });
+      }
+    } finally {
+      await markRecorded(this.#db, recorded);
     }
   }
 }

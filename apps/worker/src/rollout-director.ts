@@ -1,3 +1,5 @@
+import { setImmediate as nextTurn } from 'node:timers/promises';
+
 import type { GatewaySettings } from '#features/gateway/gateway.js';
 import type { RolloutPolicy } from '#features/gateway/rollout-policy.js';
 import { writeDesired } from '#features/promotion/desired.table.js';
@@ -208,6 +210,7 @@ export class RolloutDirector {
     const before = directed.written;
     directed.written = text;
     this.#writing = this.#writing.then(async () => {
+      await nextTurn(); // what an Envoy waits for goes first
       try {
         if (await writeDesired(this.#options.database.db, { ...row, followed, head: standing.head })) return;
       } catch (err) {

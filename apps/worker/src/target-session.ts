@@ -1,4 +1,4 @@
-import type { StreamOwner } from '#features/rollout/target-stream.table.js';
+import type { AgentStatus, StreamOwner } from '#features/rollout/target-stream.table.js';
 import type { DeliverySession } from '#platform/xds/delivery-session.js';
 import type { Status } from '#platform/xds/generated/delivery.js';
 
@@ -34,8 +34,8 @@ export class TargetSession {
   status: Status;
   /** A status came on this stream: what was in the agent's journal when it opened has come before it. */
   statusCame = false;
-  /** The status as its row has it, to write only changes. */
-  writtenStatus = '';
+  /** What of the status its row has, to write only changes; undefined when that is not known. */
+  written: AgentStatus | undefined;
   render: TargetRender | undefined;
   /** What a look last found to be proven already; the sweep leaves the target alone while it stays so. */
   settledKey = '';

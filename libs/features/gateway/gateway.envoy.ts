@@ -150,6 +150,8 @@ export function toLiveBootstrap(gateway: string): LiveBootstrap {
         api_type: 'DELTA_GRPC',
         transport_api_version: 'V3',
         grpc_services: [{ envoy_grpc: { cluster_name: ADS_CLUSTER } }],
+        // Envoy names all of its extensions with its node: 60 KB, which it would send with each acknowledgement.
+        set_node_on_first_message_only: true,
       },
       cds_config: ads,
       lds_config: ads,

@@ -201,10 +201,12 @@ export function planOf(standing: Standing, switches: RolloutSwitches): DesiredPl
 
 /** The record that the targets run what they run for, but for pins. */
 function recordOf(standing: Standing, { freeze, wave }: RolloutSwitches): string {
-  const { gateway } = standing;
+  const { gateway, immediateVersion } = standing;
   if (freeze.state !== null && freeze.streamVersion > wave.streamVersion)
     return named(gateway, freeze.streamVersion, `frozen at version ${freeze.state.version}: ${freeze.state.reason}`);
-  if (wave.state === null) return `gateway/${gateway} at version ${standing.immediateVersion}: nothing newer is released`;
+  // The same for every version of such a gateway: what stands in a row is not written anew with each.
+  if (wave.state === null && isImmediate(standing)) return `gateway/${gateway}: its versions go out as soon as they are recorded`;
+  if (wave.state === null) return `gateway/${gateway} at version ${immediateVersion}: nothing newer is released`;
   const { version, from, state, cause, reason } = wave.state;
   if (state === 'halted')
     return named(gateway, wave.streamVersion, `the wave of version ${version} was halted, back to ${from}: ${cause?.message ?? ''}`);

@@ -90,6 +90,13 @@ export async function listDeployments(db: Db, filter: DeploymentFilter): Promise
   return rows.map(toView);
 }
 
+/** Pushes that have ended and are not in the log yet, oldest first. */
+export async function listUnrecorded(db: Db, limit: number): Promise<DeploymentView[]> {
+  const condition = `d.state <> 'running' and d.recorded_version is null`;
+  const rows = await sqlQuery<DeploymentRecord>(db, `${select} where ${condition} order by d.id limit $1`, [limit]);
+  return rows.map(toView);
+}
+
 /** One push; undefined when there is none of that id (any text is allowed as the id). */
 export async function readDeployment(db: Db, id: string): Promise<DeploymentView | undefined> {
   if (!/^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$/i.test(id)) return undefined;

@@ -3,7 +3,7 @@ import { EpochStarter, keyOfConfigFile, type LiveEpoch } from './epoch-start.js'
 import { type FoundEpoch, findEpochs } from './launcher.js';
 import { type EpochPlace, forgetLineage, placesWithoutParent, readLineage } from './lineage.js';
 import type { NodeFolder } from './node-folder.js';
-import { isRunning, type ProcessIdentity, signalProcess } from './process-identity.js';
+import { isRunning, type ProcessIdentity, ProcessWatch, signalProcess } from './process-identity.js';
 import type { EpochConfig } from './recovery-plan.js';
 import { removeSharedMemory } from './shared-memory.js';
 import { waitUntil } from './wait-until.js';
@@ -79,6 +79,7 @@ export class EnvoySupervisor {
   readonly #folder: string;
   readonly #starter: EpochStarter;
   readonly #note: (message: string, facts: Record<string, unknown>) => void;
+  readonly #watch = new ProcessWatch();
   #concurrency: number;
   #live: LiveEpoch | null = null;
   #parent: DrainingParent | null = null;
@@ -94,7 +95,7 @@ export class EnvoySupervisor {
 
   /** The epoch that serves, or null when it has died or none was started. */
   get live(): LiveEpoch | null {
-    return this.#live !== null && isRunning(this.#live.process) ? this.#live : null;
+    return this.#live !== null && this.#watch.isRunning(this.#live.process) ? this.#live : null;
   }
 
   /** The epoch that was live last, dead or not. */

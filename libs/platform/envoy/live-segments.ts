@@ -29,6 +29,7 @@ export class LiveSegments {
   #size = 0;
   #syncing = false;
   #unsynced = false;
+  #waiting: (() => void)[] = [];
 
   constructor(folder: string) {
     this.#folder = folder;
@@ -57,8 +58,8 @@ export class LiveSegments {
   }
 
   /**
-   * Adds bytes to the newest segment, all or none of them. They survive this process when it returns; the disk is asked for them beside, since a power cut
-   * ends Envoy too.
+   * Adds bytes to the newest segment, all or none of them. They survive this process when it returns; the disk is asked for them afterwards, since a power
+   * cut ends Envoy too: `synced` says when it has them.
    * @throws what the system says when they cannot be written; nothing has changed then.
    */
   append(bytes: Buffer): void {
@@ -71,7 +72,14 @@ export class LiveSegments {
       throw error;
     }
     this.#size += bytes.length;
-    this.#syncSoon();
+    this.#unsynced = true;
+    setImmediate(() => this.#sync()); // what an Envoy waits for goes first
+  }
+
+  /** Resolves when the disk has all that was appended; also when it cannot keep it, which the next write is told. */
+  synced(): Promise<void> {
+    if (!this.#unsynced && !this.#syncing) return Promise.resolve();
+    return new Promise((resolve) => this.#waiting.push(resolve));
   }
 
   /** Begins a segment that opens with these bytes, on the disk when it counts. `rest` gives, at the end and at once, what came meanwhile. */
@@ -100,7 +108,9 @@ export class LiveSegments {
       this.#numbers.push(number);
       this.#size = size;
       syncFolder(this.#folder);
-      this.#syncSoon();
+      tryTo(() => this.#opened()); // or the next append does it
+      this.#unsynced = true;
+      this.#sync();
     } catch (error) {
       tryTo(() => rmSync(temporary, { force: true }));
       throw error;
@@ -130,17 +140,19 @@ export class LiveSegments {
   }
 
   /** One request to the disk at a time, and one more when something came meanwhile. */
-  #syncSoon(): void {
-    this.#unsynced = true;
+  #sync(): void {
     const fd = this.#fd;
-    if (this.#syncing || fd === null) return;
+    if (this.#syncing) return;
+    if (!this.#unsynced || fd === null) {
+      for (const resolve of this.#waiting.splice(0)) resolve();
+      return;
+    }
     this.#syncing = true;
     this.#unsynced = false;
     fdatasync(fd, () => {
-      // A disk that cannot keep what it was given says so at the next write as well.
       this.#syncing = false;
       if (this.#fd !== fd) closeSync(fd);
-      if (this.#unsynced) this.#syncSoon();
+      this.#sync();
     });
   }
 

@@ -88,6 +88,11 @@ export class LiveStore {
     if (copy !== null) copy.tail.push(Buffer.concat([...framesOf(release, copy.objects, copy.objects)]));
   }
 
+  /** Resolves when the disk has what was written: it survives a power cut from then on. */
+  synced(): Promise<void> {
+    return this.#segments.synced();
+  }
+
   /** Writes down what became of a release. A disk that takes nothing does not keep Envoy from going on. */
   mark(releaseId: string, standing: LiveStanding): void {
     const newest = this.#segments.numbers.at(-1);

@@ -1,4 +1,4 @@
-import { readFileSync } from 'node:fs';
+import { closeSync, openSync, readFileSync, readSync } from 'node:fs';
 
 /**
  * A process that cannot be mistaken for a later one with the same number: the pid and the tick (since boot) at which it started.
@@ -38,19 +38,57 @@ export function signalProcess(process_: ProcessIdentity, signal: NodeJS.Signals)
   }
 }
 
+/**
+ * Asks of one process, again and again, whether it still runs. Its file in /proc is kept open: a read of it is one call to the system, and says that the
+ * process is gone also when another one has its number by then.
+ */
+export class ProcessWatch {
+  readonly #bytes = Buffer.alloc(1024);
+  #of: ProcessIdentity | null = null;
+  #fd: number | null = null;
+
+  isRunning(process_: ProcessIdentity): boolean {
+    if (this.#of !== process_) this.close();
+    const stat = this.#read(process_);
+    if (stat !== null && !isDead(stat) && stat.startTicks === process_.startTicks) return true;
+    this.close();
+    return false;
+  }
+
+  close(): void {
+    if (this.#fd !== null) closeSync(this.#fd);
+    this.#fd = null;
+    this.#of = null;
+  }
+
+  #read(process_: ProcessIdentity): ProcessStat | null {
+    return unlessGone(() => {
+      this.#fd ??= openSync(`/proc/${process_.pid}/stat`, 'r');
+      this.#of = process_;
+      return toStat(this.#bytes.toString('latin1', 0, readSync(this.#fd, this.#bytes, 0, this.#bytes.length, 0)));
+    });
+  }
+}
+
 function isDead(stat: ProcessStat): boolean {
   return stat.state === 'Z' || stat.state === 'X';
 }
 
 function readStat(pid: number): ProcessStat | null {
-  let text: string;
+  return unlessGone(() => toStat(readFileSync(`/proc/${pid}/stat`, 'latin1')));
+}
+
+function unlessGone<T>(read: () => T): T | null {
   try {
-    text = readFileSync(`/proc/${pid}/stat`, 'latin1');
+    return read();
   } catch (error) {
     const code = (error as NodeJS.ErrnoException).code;
     if (code === 'ENOENT' || code === 'ESRCH') return null;
     throw error;
   }
+}
+
+function toStat(text: string): ProcessStat | null {
   // The command stands in parentheses and may hold anything, so the fields are counted from its end: state is field 3, start time field 22.
   const fields = text.slice(text.lastIndexOf(')') + 2).split(' ');
   const state = fields[0];

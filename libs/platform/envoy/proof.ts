@@ -31,11 +31,12 @@ const MAX_ANSWER_BYTES = 64 * 1024;
  */
 export async function prove(options: ProofOptions): Promise<Proof> {
   const startedAt = performance.now();
+  const request = requestBytes(options);
   let inARow = 0;
   let requests = 0;
   let seen = 'nothing was asked';
   while (performance.now() - startedAt < options.timeoutMs && options.abandoned?.() !== true) {
-    const answer = await ask(options);
+    const answer = await send(options, request);
     requests += 1;
     if (answer.status === 200 && answer.body === options.marker) {
       inARow += 1;
@@ -49,44 +50,63 @@ export async function prove(options: ProofOptions): Promise<Proof> {
   return { proven: false, requests, durationMs: performance.now() - startedAt, seen };
 }
 
-/** One request on a connection of its own. `status` null: there was no whole answer, and `body` says why. */
-export function ask({
-  host,
-  port,
-  path,
-  headers,
-}: Pick<ProofOptions, 'host' | 'port' | 'path' | 'headers'>): Promise<{ status: number | null; body: string }> {
+/** What came back. `status` null: there was no whole answer, and `body` says why. */
+export interface Answer {
+  readonly status: number | null;
+  readonly body: string;
+}
+
+/** A request as it goes over the wire: made once, however often it is sent. */
+export function requestBytes({ host, port, path, headers }: Pick<ProofOptions, 'host' | 'port' | 'path' | 'headers'>): Buffer {
+  const lines = Object.entries({ host: `${host}:${port}`, ...headers, connection: 'close' }).map(
+    ([name, value]) => `${name}: ${value}\r\n`,
+  );
+  return Buffer.from(`GET ${path} HTTP/1.1\r\n${lines.join('')}\r\n`);
+}
+
+/** One request on a connection of its own. */
+export function ask(request: Pick<ProofOptions, 'host' | 'port' | 'path' | 'headers'>): Promise<Answer> {
+  return send(request, requestBytes(request));
+}
+
+/** What a read puts its bytes into, of whichever connection: they are looked at, or copied, before the next one. */
+const chunk = Buffer.allocUnsafe(MAX_ANSWER_BYTES);
+
+/** One request on a connection of its own, from its bytes. */
+export function send({ host, port }: Pick<ProofOptions, 'host' | 'port'>, request: Uint8Array): Promise<Answer> {
   return new Promise((resolve) => {
-    let bytes: Buffer = Buffer.alloc(0);
-    const socket = connect({ host, port });
+    let earlier: Buffer | undefined;
+    let isOver = false;
     const finish = (status: number | null, body: string) => {
+      if (isOver) return;
+      isOver = true;
       clearTimeout(deadline);
       socket.destroy();
       resolve({ status, body });
     };
-    const deadline = setTimeout(() => finish(null, `no answer within ${ANSWER_TIMEOUT_MS} ms`), ANSWER_TIMEOUT_MS);
-    socket.on('connect', () => {
-      const lines = Object.entries({ host: `${host}:${port}`, ...headers, connection: 'close' }).map(
-        ([name, value]) => `${name}: ${value}\r\n`,
-      );
-      socket.write(`GET ${path} HTTP/1.1\r\n${lines.join('')}\r\n`);
-    });
-    const look = (closed: boolean) => {
+    const look = (bytes: Buffer, closed: boolean) => {
+      if (isOver) return;
       try {
         const answer = readAnswer(bytes, { closed });
         if (answer !== null) finish(answer.status, answer.body.toString('utf8'));
         else if (closed) finish(null, bytes.length === 0 ? 'closed without an answer' : 'closed in the middle of an answer');
         else if (bytes.length > MAX_ANSWER_BYTES) finish(null, `an answer of more than ${MAX_ANSWER_BYTES} bytes`);
+        else earlier = Buffer.from(bytes);
       } catch (error) {
         if (!(error instanceof NotHttpError)) throw error;
         finish(null, `not an HTTP answer: ${error.message}`);
       }
     };
-    socket.on('data', (chunk: Buffer) => {
-      bytes = Buffer.concat([bytes, chunk]);
-      look(false);
-    });
-    socket.on('end', () => look(true));
+    // Not as a stream: each connection would have 64 KB of its own, and what streams are for is of no use to one answer.
+    const callback = (length: number) => {
+      const bytes = chunk.subarray(0, length);
+      look(earlier === undefined ? bytes : Buffer.concat([earlier, bytes]), false);
+      return true;
+    };
+    const socket = connect({ host, port, onread: { buffer: chunk, callback } });
+    const deadline = setTimeout(() => finish(null, `no answer within ${ANSWER_TIMEOUT_MS} ms`), ANSWER_TIMEOUT_MS);
+    socket.on('end', () => look(earlier ?? Buffer.alloc(0), true));
     socket.on('error', (error: NodeJS.ErrnoException) => finish(null, error.code ?? error.message));
+    socket.write(request);
   });
 }

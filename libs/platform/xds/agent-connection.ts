@@ -45,8 +45,8 @@ export interface AgentConnectionOptions {
   /** How long the connection and the welcome may take. Milliseconds. */
   readonly connectTimeoutMs?: number;
   /**
-   * Called with each push, in order, one at a time over all types; the next waits until this resolves. Resolving acknowledges it (for a manifest:
-   * it has passed the fence and is on disk), a DeliveryRefusal refuses it.
+   * Called with each push, in order, one at a time over all types, in the moment in which it has come; the next waits until this resolves. Resolving
+   * acknowledges it (for a release: it has passed the fence and is on disk), a DeliveryRefusal refuses it.
    */
   onResources(push: {
     readonly typeUrl: string;
@@ -85,6 +85,8 @@ class Connection implements AgentConnection {
   readonly #connectTimer: NodeJS.Timeout;
   #discoveryClient: AggregatedDiscoveryServiceClient | undefined;
   #discovery: ClientDuplexStream<DeltaDiscoveryRequest, DeltaDiscoveryResponse> | undefined;
+  /** What has come and is not answered; the first one is being taken. */
+  readonly #responses: DeltaDiscoveryResponse[] = [];
   #welcome: Welcome | undefined;
   #closed = false;
 
@@ -153,24 +155,26 @@ class Connection implements AgentConnection {
       const held = Object.fromEntries(this.#options.held?.get(typeUrl) ?? []);
       call.write(request({ typeUrl, resourceNamesSubscribe: ['*'], initialResourceVersions: held, nodeId: this.#options.hello.target }));
     }
-    void this.#readResponses(call);
+    call.on('data', (response: DeltaDiscoveryResponse) => {
+      this.#responses.push(response);
+      // Within the event that brought it: an asynchronous iterator would come to it some turns later.
+      if (this.#responses.length === 1) void this.#takeResponses(call);
+    });
   }
 
-  async #readResponses(call: ClientDuplexStream<DeltaDiscoveryRequest, DeltaDiscoveryResponse>): Promise<void> {
-    try {
-      for await (const response of call as AsyncIterable<DeltaDiscoveryResponse>) {
-        const { typeUrl, nonce } = response;
-        try {
-          const resources = response.resources.map((resource) => decodeResource(typeUrl, resource));
-          await this.#options.onResources({ typeUrl, resources, removed: response.removedResources });
-          call.write(request({ typeUrl, nonce }));
-        } catch (error) {
-          const reason = error instanceof Error ? error.message : String(error);
-          call.write(request({ typeUrl, nonce, refusal: reason.slice(0, 2_000) }));
-        }
+  async #takeResponses(call: ClientDuplexStream<DeltaDiscoveryRequest, DeltaDiscoveryResponse>): Promise<void> {
+    for (let [response] = this.#responses; response !== undefined; [response] = this.#responses) {
+      const { typeUrl, nonce } = response;
+      let refusal: string | undefined;
+      try {
+        const resources = response.resources.map((resource) => decodeResource(typeUrl, resource));
+        await this.#options.onResources({ typeUrl, resources, removed: response.removedResources });
+      } catch (error) {
+        refusal = (error instanceof Error ? error.message : String(error)).slice(0, 2_000);
       }
-    } catch (error) {
-      this.#end(error instanceof Error ? error.message : String(error), undefined);
+      this.#responses.shift();
+      if (this.#closed) return;
+      call.write(request({ typeUrl, nonce, ...(refusal === undefined ? {} : { refusal }) }));
     }
   }
 

@@ -181,6 +181,7 @@ export interface LiveBootstrap extends BootstrapFrame {
     readonly ads_config: {
       readonly api_type: 'DELTA_GRPC';
       readonly transport_api_version: 'V3';
+      readonly set_node_on_first_message_only: true;
       readonly grpc_services: readonly {
         readonly envoy_grpc: {
           readonly cluster_name: string;
