@@ -18,8 +18,10 @@ function message(...fields: readonly Field[]): Uint8Array {
 }
 
 const any = (type: string, value: Uint8Array) => message([1, `type.googleapis.com/${type}`], [2, value]);
-/** ConfigSource {ads: {}, resource_api_version: V3, initial_fetch_timeout: 0 s}: Envoy waits as long as it takes. */
-const ads = message([3, message()], [6, 2], [4, message()]);
+/** ConfigSource {ads: {}, resource_api_version: V3, initial_fetch_timeout}: after so many seconds Envoy goes on without; 0: it waits as long as it takes. */
+const adsSource = (fetchTimeoutS: number) =>
+  message([3, message()], [6, 2], [4, fetchTimeoutS === 0 ? message() : message([1, fetchTimeoutS])]);
+const ads = adsSource(0);
 
 function resource(typeUrl: string, name: string, value: Uint8Array, needs: readonly string[] = []): XdsResource {
   const bytes = Buffer.from(value);
@@ -29,8 +31,9 @@ function resource(typeUrl: string, name: string, value: Uint8Array, needs: reado
 const address = (port: number, host = '127.0.0.1') => message([1, message([2, host], [3, port])]);
 
 /** An EDS cluster over ADS; `connectTimeoutS` makes another definition of it. */
-export function edsCluster(name: string, connectTimeoutS = 1): XdsResource {
-  return resource(CLUSTER_TYPE, name, message([1, name], [2, 3], [3, message([1, ads])], [4, message([1, connectTimeoutS])]));
+export function edsCluster(name: string, connectTimeoutS = 1, fetchTimeoutS = 0): XdsResource {
+  const eds = message([1, adsSource(fetchTimeoutS)]);
+  return resource(CLUSTER_TYPE, name, message([1, name], [2, 3], [3, eds], [4, message([1, connectTimeoutS])]));
 }
 
 /** Envoy refuses it: a name where a static cluster must have an address. */

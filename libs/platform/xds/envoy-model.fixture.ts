@@ -43,14 +43,16 @@ export class EnvoyModel {
   readonly log: string[] = [];
   readonly #unanswered = new Map<string, number>();
   /**
-   * Taken from a response that was refused, and nothing before: the control plane cannot know that it is there. In the state-of-the-world protocol it goes
-   * away again while the culprit is looked for, since a response can only say what there should be besides.
+   * Taken from a response that was refused, with the version that was in force before: the control plane cannot know that it is there. In the
+   * state-of-the-world protocol it goes away again while the culprit is looked for, since a response can only repeat what was acknowledged.
    */
-  readonly #provisional = new Set<string>();
+  readonly #provisional = new Map<string, string | undefined>();
   #withheld: SequencerRequest[] = [];
   #asked = new Set<string>();
-  /** Warming when the stream was opened: Envoy says that it holds them, and not that they do not serve. */
-  #brought = new Set<string>();
+  /** Warming when the stream was opened, with its version: Envoy says that it holds them, and not that they do not serve. */
+  #brought = new Map<string, string>();
+  /** Warming, and sent endpoints since. */
+  readonly #fed = new Set<string>();
   /** From here on mute clusters warm. */
   unmuted = false;
 
@@ -62,6 +64,11 @@ export class EnvoyModel {
 
   of(typeUrl: string): Map<string, Applied> {
     return this.state.get(typeUrl) ?? new Map();
+  }
+
+  /** True when it is there, as the control plane can know. */
+  has(typeUrl: string, name: string): boolean {
+    return this.of(typeUrl).has(name) && !this.#isUnknown(`${typeUrl}/${name}`);
   }
 
   /** Opens a stream: what was not answered is forgotten, what is held is said. */
@@ -77,7 +84,7 @@ export class EnvoyModel {
       if (typeUrl === ENDPOINT_TYPE && names.length === 0) continue;
       this.requests.push({ ...request(typeUrl), wildcard: names.length === 0, subscribe: names, initial });
     }
-    this.#brought = new Set(this.warming.keys());
+    this.#brought = new Map([...this.warming].map(([name, { version }]) => [name, version]));
   }
 
   take(out: Outgoing, options: { readonly mayOverlap: boolean }): void {
@@ -93,10 +100,11 @@ export class EnvoyModel {
     const taken = bad.length === 0 ? contents : contents.filter(({ content }) => content.bad !== true && this.chance());
     const removed = this.#removed(out);
     for (const { name, version, content } of taken) {
-      const news = this.of(typeUrl).get(name) === undefined;
+      const id = `${typeUrl}/${name}`;
+      const before = this.#provisional.has(id) ? this.#provisional.get(id) : this.of(typeUrl).get(name)?.version;
       this.#put(typeUrl, name, { version, content });
-      if (bad.length === 0) this.#provisional.delete(`${typeUrl}/${name}`);
-      else if (news) this.#provisional.add(`${typeUrl}/${name}`);
+      if (bad.length === 0) this.#provisional.delete(id);
+      else this.#provisional.set(id, before);
     }
     if (bad.length === 0 || this.chance()) for (const name of removed) this.#remove(typeUrl, name);
     const error = bad.length === 0 ? undefined : this.chance() ? `refused: ${bad[0]?.name}` : 'refused';
@@ -112,11 +120,15 @@ export class EnvoyModel {
     if (sent.nonce !== '') this.#unanswered.set(sent.typeUrl, (this.#unanswered.get(sent.typeUrl) ?? 1) - 1);
   }
 
-  /** Mute clusters warm; one without endpoints becomes active and empty, as Envoy does it 15 seconds after it asked. */
+  /**
+   * Mute clusters warm; one without endpoints becomes active and empty, as Envoy does it 15 seconds after it asked. One whose endpoints were lost with an
+   * earlier stream takes those of the definition before it: Envoy does so on a living stream too, but there it must not have to.
+   */
   unmute(hasEndpoints: (name: string) => boolean): void {
     this.unmuted = true;
     for (const [name, applied] of [...this.warming]) {
-      if (applied.content.mute === true && this.of(ENDPOINT_TYPE).has(name)) this.#warm(name);
+      const lost = this.#brought.get(name) === applied.version;
+      if ((lost || this.#fed.has(name)) && this.of(ENDPOINT_TYPE).has(name)) this.#warm(name);
       else if (!hasEndpoints(name)) {
         this.warming.delete(name);
         this.of(CLUSTER_TYPE).set(name, applied);
@@ -135,29 +147,39 @@ export class EnvoyModel {
   #put(typeUrl: string, name: string, applied: Applied): void {
     if (typeUrl === CLUSTER_TYPE) {
       const newest = this.warming.get(name) ?? this.of(CLUSTER_TYPE).get(name);
-      if (newest?.version !== applied.version) this.warming.set(name, applied); // until its endpoints come (again)
+      if (newest?.version === applied.version) return;
+      this.warming.set(name, applied); // until its endpoints come (again)
+      this.#fed.delete(name);
       return;
     }
     if (this.of(typeUrl).get(name)?.version === applied.version && typeUrl !== ENDPOINT_TYPE) return;
-    if (typeUrl === SCOPED_ROUTE_TYPE) this.#checkScope(name, applied.content);
+    if (typeUrl === SCOPED_ROUTE_TYPE) this.#checkScope(name, applied);
     if (typeUrl === EXTENSION_TYPE && this.of(EXTENSION_TYPE).size > 0) {
       for (const scope of applied.content.chooses ?? []) expect([...this.of(SCOPED_ROUTE_TYPE).keys()]).toContain(scope);
     }
     this.of(typeUrl).set(name, applied);
-    if (typeUrl === ENDPOINT_TYPE) this.#warm(name);
+    if (typeUrl !== ENDPOINT_TYPE) return;
+    this.#fed.add(name);
+    this.#warm(name);
   }
 
-  /** Routes that replace others must not meet a cluster that does not serve; new ones at least none that is unknown, or they are refused. */
-  #checkScope(name: string, content: Content): void {
-    const replaces = this.of(SCOPED_ROUTE_TYPE).has(name) && !this.#provisional.has(`${SCOPED_ROUTE_TYPE}/${name}`);
+  /**
+   * Routes that replace others must not meet a cluster that does not serve; new ones, and those that were in force already, at least none that is unknown,
+   * or they are refused.
+   */
+  #checkScope(name: string, { version, content }: Applied): void {
+    const id = `${SCOPED_ROUTE_TYPE}/${name}`;
+    const returns = this.protocol === 'sotw' && this.#provisional.get(id) === version;
+    const replaces = this.of(SCOPED_ROUTE_TYPE).has(name) && !this.#isUnknown(id) && !returns;
     for (const cluster of content.needs ?? []) {
-      const known = [...this.of(CLUSTER_TYPE).keys(), ...this.#brought, ...(replaces ? [] : this.warming.keys())];
+      const known = [...this.of(CLUSTER_TYPE).keys(), ...this.#brought.keys(), ...(replaces ? [] : this.warming.keys())];
       expect(known).toContain(cluster);
     }
   }
 
   #remove(typeUrl: string, name: string): void {
-    const known = !this.#provisional.has(`${typeUrl}/${name}`);
+    const known = !this.#isUnknown(`${typeUrl}/${name}`);
+    this.#provisional.delete(`${typeUrl}/${name}`);
     if (typeUrl === CLUSTER_TYPE) {
       if (known) for (const scope of this.of(SCOPED_ROUTE_TYPE).values()) expect(scope.content.needs ?? []).not.toContain(name);
       this.warming.delete(name);
@@ -167,6 +189,11 @@ export class EnvoyModel {
       for (const filter of this.of(EXTENSION_TYPE).values()) expect(filter.content.chooses ?? []).not.toContain(name);
     }
     this.of(typeUrl).delete(name);
+  }
+
+  /** The control plane cannot know that anything of this name is there. */
+  #isUnknown(id: string): boolean {
+    return this.#provisional.has(id) && this.#provisional.get(id) === undefined;
   }
 
   #warm(name: string): void {

@@ -238,6 +238,28 @@ describe('Envoy over delta', () => {
     expect(plane.acked).toEqual([{ typeUrl: SCOPED_ROUTE_TYPE, name: 'g1-b' }]);
   });
 
+  test('a changed cluster whose endpoints are lost with the stream takes those of before when its time is over, and no request is lost', async () => {
+    const { live, plane, set } = await serving();
+    put(set, edsCluster('a', 1, 2));
+    plane.stream.update();
+    await plane.settled();
+    const clients = load(live, '/a', 2);
+    const changed = edsCluster('a', 2, 2);
+    const out = { typeUrl: CLUSTER_TYPE, nonce: 'alone', resources: [changed], removed: [], doubtful: new Set<string>() };
+    plane.stream.caller.call.write(encodeDelta(out, ''));
+    await until('it warms', async () => (await warmingClusters(live)).has('a'));
+    plane.kill();
+    put(set, changed);
+    plane.acked.length = 0;
+    await plane.start({ pipe: live.pipe });
+    await until('it is warm', async () => !(await warmingClusters(live)).has('a'));
+    expect((await live.admin.stats('cluster.a.assignment_use_cached')).get('cluster.a.assignment_use_cached')).toBe(1);
+    await live.serves('/a', 'a');
+    await plane.settled();
+    expect((await clients.stop()).lost).toEqual({});
+    expect(plane.acked).toEqual([]);
+  });
+
   test.each([true, false])('a cluster that never warms holds back its scope and nothing else (asked which: %s)', async (asks) => {
     let ask = async (): Promise<ReadonlySet<string>> => new Set();
     const { live, plane, set } = await serving('delta', {

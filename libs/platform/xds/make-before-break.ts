@@ -1,5 +1,6 @@
 import type { SequencerTiming } from './envoy-session.js';
 import { type Flight, type Pending, waitingSince } from './flight.js';
+import { collectNeeded, type Needed } from './needed-meanwhile.js';
 import type { ResourceSet } from './resource-set.js';
 import type { TypeProgress } from './type-progress.js';
 import {
@@ -39,7 +40,7 @@ export class MakeBeforeBreak {
   readonly #unused = new Map<string, number>();
   #warming: { readonly sequence: number; readonly names: ReadonlySet<string> | undefined } | undefined;
   #now = 0;
-  #neededMeanwhile: { readonly clusters: ReadonlySet<string>; readonly any: boolean } | undefined;
+  #neededMeanwhile: Needed | undefined;
   #firstScopesWait: boolean | undefined;
 
   constructor(
@@ -97,8 +98,8 @@ export class MakeBeforeBreak {
     const scopes = this.types[SCOPED_ROUTE_TYPE];
     const wanted = this.wantedNames(SCOPED_ROUTE_TYPE);
     if (wanted.length === 0) return READY;
-    if (!scopes.subscribed) return this.#isLate(pending) ? READY : WAITING;
     const has = this.types[EXTENSION_TYPE].held.has(name);
+    if (!scopes.subscribed) return !has && this.#isLate(pending) ? READY : WAITING;
     const missing: string[] = [];
     for (const scope of wanted) {
       const flight = scopes.flight?.pending.get(scope);
@@ -189,7 +190,7 @@ export class MakeBeforeBreak {
 
   #cluster(name: string, pending: Pending): 'ready' | 'waiting' | 'stuck' {
     const clusters = this.types[CLUSTER_TYPE];
-    const there = clusters.held.has(name);
+    const there = clusters.held.has(name) && !this.#wasRemoved(name);
     const flight = clusters.flightOf(name);
     if (flight !== undefined) {
       if (flight.removed.has(name) || (flight === clusters.flight && !this.isOverdue(flight))) return 'waiting';
@@ -219,7 +220,7 @@ export class MakeBeforeBreak {
 
   #lacksEndpoints(name: string): boolean {
     const endpoints = this.types[ENDPOINT_TYPE];
-    return endpoints.names.has(name) && !endpoints.held.has(name);
+    return endpoints.names.has(name) && (!endpoints.held.has(name) || endpoints.owes(name));
   }
 
   /** Envoy takes routes to a cluster that it is warming, and refuses those to one that it does not know. */
@@ -227,13 +228,23 @@ export class MakeBeforeBreak {
     const flight = this.types[CLUSTER_TYPE].flightOf(name);
     if (flight === undefined) return this.types[CLUSTER_TYPE].held.has(name);
     if (!flight.upserts.has(name)) return false;
-    return this.types[ENDPOINT_TYPE].names.has(name) || this.#warming?.names?.has(name) === true;
+    if (this.types[ENDPOINT_TYPE].names.has(name) && !this.#wasRemoved(name)) return true;
+    return this.#warming?.names?.has(name) === true && this.#warming.sequence >= flight.sequence;
+  }
+
+  /**
+   * Removed and sent anew, and neither is acknowledged, as nothing is while a cluster warms: it replaces nothing, and the endpoints that Envoy asked for may
+   * be those of the one before.
+   */
+  #wasRemoved(name: string): boolean {
+    return this.types[CLUSTER_TYPE].overdue.some(({ removed }) => removed.has(name));
   }
 
   #mayRemoveScope(pending: Pending): boolean {
     const filters = this.types[EXTENSION_TYPE];
     if (!this.isWanted(EXTENSION_TYPE)) return true;
-    if (!filters.subscribed) return this.#isLate(pending);
+    // Envoy says which filter it has when it asks for it. One that comes back with scopes may have one that chooses this scope.
+    if (!filters.subscribed) return !this.types[SCOPED_ROUTE_TYPE].brought && this.#isLate(pending);
     if (filters.pending.size > 0 || filters.suspects.length > 0 || filters.flight !== undefined) return false;
     return ![...filters.names].some((name) => filters.rejections.has(name));
   }
@@ -250,39 +261,12 @@ export class MakeBeforeBreak {
 
   #isInUse(name: string): boolean {
     if (this.sets.some((set) => set.needs(name))) return true;
-    this.#neededMeanwhile ??= this.#collectNeeded();
+    const { [SCOPED_ROUTE_TYPE]: scopes, [LISTENER_TYPE]: listeners, [CLUSTER_TYPE]: clusters } = this.types;
+    this.#neededMeanwhile ??= collectNeeded([scopes, listeners], clusters.brought);
     return this.#neededMeanwhile.any || this.#neededMeanwhile.clusters.has(name);
-  }
-
-  /** What those resources need that Envoy has otherwise than they are wanted: only these can need what the sets do not. */
-  #collectNeeded(): { clusters: ReadonlySet<string>; any: boolean } {
-    const clusters = new Set<string>();
-    let any = false;
-    for (const progress of [this.types[SCOPED_ROUTE_TYPE], this.types[LISTENER_TYPE]]) {
-      for (const name of differing(progress)) {
-        for (const held of [progress.held.get(name), progress.flight?.upserts.get(name), progress.doubts.get(name)]) {
-          if (held === undefined) continue;
-          if (held.needs === undefined) any = true;
-          else for (const cluster of held.needs) clusters.add(cluster);
-        }
-      }
-    }
-    return { clusters, any };
   }
 
   #isLate(pending: Pending): boolean {
     return this.#now - pending.at >= this.timing.warmDeadlineMs;
   }
-}
-
-/** Names of which Envoy has another version than is wanted, as far as the stream knows. */
-function* differing(progress: TypeProgress): Iterable<string> {
-  yield* progress.pending.keys();
-  for (const group of progress.suspects) yield* group.keys();
-  if (progress.flight !== undefined) {
-    yield* progress.flight.upserts.keys();
-    yield* progress.flight.removed;
-  }
-  yield* progress.rejections.keys();
-  yield* progress.doubts.keys();
 }

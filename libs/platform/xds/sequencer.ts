@@ -92,8 +92,8 @@ export class Sequencer {
     const progress = this.#progress(request.typeUrl);
     if (progress === undefined) return;
     this.setChanged(now); // so that comparisons below are with what the cursors say
-    if (request.nonce !== '') this.#answer(progress, request.nonce, request.error);
     const { again, compare } = progress.subscribe(request);
+    if (request.nonce !== '') this.#answer(progress, request.nonce, request.error);
     for (const name of again) this.#mark(progress, name, this.#pending(now, true));
     if (!compare) return;
     for (const name of progress.everyName(this.#rules.wantedNames(progress.typeUrl))) {
@@ -207,7 +207,8 @@ export class Sequencer {
     for (const flight of [clusters.flight, ...clusters.overdue]) {
       if (flight === undefined || flight.sequence > endpoints.sequence) continue;
       for (const name of endpoints.upserts.keys()) {
-        if (!flight.upserts.has(name)) continue;
+        // Endpoints that it does not ask for say nothing of a cluster: those of one that was removed, before it was sent another that it refuses.
+        if (!flight.upserts.has(name) || !this.types[ENDPOINT_TYPE].covers(name)) continue;
         flight.warmed.add(name);
         this.#warming.urgent = true;
       }
@@ -255,9 +256,8 @@ export class Sequencer {
   #clustersSent(upserts: Iterable<string>, removed: Iterable<string>, now: number): void {
     const endpoints = this.types[ENDPOINT_TYPE];
     for (const name of upserts) {
-      if (endpoints.wanted(name) === undefined)
-        endpoints.held.delete(name); // what it had is of no use to it: to be sent when they are there
-      else this.#mark(endpoints, name, this.#pending(now, true));
+      if (endpoints.wanted(name) === undefined) endpoints.held.delete(name); // what it had is of no use to it
+      this.#mark(endpoints, name, this.#pending(now, true));
     }
     for (const name of removed) this.#rules.forgetGrace(name);
   }

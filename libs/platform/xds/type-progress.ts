@@ -1,4 +1,5 @@
 import type { Flight, Held, Pending } from './flight.js';
+import { parts } from './suspects.js';
 import type { XdsResource } from './xds-resource.js';
 
 export type Answer =
@@ -39,10 +40,14 @@ export class TypeProgress {
   subscribed = false;
   /** True when something was sent on this stream, or Envoy brought something. */
   begun = false;
+  /** True when Envoy brought something from an earlier stream. */
+  brought = false;
   #wildcard = false;
   /** A subscription to everything must be answered, also with nothing: Envoy waits for it when it starts. */
   #owesAnswer = false;
   readonly #names = new Set<string>();
+  /** To be sent whatever Envoy has, as soon as there is something to send: it asked again, or what it had is of no use to the cluster that it warms now. */
+  readonly #owed = new Set<string>();
   readonly #suspects: Map<string, Pending>[] = [];
   readonly #refused = new Map<string, string>();
 
@@ -92,6 +97,7 @@ export class TypeProgress {
   /** The name may differ from what Envoy has: looks, and keeps it to be sent. False when what is wanted was refused before. */
   mark(name: string, pending: Pending): boolean {
     if (!this.covers(name)) return true;
+    if (pending.again) this.#owed.add(name);
     const wanted = this.wanted(name);
     const known = wanted === undefined ? undefined : this.#refused.get(refusal(name, wanted.version));
     this.rejections.delete(name);
@@ -104,7 +110,7 @@ export class TypeProgress {
     if (wanted === undefined) this.#clear(name);
     else if (this.suspected(name)) return true;
     const before = this.pending.get(name);
-    const again = (pending.again || before?.again === true) && wanted !== undefined;
+    const again = wanted !== undefined && this.#owed.has(name);
     if (!again && !this.#differs(name, wanted)) this.pending.delete(name);
     else if (before === undefined) this.pending.set(name, { ...pending, again });
     else if (before.again !== again) this.pending.set(name, { ...before, again });
@@ -125,6 +131,11 @@ export class TypeProgress {
   *unsent(): Iterable<readonly [string, Pending]> {
     yield* this.pending;
     for (const group of this.#suspects) yield* group;
+  }
+
+  /** True when Envoy must be sent this name whatever it has of it: that does not count. */
+  owes(name: string): boolean {
+    return this.#owed.has(name);
   }
 
   suspected(name: string): boolean {
@@ -171,7 +182,10 @@ export class TypeProgress {
     this.flight = flight;
     this.begun = true;
     this.#owesAnswer = false;
-    for (const name of flight.pending.keys()) this.pending.delete(name);
+    for (const name of flight.pending.keys()) {
+      this.pending.delete(name);
+      this.#owed.delete(name);
+    }
   }
 
   /** The answer to the response under way is not waited for any longer: another may be sent. */
@@ -207,6 +221,7 @@ export class TypeProgress {
     if (flight.upserts.size === 1) {
       const [name, { version }] = first;
       this.#remember(name, version, message);
+      if (flight.pending.get(name)?.again === true) this.#owed.add(name);
       if (this.wanted(name)?.version === version) this.rejections.set(name, { version, message });
       return { kind: 'refused', name, version, message };
     }
@@ -245,6 +260,7 @@ export class TypeProgress {
   #bring(initial: Readonly<Record<string, string>>): void {
     for (const [name, version] of Object.entries(initial)) {
       this.begun = true;
+      this.brought = true;
       const wanted = this.wanted(name);
       // The texts that all streams share are kept, not those of this request.
       if (wanted?.version === version) this.held.set(wanted.name, this.hold(wanted));
@@ -254,6 +270,7 @@ export class TypeProgress {
 
   #forget(name: string): void {
     this.#names.delete(name);
+    this.#owed.delete(name);
     this.held.delete(name);
     this.pending.delete(name);
     this.rejections.delete(name);
@@ -270,21 +287,12 @@ export class TypeProgress {
   #differs(name: string, wanted: XdsResource | undefined): boolean {
     const flight = this.flightOf(name);
     const had = flight === undefined ? this.held.get(name) : flight.upserts.get(name);
+    const doubtful = flight === undefined && this.doubts.has(name);
     if (wanted === undefined) return !this.byName && (had !== undefined || this.doubts.has(name));
-    return had?.version !== wanted.version;
+    return doubtful || had?.version !== wanted.version;
   }
 }
 
 function refusal(name: string, version: string): string {
   return `${version} ${name}`;
-}
-
-/** Those that Envoy's message names, each alone, and the others together; halves when it names none or all. */
-function parts(names: readonly string[], message: string): string[][] {
-  const named = names.filter((name) => message.includes(name));
-  if (named.length > 0 && named.length < names.length && named.length <= 8) {
-    return [...named.map((name) => [name]), names.filter((name) => !named.includes(name))];
-  }
-  const middle = Math.ceil(names.length / 2);
-  return [names.slice(0, middle), names.slice(middle)].filter((part) => part.length > 0);
 }
