@@ -1,8 +1,4 @@
-import { randomBytes } from 'node:crypto';
-
-import { nodeResources } from '#features/layout/node-resources.js';
-import { openEnvoyStream, writeAcknowledged } from '#features/rollout/envoy-stream.table.js';
-import { closeStream, type StreamOwner } from '#features/rollout/target-stream.table.js';
+import type { StreamOwner } from '#features/rollout/target-stream.table.js';
 import type { Db } from '#platform/database/database.js';
 import { refusalReason } from '#platform/envoy/refusal-reason.js';
 import { DomainError } from '#platform/kernel/errors.js';
@@ -11,13 +7,14 @@ import { AdsEndpoint } from '#platform/xds/ads-endpoint.js';
 import type { AgentIdentity } from '#platform/xds/delivery-server.js';
 import type { AdsCaller, EnvoySession, HeldBack, Rejection } from '#platform/xds/envoy-session.js';
 import type { EnvoyStream } from '#platform/xds/envoy-stream.js';
-import { ResourceSet } from '#platform/xds/resource-set.js';
 import { presentedToken } from '#platform/xds/server-credentials.js';
 import type { ResourceKey } from '#platform/xds/xds-resource.js';
 
 import { checkTargetNames, mayServe } from './agent-rights.js';
+import { EnvoyRows } from './envoy-rows.js';
 import type { GatewayPublisher } from './gateway-publisher.js';
-import type { LiveLane, NodeBasis } from './live-lane.js';
+import type { LiveLane } from './live-lane.js';
+import { type SharedNode, SharedNodes } from './shared-nodes.js';
 
 export interface StockEnvoysOptions {
   readonly db: Db;
@@ -32,53 +29,13 @@ export interface StockEnvoysOptions {
 }
 
 /** One Envoy that dials the worker itself. It has no fence, no last known good and no proof: what it acknowledges is all that is known of it. */
-class StockEnvoy {
-  readonly node = new ResourceSet();
+interface StockEnvoy {
+  readonly owner: StreamOwner;
+  readonly lane: LiveLane;
+  /** What it has beside the lane, together with all who have the same. */
+  readonly beside: SharedNode;
   stream: EnvoyStream | undefined;
-  error = '';
-  #basis: NodeBasis | undefined;
-  #written = '';
-  #writing: Promise<void> | undefined;
-
-  constructor(
-    readonly owner: StreamOwner,
-    readonly lane: LiveLane,
-    readonly proofSecret: string,
-  ) {
-    this.refresh();
-  }
-
-  /** Brings what the node has of its own up to the lane. */
-  refresh(): void {
-    const { basis, source } = this.lane;
-    if (basis === this.#basis) return;
-    const { overlay } = nodeResources({ gateway: source.gateway, ...basis, node: { http: null, proofSecret: this.proofSecret } });
-    const names = new Set(overlay.map(({ typeUrl, name }) => `${typeUrl}/${name}`));
-    const removed = [...this.node].filter(({ typeUrl, name }) => !names.has(`${typeUrl}/${name}`));
-    this.node.apply({ upserts: overlay, removed });
-    this.#basis = basis;
-  }
-
-  /** Everything that the lane holds at its version is acknowledged, refused or held back. */
-  isSettled(revision: number): boolean {
-    return revision === this.lane.set.revision + this.node.revision;
-  }
-
-  /** Writes the row, one write at a time, the newest only. */
-  write(db: Db, version: number, onError: (err: unknown) => void): void {
-    const text = `${version} ${this.error}`;
-    if (text === this.#written) return;
-    this.#written = text;
-    this.#writing = (this.#writing ?? Promise.resolve()).then(async () => {
-      if (text !== this.#written) return; // a newer one waits
-      try {
-        await writeAcknowledged(db, this.owner, { version, error: this.error });
-      } catch (err) {
-        this.#written = '';
-        onError(err);
-      }
-    });
-  }
+  error: string;
 }
 
 /** The Envoys without agents that are connected to this worker, by their real ADS streams. */
@@ -86,9 +43,14 @@ export class StockEnvoys {
   readonly endpoint: AdsEndpoint;
   readonly #options: StockEnvoysOptions;
   readonly #envoys = new Map<EnvoySession, StockEnvoy>();
+  readonly #nodes = new SharedNodes();
+  readonly #rows: EnvoyRows;
 
   constructor(options: StockEnvoysOptions) {
     this.#options = options;
+    this.#rows = new EnvoyRows(options.db, (err) =>
+      options.log.warn({ err }, 'the rows of Envoys could not be written; it is tried again'),
+    );
     this.endpoint = new AdsEndpoint({
       log: options.log,
       open: (caller) => this.#open(caller),
@@ -105,16 +67,16 @@ export class StockEnvoys {
 
   /** A lane of the gateway has changed. Who is to be on another one dials again, when that is made: what it has acknowledged it says then. */
   update(publisher: GatewayPublisher): void {
-    for (const envoy of this.#envoys.values()) {
-      if (envoy.lane.source.gateway !== publisher.gateway) continue;
-      const lane = publisher.laneOf(envoy.owner.target);
-      if (envoy.lane !== lane) {
-        if (lane?.version !== 0) envoy.stream?.close('this Envoy is to have another configuration');
-        continue;
-      }
-      envoy.refresh();
-      envoy.stream?.update();
+    const behind: EnvoyStream[] = [];
+    for (const { lane, owner, stream } of this.#envoys.values()) {
+      if (lane.source.gateway !== publisher.gateway) continue;
+      const wanted = publisher.laneOf(owner.target);
+      if (lane === wanted) {
+        if (stream !== undefined) behind.push(stream);
+      } else if (wanted?.version !== 0) stream?.close('this Envoy is to have another configuration');
     }
+    this.#nodes.refresh(publisher.gateway);
+    this.endpoint.update(behind);
   }
 
   /** Ends the streams of targets that another worker holds now. */
@@ -122,28 +84,41 @@ export class StockEnvoys {
     for (const envoy of this.#envoys.values()) if (envoy.owner === owner) envoy.stream?.close('another stream of this target was opened');
   }
 
-  close(): void {
+  async close(): Promise<void> {
     this.endpoint.close('the worker stops');
+    await this.#rows.close();
   }
 
   async #open(caller: AdsCaller): Promise<EnvoySession> {
-    const { db, worker, log } = this.#options;
+    const { worker, log } = this.#options;
     const { id: name, cluster: gateway } = caller.node;
     checkTargetNames(name, gateway);
     await this.#admit(caller);
-    const publisher = this.#options.publisher(gateway);
-    if (publisher === undefined) throw new DomainError('not_found', 'gateway_not_found', `There is no gateway ${gateway}.`);
-    const lane = publisher.laneOf(name);
-    if (lane === undefined || lane.version === 0)
-      throw new DomainError('unavailable', 'gateway_not_live', `The gateway ${gateway} is not delivered live, or not ready yet.`);
-    const newSecret = randomBytes(24).toString('base64url');
+    this.#laneOf(gateway, name);
     const facts = { protocol: caller.protocol, peer: caller.peer };
-    const opened = await openEnvoyStream(db, { name, gateway, worker, facts, newSecret });
-    const envoy = new StockEnvoy({ target: name, term: opened.term }, lane, opened.proofSecret);
+    const opened = await this.#rows.open({ name, gateway, worker, facts, newSecret: this.#nodes.secretOf(gateway) });
+    const owner = { target: name, term: opened.term };
+    const lane = this.#laneOf(gateway, name, () => this.#rows.gone(owner)); // it may be another one since
+    const envoy: StockEnvoy = {
+      owner,
+      lane,
+      beside: this.#nodes.join(lane, opened.proofSecret),
+      stream: undefined,
+      error: '',
+    };
     const session = this.#session(envoy);
     this.#envoys.set(session, envoy);
     log.info({ target: name, gateway, protocol: caller.protocol }, 'an Envoy without an agent has connected');
     return session;
+  }
+
+  #laneOf(gateway: string, name: string, onNone?: () => void): LiveLane {
+    const publisher = this.#options.publisher(gateway);
+    const lane = publisher?.laneOf(name);
+    if (lane !== undefined && lane.version !== 0) return lane;
+    onNone?.();
+    if (publisher === undefined) throw new DomainError('not_found', 'gateway_not_found', `There is no gateway ${gateway}.`);
+    throw new DomainError('unavailable', 'gateway_not_live', `The gateway ${gateway} is not delivered live, or not ready yet.`);
   }
 
   /** A token of an agent's scope, or a certificate that names the node. */
@@ -162,12 +137,10 @@ export class StockEnvoys {
   }
 
   #session(envoy: StockEnvoy): EnvoySession {
-    const { db, log, onRefused } = this.#options;
-    const { lane, owner } = envoy;
-    const failed = (err: unknown) =>
-      log.warn({ err, target: owner.target }, 'the row of an Envoy could not be written; the next change writes it');
+    const { log, onRefused } = this.#options;
+    const { lane, owner, beside } = envoy;
     const session: EnvoySession = {
-      sets: [lane.set, envoy.node],
+      sets: [lane.set, beside.set],
       systemVersion: () => String(lane.version),
       onRejected: ({ key, ...rejection }: Rejection) => {
         const message = refusalReason(rejection.message);
@@ -181,14 +154,15 @@ export class StockEnvoys {
           log.warn({ target: owner.target, waitsFor: held.flatMap(({ waitsFor }) => waitsFor) }, 'routes wait for their clusters');
       },
       onSettled: (revision: number) => {
-        if (!envoy.isSettled(revision)) return;
-        if ((envoy.stream?.rejected.size ?? 0) === 0) envoy.error = '';
-        envoy.write(db, lane.version, failed);
+        if (revision !== lane.set.revision + beside.set.revision) return; // not all of what the lane holds at its version
+        if (envoy.error !== '' && envoy.stream?.rejected.size === 0) envoy.error = '';
+        this.#rows.acknowledged(owner, { version: lane.version, error: envoy.error });
       },
       onClosed: (reason: string) => {
         this.#envoys.delete(session);
         log.info({ target: owner.target, reason }, 'an Envoy without an agent has gone');
-        closeStream(db, owner).catch(failed);
+        this.#nodes.leave(lane, beside);
+        this.#rows.gone(owner);
       },
     };
     return session;

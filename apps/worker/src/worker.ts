@@ -170,7 +170,7 @@ class Worker {
     await this.#sweep.close();
     await this.#rollouts.close();
     await Promise.all([this.#gateways.close(), this.#redeployments?.close(), this.#listener?.close()]);
-    this.#envoys.close();
+    await this.#envoys.close();
     await this.#server?.close();
     await this.#live.close();
     await this.#queue?.close();

@@ -70,12 +70,14 @@ export async function closeStream(db: Db, { target, term }: StreamOwner): Promis
   );
 }
 
-/** Marks the targets as seen; answers those that this worker no longer holds. */
+/** Marks the targets as seen; answers those that this worker no longer holds. Rows are locked by name, so that no two statements wait for each other. */
 export async function heartbeat(db: Db, held: readonly StreamOwner[]): Promise<StreamOwner[]> {
   const rows = await sqlQuery<{ name: string }>(
     db,
-    `update chancery.target t set last_seen_at = clock_timestamp(), state = 'enrolled'
-       from unnest($1::text[], $2::bigint[]) as h (name, term) where t.name = h.name and t.term = h.term and t.worker is not null
+    `with held as (
+       select t.name from chancery.target t join unnest($1::text[], $2::bigint[]) as h (name, term) using (name, term)
+        where t.worker is not null order by t.name for no key update of t)
+     update chancery.target t set last_seen_at = clock_timestamp(), state = 'enrolled' from held where t.name = held.name
      returning t.name`,
     [held.map(({ target }) => target), held.map(({ term }) => term)],
   );

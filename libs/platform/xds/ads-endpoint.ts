@@ -81,11 +81,11 @@ export class AdsEndpoint {
   }
 
   /**
-   * Updates all streams, a few at once, and gives way to other work in between: a thousand of them do not hold up the event loop. The first few are updated
-   * before this returns, so with few streams it is as quick as `EnvoyStream.update`.
+   * Updates streams, all or these, a few at once, and gives way to other work in between: a thousand of them do not hold up the event loop. The first few are
+   * updated before this returns, so with few streams it is as quick as `EnvoyStream.update`.
    */
-  update(): void {
-    for (const stream of this.#streams) {
+  update(streams: Iterable<EnvoyStream> = this.#streams): void {
+    for (const stream of streams) {
       this.#toUpdate.delete(stream); // those that waited longest stay in front of those that were just updated
       this.#toUpdate.add(stream);
     }

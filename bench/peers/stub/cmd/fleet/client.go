@@ -63,13 +63,14 @@ type client struct {
 	frozen      atomic.Bool
 	seen        *watch // the last watch that this client has fulfilled
 	held        map[string]map[string]string
-	asked       map[string]map[string]bool
+	asked       map[string]map[string]bool // on this stream
+	wants       map[string]map[string]bool // on any: an Envoy that has a listener goes on asking for its routes
 }
 
 func newFleet(n int, nodes [][2]string) *fleet {
 	f := &fleet{}
 	for i := 0; i < n; i++ {
-		c := &client{fleet: f, id: fmt.Sprintf("n%d", i+1), held: map[string]map[string]string{}}
+		c := &client{fleet: f, id: fmt.Sprintf("n%d", i+1), held: map[string]map[string]string{}, wants: map[string]map[string]bool{}}
 		if i < len(nodes) {
 			c.id, c.token = nodes[i][0], nodes[i][1]
 		}
@@ -170,7 +171,7 @@ func (c *client) connect(ctx context.Context) {
 		}
 	}
 	for _, t := range []string{xds.EDS, xds.SRDS, xds.RDS, ECDS} {
-		if len(c.held[t]) > 0 && c.resume(stream, t) != nil {
+		if c.wants[t] != nil && c.resume(stream, t) != nil {
 			return
 		}
 	}
@@ -188,13 +189,13 @@ func (c *client) connect(ctx context.Context) {
 
 type stream = ads.AggregatedDiscoveryService_DeltaAggregatedResourcesClient
 
-// resume asks again for what was asked for before the stream broke.
+// resume asks again for what was asked for before the stream broke, whether it had come by then or not.
 func (c *client) resume(s stream, t string) error {
 	if t == xds.SRDS {
 		return c.subscribe(s, t, nil)
 	}
 	var names []string
-	for name := range c.held[t] {
+	for name := range c.wants[t] {
 		names = append(names, name)
 	}
 	return c.subscribe(s, t, names)
@@ -206,8 +207,12 @@ func (c *client) subscribe(s stream, t string, names []string) error {
 	if first {
 		c.asked[t] = map[string]bool{}
 	}
+	if c.wants[t] == nil {
+		c.wants[t] = map[string]bool{}
+	}
 	var fresh []string
 	for _, name := range names {
+		c.wants[t][name] = true
 		if !c.asked[t][name] {
 			c.asked[t][name] = true
 			fresh = append(fresh, name)
@@ -240,6 +245,9 @@ func (c *client) take(s stream, r *ads.DeltaDiscoveryResponse) error {
 	}
 	for _, name := range r.RemovedResources {
 		delete(c.held[r.TypeUrl], name)
+		if r.TypeUrl == xds.CDS {
+			delete(c.wants[xds.EDS], name)
+		}
 	}
 	if err := s.Send(ack); err != nil {
 		return err
