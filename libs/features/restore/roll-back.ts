@@ -62,7 +62,6 @@ export class RollBackHandler implements ICommandHandler<RollBack> {
     const { context, ...rest } = request;
     const outcome = await handleOnSnapshot(
       this.events,
-      this.db,
       { ...rest, deadlineMs: WHOLE_DEADLINE_MS, stream, context: { ...context, action: 'RollBack' } },
       this.decision(gateway, stream, input, request),
     );
