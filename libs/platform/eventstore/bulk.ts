@@ -9,6 +9,9 @@ import { copyIn } from './copy-in.js';
 /** From here on COPY and set-based checks beat arrays; one such command is a batch by itself. */
 export const BULK_EVENTS = 200;
 
+/** How long one statement of a bulk append may take. */
+const STATEMENT_MS = 120_000;
+
 export function isBulk(command: DecidedCommand): boolean {
   return command.events.length >= BULK_EVENTS || (!command.isPinned && command.reads.size >= 10 * BULK_EVENTS);
 }
@@ -18,7 +21,7 @@ export async function appendBulk(client: pg.PoolClient, command: DecidedCommand)
   const { context } = command;
   await client.query('BEGIN');
   try {
-    await client.query('SET LOCAL statement_timeout = 120000');
+    await client.query(`SET LOCAL statement_timeout = ${STATEMENT_MS}`);
     await client.query('SELECT chancery.stage()');
     await copyIn(
       client,
@@ -30,7 +33,10 @@ export async function appendBulk(client: pg.PoolClient, command: DecidedCommand)
     if (command.references.length)
       await copyIn(client, 'COPY pg_temp.staged_reference (subject, target) FROM STDIN', referenceRows(command));
     const { rows } = await client.query<{ base_version: number; recorded_at: Date; refusal: AppendResult | null }>(
-      'SELECT base_version, recorded_at, refusal FROM chancery.append_staged($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)',
+      {
+        text: 'SELECT base_version, recorded_at, refusal FROM chancery.append_staged($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)',
+        query_timeout: STATEMENT_MS + 5_000, // as the server's own limit, and not that of short statements
+      } as pg.QueryConfig,
       [
         command.stream,
         context.commandId,

@@ -12,8 +12,10 @@ import { checkPrecondition, claimTaken, compose, composing, recordedEvents, refe
 import { refuseAsAppendWould } from './dry-run.js';
 import { appendHeld } from './held-append.js';
 import { readByKey, readOutcome } from './outcome-reader.js';
+import { checkStorable } from './storable.js';
 import { SubjectReader } from './subject-reader.js';
 import { type DecideOnSnapshot, outcomeOf, readWhole, recordsOf, type WholeRequest, type WholeStream } from './whole-stream.js';
+import { within } from './within.js';
 
 export type {
   CommandContext,
@@ -98,19 +100,25 @@ export class EventStore {
   }
 
   /**
-   * Records what was decided on all of a stream, at that very version and without reading anything again. Undefined when the stream moved meanwhile: read
-   * and decide again.
+   * Records what was decided on all of a stream without reading anything again: at that very version, or, where it rests on certain subjects only, if none of
+   * those has changed. Undefined when something moved meanwhile: read and decide again.
    * @throws DomainError as `handle`.
    */
-  async handleWhole(request: WholeRequest, { version, records }: WholeStream, decided: Decided): Promise<Outcome | undefined> {
+  async handleWhole(
+    request: WholeRequest,
+    { version, records }: WholeStream,
+    decided: Decided,
+    restsOn?: readonly string[],
+  ): Promise<Outcome | undefined> {
     if (this.closed) throw databaseUnavailable();
-    const before = recordsOf(request, decided, records);
+    const before = recordsOf(request, decided, records, restsOn);
     checkStorable({ ...request, subjects: [...before.keys()] });
     this.handling += 1;
     const deadline = performance.now() + (request.deadlineMs ?? this.deadlineMs);
     try {
       checkPrecondition({ subjects: request.precondition?.subjects ?? {} }, viewOf(version, before));
-      const pinned = { ...request, subjects: [], precondition: { streamVersion: version } };
+      const { streamVersion } = restsOn === undefined ? { streamVersion: version } : (request.precondition ?? {});
+      const pinned = { ...request, subjects: [], precondition: streamVersion === undefined ? {} : { streamVersion } };
       const command = await runInTurns(composing(pinned, decided, { streamVersion: version, records: before }));
       const outcome = outcomeOf(request, decided, { command, before, version });
       // Nothing to do may be what the same request, sent twice, has done since it was first looked for.
@@ -282,44 +290,4 @@ function keyReused({ idempotencyKey }: CommandContext): DomainError {
     'idempotency_key_reused',
     `The Idempotency-Key ${JSON.stringify(idempotencyKey)} was used for another request: take a new key for a new request.`,
   );
-}
-
-/** Names and ids share statements with other callers', so what the wire cannot carry is refused before it gets there. */
-function checkStorable({ stream, subjects, context, precondition }: HandleRequest): void {
-  const { commandId, action, actor, reason, requestId, idempotencyKey, fingerprint } = context;
-  const texts: [string, string | null | undefined][] = [
-    ['stream', stream],
-    ['action', action],
-    ['actor', actor],
-    ['reason', reason],
-    ['requestId', requestId],
-    ['idempotencyKey', idempotencyKey],
-    ['fingerprint', fingerprint],
-  ];
-  for (const subject of subjects) texts.push(['subject', subject]);
-  for (const subject of Object.keys(precondition?.subjects ?? {})) texts.push(['subject', subject]);
-  for (const [name, text] of texts) {
-    if (text && (text.includes('\0') || /\p{Surrogate}/u.test(text))) {
-      throw new DomainError(
-        'invalid',
-        'unstorable',
-        `${name} ${JSON.stringify(text)} holds a NUL or half a character, which the database cannot store.`,
-      );
-    }
-  }
-  if (!/^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/i.test(commandId))
-    throw new Error(`commandId ${JSON.stringify(commandId)} is not a UUID`);
-  if (idempotencyKey && !fingerprint) throw new Error('an idempotency key needs the fingerprint of its request');
-}
-
-async function within<T>(deadline: number, work: Promise<T>): Promise<T> {
-  let timer: NodeJS.Timeout | undefined;
-  const late = new Promise<never>((_, reject) => {
-    timer = setTimeout(() => reject(databaseUnavailable()), Math.max(0, deadline - performance.now()));
-  });
-  try {
-    return await Promise.race([work, late]);
-  } finally {
-    clearTimeout(timer);
-  }
 }

@@ -1,9 +1,9 @@
 import { DomainError } from '#platform/kernel/errors.js';
 
-import type { Outcome } from './command.js';
+import type { Decided, Outcome, View } from './command.js';
 import { checkPrecondition, viewOf } from './decision.js';
 import type { EventStore } from './event-store.js';
-import { type DecideOnSnapshot, snapshotOf, type WholeRequest } from './whole-stream.js';
+import { type DecideOnSnapshot, recordsOf, snapshotOf, type WholeRequest } from './whole-stream.js';
 
 export type { DecideOnSnapshot, Snapshot } from './whole-stream.js';
 
@@ -56,3 +56,30 @@ async function inRounds(store: EventStore, request: WholeRequest, decide: Decide
     'The configuration keeps changing: nothing was recorded; try again, or name the version with If-Match.',
   );
 }
+
+/**
+ * `EventStore.handle` for a decision about so many subjects that it must let others have their turn. As there, it may look at those and no others, and it is
+ * decided again when one of them moved.
+ * @throws DomainError as `handle`.
+ */
+export async function handleMany(
+  store: EventStore,
+  request: WholeRequest,
+  subjects: readonly string[],
+  decide: (view: View) => Promise<Decided>,
+): Promise<Outcome> {
+  for (let round = 0; round < MOST_ROUNDS; round++) {
+    const whole = await store.readWhole(request.stream);
+    // After the subjects, never before: then a state that this key's first request made is not seen without the key.
+    const replayed = await store.findReplay(request);
+    if (replayed) return replayed;
+    const view = viewOf(whole.version, recordsOf(request, NOTHING, whole.records, subjects));
+    checkPrecondition(request.precondition, view);
+    const decided = await decide(view);
+    const outcome = await store.handleWhole(request, whole, decided, subjects);
+    if (outcome !== undefined) return outcome;
+  }
+  throw new DomainError('conflict', 'contended', 'Others keep changing what this changes: nothing was recorded; try again.');
+}
+
+const NOTHING: Decided = { events: [], details: null };

@@ -101,11 +101,17 @@ export function snapshotOf({ version, records }: WholeStream): Snapshot {
   return { version, subjects: ended === 0 ? records : new Map([...records].filter(([, { state }]) => state !== null)) };
 }
 
-/** The subjects that the command rests on: those that it writes, and those that its precondition names. */
-export function recordsOf(request: WholeRequest, decided: Decided, records: WholeStream['records']): Map<string, SubjectRecord> {
+/** The subjects that the command rests on: those that it writes, those that its precondition names, and further ones. */
+export function recordsOf(
+  request: WholeRequest,
+  decided: Decided,
+  records: WholeStream['records'],
+  restsOn: readonly string[] = [],
+): Map<string, SubjectRecord> {
   const never = { version: 0, streamVersion: 0, schemaVersion: 0, state: null, recordedAt: null };
   const rested = new Map<string, SubjectRecord>();
   const take = (subject: string) => rested.set(subject, records.get(subject) ?? { subject, ...never });
+  for (const subject of restsOn) take(subject);
   for (const { subject } of decided.events) take(subject);
   for (const subject of Object.keys(request.precondition?.subjects ?? {})) take(subject);
   return rested;

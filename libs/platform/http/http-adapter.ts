@@ -53,7 +53,9 @@ export class HttpAdapter extends FastifyAdapter {
     });
     fastify.addHook('preSerialization', (_request, reply, payload, done) => {
       if (!isLongAnswer(payload)) return done(null, payload);
-      const written = writeLongJson(payload).then((text) => reply.serializer(() => text));
+      const written = writeLongJson(payload).then((text) => {
+        reply.serializer(() => text); // answers the reply, which as a promise's value would be waited for
+      });
       written.then(() => done(null, payload), done);
     });
     fastify.addHook('onResponse', (request, reply, done) => {
