@@ -308,9 +308,11 @@ CREATE TABLE chancery.subject_history (
   schema_version smallint NOT NULL,
   state jsonb NOT NULL,
   recorded_at timestamp with time zone NOT NULL,
+  bulk boolean DEFAULT false NOT NULL,
   CONSTRAINT subject_history_pkey PRIMARY KEY (stream, subject, version)
 );
-CREATE INDEX subject_history_valid ON chancery.subject_history USING gist (stream, valid);
+CREATE INDEX subject_history_bulk ON chancery.subject_history USING btree (stream, upper(valid), lower(valid)) WHERE bulk;
+CREATE INDEX subject_history_valid ON chancery.subject_history USING gist (stream, valid) WHERE (NOT bulk);
 CREATE TRIGGER append_only BEFORE DELETE OR UPDATE OR TRUNCATE ON chancery.subject_history FOR EACH STATEMENT EXECUTE FUNCTION chancery.refuse_change();
 
 CREATE TABLE chancery.target (
@@ -569,26 +571,29 @@ CREATE OR REPLACE FUNCTION chancery.append_staged(p_stream text, p_id uuid, p_ac
  SECURITY DEFINER
  SET search_path TO 'chancery', 'pg_temp'
  SET work_mem TO '64MB'
+ SET enable_seqscan TO 'off'
+ SET enable_bitmapscan TO 'off'
+ SET jit TO 'off'
 AS $function$
 DECLARE
   v bigint;
   h bytea;
   root bytea;
   events integer;
-  r record;
+  changes boolean; -- of subjects that were there
+  kept integer[] := '{}'; -- the positions of events after which their subjects claim what they claimed
 BEGIN
   -- What we read below runs with our rights: it must be the tables that `stage` made, not something of the caller's with the same name.
-  IF (SELECT count(*) FROM pg_class WHERE oid = ANY (ARRAY['pg_temp.staged_event'::regclass, 'pg_temp.staged_read'::regclass, 'pg_temp.staged_claim'::regclass, 'pg_temp.staged_reference'::regclass]::oid[])
-      AND relkind = 'r' AND relowner = current_user::regrole) <> 4 THEN
+  IF (SELECT count(*) FROM pg_class WHERE oid = ANY (ARRAY['pg_temp.staged_event'::regclass, 'pg_temp.staged_read'::regclass, 'pg_temp.staged_reference'::regclass]::oid[])
+      AND relkind = 'r' AND relowner = current_user::regrole) <> 3 THEN
     RAISE EXCEPTION 'the staging tables are not those of chancery.stage()' USING ERRCODE = 'insufficient_privilege';
   END IF;
-  -- Without statistics the joins below are planned for a handful of rows, and 100,000 take minutes instead of seconds.
-  ANALYZE pg_temp.staged_event, pg_temp.staged_read, pg_temp.staged_claim, pg_temp.staged_reference;
+  -- Of the columns that conditions are about; those of the states would cost five times as much.
+  ANALYZE pg_temp.staged_event (subject, version, last);
   IF strpos(concat(p_stream, p_action, p_actor, p_request, p_key, p_fingerprint, p_details), E'\n') > 0
      OR EXISTS (SELECT FROM pg_temp.staged_event e WHERE strpos(e.subject, E'\n') > 0 OR strpos(e.type, E'\n') > 0) THEN
     RAISE EXCEPTION 'a line break in a name, an action, an actor, an id, a key or a type' USING ERRCODE = 'check_violation';
   END IF;
-  SELECT sha256(string_agg(e.digest, ''::bytea ORDER BY e.position)), count(*) INTO root, events FROM pg_temp.staged_event e;
 
   SELECT s.version, s.hash INTO v, h FROM stream s WHERE s.stream = p_stream FOR UPDATE;
   IF NOT FOUND THEN
@@ -609,18 +614,29 @@ BEGIN
   IF refusal IS NULL THEN
     SELECT CASE WHEN k.version IS NULL THEN jsonb_build_object('code', 'reference_missing', 'subject', k.subject)
            ELSE jsonb_build_object('code', 'subject_moved', 'subject', k.subject, 'version', coalesce(s.version, 0)) END INTO refusal
-    FROM pg_temp.staged_read k LEFT JOIN subject s ON s.stream = p_stream AND s.subject = k.subject
+    FROM pg_temp.staged_read k
+    LEFT JOIN LATERAL (SELECT s.version, s.state FROM subject s WHERE s.stream = p_stream AND s.subject = k.subject LIMIT 1) s ON true
     WHERE CASE WHEN k.version IS NULL THEN s.state IS NULL ELSE coalesce(s.version, 0) <> k.version END LIMIT 1;
+  END IF;
+  -- Most changes leave a subject's claims as they are: those stay where they are.
+  changes := EXISTS (SELECT FROM pg_temp.staged_event e WHERE e.version > 1);
+  IF refusal IS NULL AND changes THEN
+    kept := ARRAY(
+      SELECT e.position FROM pg_temp.staged_event e
+      CROSS JOIN LATERAL (SELECT s.claims FROM subject s WHERE s.stream = p_stream AND s.subject = e.subject LIMIT 1) s
+      WHERE e.last AND e.version > 1 AND s.claims IS NOT DISTINCT FROM e.claims);
   END IF;
   IF refusal IS NULL THEN
     SELECT jsonb_build_object('code', 'claim_taken', 'claim', x.claim, 'owner', c.subject) INTO refusal
-    FROM pg_temp.staged_claim x JOIN claim c ON c.stream = p_stream AND c.claim = x.claim
-    WHERE c.subject <> x.subject AND NOT EXISTS (SELECT FROM pg_temp.staged_event e WHERE e.subject = c.subject) LIMIT 1;
+    FROM (SELECT e.subject, unnest(e.claims) AS claim FROM pg_temp.staged_event e WHERE e.last AND e.position NOT IN (SELECT unnest(kept))) x
+    CROSS JOIN LATERAL (SELECT c.claim, c.subject FROM claim c WHERE c.stream = p_stream AND c.claim = x.claim LIMIT 1) c
+    WHERE c.subject <> x.subject AND c.subject NOT IN (SELECT e.subject FROM pg_temp.staged_event e) LIMIT 1;
   END IF;
   IF refusal IS NULL THEN
     SELECT jsonb_build_object('code', 'referenced', 'subject', e.subject, 'by', f.subject) INTO refusal
-    FROM pg_temp.staged_event e JOIN reference f ON f.stream = p_stream AND f.target = e.subject
-    WHERE e.last AND e.state IS NULL AND NOT EXISTS (SELECT FROM pg_temp.staged_event o WHERE o.subject = f.subject) LIMIT 1;
+    FROM pg_temp.staged_event e
+    CROSS JOIN LATERAL (SELECT f.subject FROM reference f WHERE f.stream = p_stream AND f.target = e.subject OFFSET 0) f
+    WHERE e.last AND e.state IS NULL AND f.subject NOT IN (SELECT o.subject FROM pg_temp.staged_event o) LIMIT 1;
   END IF;
   IF refusal IS NOT NULL THEN
     RETURN NEXT;
@@ -628,7 +644,12 @@ BEGIN
   END IF;
 
   v := v + 1;
-  INSERT INTO event SELECT p_stream, v, e.position, e.subject, e.version, e.type, e.schema, e.state::json, e.digest FROM pg_temp.staged_event e ORDER BY e.position;
+  WITH recorded AS (
+    INSERT INTO event SELECT p_stream, v, e.position, e.subject, e.version, e.type, e.schema, e.state::json, sha256(convert_to(
+      e.type || E'\n' || e.schema::text || E'\n' || e.subject || E'\n' || e.version::text || E'\n' || coalesce('=' || e.state, '-'), 'UTF8'))
+    FROM pg_temp.staged_event e ORDER BY e.position RETURNING position, digest
+  )
+  SELECT sha256(string_agg(w.digest, ''::bytea ORDER BY w.position)), count(*) INTO root, events FROM recorded w;
   INSERT INTO version (stream, version, parent_hash, hash, events_root, event_count, command_id, action, actor, reason, request_id, idempotency_key, fingerprint, details, recorded_at)
   VALUES (p_stream, v, h, version_hash(h, p_stream, v, root, events, p_id, p_action, p_actor, p_request, p_key, p_fingerprint, p_details, append_staged.recorded_at, p_reason),
           root, events, p_id, p_action, p_actor, p_reason, p_request, p_key, p_fingerprint, p_details::json, append_staged.recorded_at)
@@ -636,18 +657,29 @@ BEGIN
   IF p_confirm_ms IS NOT NULL THEN
     INSERT INTO confirmation (stream, version, deadline) VALUES (p_stream, v, append_staged.recorded_at + p_confirm_ms * interval '1 millisecond');
   END IF;
-  INSERT INTO subject_history (stream, subject, version, valid, schema_version, state, recorded_at)
-  SELECT s.stream, s.subject, s.version, int8range(s.from_version, v), s.schema_version, s.state, s.recorded_at
-  FROM pg_temp.staged_event e JOIN subject s ON s.stream = p_stream AND s.subject = e.subject WHERE e.last AND s.state IS NOT NULL;
-  DELETE FROM claim c USING pg_temp.staged_event e, subject s, unnest(s.claims) AS released(claim)
-  WHERE e.last AND e.version > 1 AND s.stream = p_stream AND s.subject = e.subject AND c.stream = p_stream AND c.claim = released.claim;
-  INSERT INTO subject AS s (stream, subject, version, from_version, schema_version, state, claims, recorded_at)
-  SELECT p_stream, e.subject, e.version, v, e.schema, e.state::jsonb, x.claims, append_staged.recorded_at
-  FROM pg_temp.staged_event e LEFT JOIN (SELECT c.subject, array_agg(c.claim) AS claims FROM pg_temp.staged_claim c GROUP BY c.subject) x ON x.subject = e.subject
-  WHERE e.last ORDER BY e.subject
-  ON CONFLICT ON CONSTRAINT subject_pkey DO UPDATE SET version = excluded.version, from_version = excluded.from_version, schema_version = excluded.schema_version, state = excluded.state, claims = excluded.claims, recorded_at = excluded.recorded_at;
-  INSERT INTO claim (stream, claim, subject) SELECT p_stream, x.claim, x.subject FROM pg_temp.staged_claim x ORDER BY x.claim;
-  DELETE FROM reference f USING pg_temp.staged_event e WHERE e.version > 1 AND f.stream = p_stream AND f.subject = e.subject;
+  IF changes THEN
+    INSERT INTO subject_history (stream, subject, version, valid, schema_version, state, recorded_at, bulk)
+    SELECT s.stream, s.subject, s.version, int8range(s.from_version, v), s.schema_version, s.state, s.recorded_at, true
+    FROM pg_temp.staged_event e CROSS JOIN LATERAL (SELECT s.* FROM subject s WHERE s.stream = p_stream AND s.subject = e.subject LIMIT 1) s
+    WHERE e.last AND e.version > 1 AND s.state IS NOT NULL;
+    DELETE FROM claim c WHERE c.stream = p_stream AND c.claim = ANY (ARRAY(
+      SELECT unnest(s.claims) FROM pg_temp.staged_event e
+      CROSS JOIN LATERAL (SELECT s.claims FROM subject s WHERE s.stream = p_stream AND s.subject = e.subject LIMIT 1) s
+      WHERE e.last AND e.version > 1 AND e.position NOT IN (SELECT unnest(kept))));
+    INSERT INTO subject AS s (stream, subject, version, from_version, schema_version, state, claims, recorded_at)
+    SELECT p_stream, e.subject, e.version, v, e.schema, e.state::jsonb, e.claims, append_staged.recorded_at
+    FROM pg_temp.staged_event e WHERE e.last AND e.version > 1 ORDER BY e.subject
+    ON CONFLICT ON CONSTRAINT subject_pkey DO UPDATE SET version = excluded.version, from_version = excluded.from_version, schema_version = excluded.schema_version, state = excluded.state, claims = excluded.claims, recorded_at = excluded.recorded_at;
+  END IF;
+  INSERT INTO claim (stream, claim, subject)
+  SELECT p_stream, unnest(e.claims) AS claim, e.subject FROM pg_temp.staged_event e WHERE e.last AND e.position NOT IN (SELECT unnest(kept)) ORDER BY claim;
+  -- The first version of a subject is its first row: nothing can be in its way.
+  INSERT INTO subject (stream, subject, version, from_version, schema_version, state, claims, recorded_at)
+  SELECT p_stream, e.subject, e.version, v, e.schema, e.state::jsonb, e.claims, append_staged.recorded_at
+  FROM pg_temp.staged_event e WHERE e.last AND e.version = 1 ORDER BY e.subject;
+  IF EXISTS (SELECT FROM reference f WHERE f.stream = p_stream) THEN
+    DELETE FROM reference f WHERE f.stream = p_stream AND f.subject = ANY (ARRAY(SELECT e.subject FROM pg_temp.staged_event e WHERE e.version > 1));
+  END IF;
   INSERT INTO reference (stream, subject, target) SELECT p_stream, x.subject, x.target FROM pg_temp.staged_reference x;
   UPDATE stream s SET version = v, hash = h WHERE s.stream = p_stream;
   PERFORM pg_notify('chancery_log', p_stream);
@@ -912,12 +944,11 @@ AS $function$
 BEGIN
   CREATE TEMPORARY TABLE staged_event (
     position integer NOT NULL, subject text COLLATE "C" NOT NULL, version bigint NOT NULL, type text NOT NULL, schema smallint NOT NULL, state text, last boolean NOT NULL,
-    digest bytea GENERATED ALWAYS AS (event_digest(type, schema, subject, version, state)) STORED
+    claims text[] COLLATE "C"
   ) ON COMMIT DROP;
   CREATE TEMPORARY TABLE staged_read (subject text COLLATE "C" NOT NULL, version bigint) ON COMMIT DROP;
-  CREATE TEMPORARY TABLE staged_claim (subject text COLLATE "C" NOT NULL, claim text COLLATE "C" NOT NULL) ON COMMIT DROP;
   CREATE TEMPORARY TABLE staged_reference (subject text COLLATE "C" NOT NULL, target text COLLATE "C" NOT NULL) ON COMMIT DROP;
-  GRANT INSERT ON pg_temp.staged_event, pg_temp.staged_read, pg_temp.staged_claim, pg_temp.staged_reference TO PUBLIC; -- only this session can see them
+  GRANT INSERT ON pg_temp.staged_event, pg_temp.staged_read, pg_temp.staged_reference TO PUBLIC; -- only this session can see them
 END
 $function$;
 
@@ -942,7 +973,41 @@ BEGIN ATOMIC
      h.state,
      h.recorded_at
     FROM chancery.subject_history h
-   WHERE ((h.stream = state_at.p_stream) AND (h.valid @> state_at.p_version));
+   WHERE ((h.stream = state_at.p_stream) AND (NOT h.bulk) AND (h.valid @> state_at.p_version))
+ UNION ALL
+ ( WITH RECURSIVE ended(at) AS (
+          SELECT ( SELECT upper(h_1.valid) AS upper
+                    FROM chancery.subject_history h_1
+                   WHERE ((h_1.stream = state_at.p_stream) AND h_1.bulk AND (upper(h_1.valid) > state_at.p_version))
+                   ORDER BY (upper(h_1.valid))
+                  LIMIT 1) AS upper
+         UNION ALL
+          SELECT ( SELECT upper(h_1.valid) AS upper
+                    FROM chancery.subject_history h_1
+                   WHERE ((h_1.stream = state_at.p_stream) AND h_1.bulk AND (upper(h_1.valid) > e_1.at))
+                   ORDER BY (upper(h_1.valid))
+                  LIMIT 1) AS upper
+            FROM ended e_1
+           WHERE (e_1.at IS NOT NULL)
+         )
+  SELECT h.subject,
+     h.version,
+     lower(h.valid) AS lower,
+     h.schema_version,
+     h.state,
+     h.recorded_at
+    FROM (ended e
+      CROSS JOIN LATERAL ( SELECT h_1.stream,
+             h_1.subject,
+             h_1.version,
+             h_1.valid,
+             h_1.schema_version,
+             h_1.state,
+             h_1.recorded_at,
+             h_1.bulk
+            FROM chancery.subject_history h_1
+           WHERE ((h_1.stream = state_at.p_stream) AND h_1.bulk AND (upper(h_1.valid) = e.at) AND (lower(h_1.valid) <= state_at.p_version))
+          OFFSET 0) h));
 END;
 
 CREATE OR REPLACE FUNCTION chancery.verify(p_stream text, p_from bigint, p_from_hash bytea)

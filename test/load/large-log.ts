@@ -61,7 +61,7 @@ const statements = (events: number, eventsPerVersion: number, subjects: number) 
    SELECT $1, q.subject, q.subject_version, int8range(q.version, q.next), 1, q.state::jsonb, w.recorded_at
    FROM (SELECT e.*, lead(e.version) OVER (PARTITION BY e.subject ORDER BY e.subject_version) AS next FROM event e WHERE e.stream = $1) q
    JOIN version w ON w.stream = $1 AND w.version = q.version WHERE q.next > q.version`,
-  'CREATE INDEX subject_history_valid ON subject_history USING gist (stream, valid)',
+  'CREATE INDEX subject_history_valid ON subject_history USING gist (stream, valid) WHERE NOT bulk',
   `INSERT INTO subject (stream, subject, version, from_version, schema_version, state, claims, recorded_at)
    SELECT DISTINCT ON (e.subject) $1, e.subject, e.subject_version, e.version, 1, e.state::jsonb, ARRAY['match:*:prefix:' || (e.state->>'prefix')], w.recorded_at
    FROM event e JOIN version w ON w.stream = $1 AND w.version = e.version WHERE e.stream = $1 ORDER BY e.subject, e.subject_version DESC`,

@@ -117,7 +117,7 @@ export class Product {
     asked: CommandRequest,
   ): Promise<Outcome> {
     const { overrideQuarantine, ...rest } = options;
-    const imported = new ImportConfigurationHandler(this.events, this.kinds, this.#budget, this.#queries, this.db);
+    const imported = new ImportConfigurationHandler(this.events, this.kinds, this.#budget, this.#queries);
     return imported.execute(
       new ImportConfiguration(gateway, parseDocument(document, this.kinds), rest, { mayConfigure: true, overrideQuarantine }, asked),
     );

@@ -1,5 +1,3 @@
-import { setImmediate as nextTurn } from 'node:timers/promises';
-
 import { Inject } from '@nestjs/common';
 import { Command, CommandHandler, type ICommandHandler, QueryBus } from '@nestjs/cqrs';
 
@@ -13,10 +11,11 @@ import { EventStore, type Outcome } from '#platform/eventstore/event-store.js';
 import { readSubject } from '#platform/eventstore/read-log.js';
 import { DB } from '#platform/http/tokens.js';
 import { DomainError } from '#platform/kernel/errors.js';
+import { runInTurns } from '#platform/kernel/turns.js';
 
 import { applyChangeset, subjectsOf, type WrittenChange } from './changeset.js';
 import { PreparedValues } from './prepared-values.js';
-import { type ConcludedSet, explainRefusal, runInTurns } from './working-set.js';
+import { type ConcludedSet, explainRefusal } from './working-set.js';
 
 /** From so many changes on a set may take longer than other commands, in ms: it writes more than they do. */
 const MANY = { changes: 500, deadlineMs: 30_000 } as const;
@@ -88,7 +87,7 @@ export class ApplyChangesetHandler implements ICommandHandler<ApplyChangeset> {
     const settings = state === null ? undefined : this.kinds.of('gateway')?.upcast(state, schemaVersion);
     if (settings === undefined) return undefined;
     const prepared = new PreparedValues(settings);
-    await runInTurns(prepared.prepare(changes, this.kinds, settings), nextTurn);
+    await runInTurns(prepared.prepare(changes, this.kinds, settings));
     return prepared;
   }
 }

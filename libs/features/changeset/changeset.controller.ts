@@ -20,6 +20,7 @@ import type { Warning } from '#platform/http/write-answer.js';
 import { ConfigurationWrite, configurationWriteParameters, readReason, type WriteRequest } from '#platform/http/write-request.js';
 import { DomainError } from '#platform/kernel/errors.js';
 import type { Json } from '#platform/kernel/json.js';
+import { mapInTurns } from '#platform/kernel/turns.js';
 
 import { ApplyChangeset } from './apply-changeset.js';
 import { setAnswer, setSchema } from './changeset-answers.js';
@@ -64,10 +65,9 @@ export class ChangesetController {
     const request = this.requestFor(write, { reason: readReason(reason) ?? write.context.reason ?? null, overrideQuarantine });
     const rules = { mayConfigure: mayConfigure(asked), overrideQuarantine };
     const outcome = await this.commands.run(new ApplyChangeset(gateway, changes, rules, request), write.context);
-    const places = changes.flatMap((change, i) =>
-      change instanceof DomainError ? [] : [[change.subject, `/changes/${i}/value`] as const],
-    );
-    return setAnswer(reply, outcome, await this.warnings(gateway, outcome, new Map(places)));
+    const places = new Map<string, string>();
+    for (const [i, change] of changes.entries()) if (!(change instanceof DomainError)) places.set(change.subject, `/changes/${i}/value`);
+    return setAnswer(reply, outcome, await this.warnings(gateway, outcome, places));
   }
 
   @Put('config')
@@ -98,10 +98,12 @@ export class ChangesetController {
     const request = this.requestFor(write, { reason: write.context.reason ?? null, overrideQuarantine, required: true });
     const rules = { mayConfigure: mayConfigure(asked), overrideQuarantine };
     const outcome = await this.commands.run(new ImportConfiguration(gateway, document, { owner, prune }, rules, request), write.context);
-    const places = document.sections.flatMap(({ kind, values }) =>
-      values.map(({ value, pointer }) => [`${kind.name}/${String((value as { name?: unknown } | null)?.name)}`, pointer] as const),
-    );
-    return setAnswer(reply, outcome, await this.warnings(gateway, outcome, new Map(places)));
+    const places = new Map<string, string>();
+    for (const { kind, values } of document.sections)
+      await mapInTurns(values, ({ value, pointer }) =>
+        places.set(`${kind.name}/${String((value as { name?: unknown } | null)?.name)}`, pointer),
+      );
+    return setAnswer(reply, outcome, await this.warnings(gateway, outcome, places));
   }
 
   private requestFor(
@@ -125,7 +127,7 @@ export class ChangesetController {
   private async warnings(gateway: string, outcome: Outcome, pointerOf: ReadonlyMap<string, string>): Promise<Warning[]> {
     if (outcome.unchanged) return [];
     try {
-      return await this.queries.run(FindSetWarnings.of(gateway, outcome, pointerOf));
+      return await this.queries.run(await FindSetWarnings.of(gateway, outcome, pointerOf));
     } catch (error) {
       // What was recorded was recorded, and must be answered so.
       if (refusalOf(error).status !== 503) throw error;

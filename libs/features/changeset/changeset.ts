@@ -2,10 +2,11 @@ import { type SubjectKind, type SubjectKinds, splitSubject } from '#features/his
 import type { Decided, View } from '#platform/eventstore/event-store.js';
 import { DomainError } from '#platform/kernel/errors.js';
 import type { Json, JsonObject } from '#platform/kernel/json.js';
+import { runToEnd } from '#platform/kernel/turns.js';
 
 import { type Place, SetFaults } from './set-faults.js';
 import { checkSize } from './value-size.js';
-import { type ConcludedSet, PACE, runToEnd, type SetRules, WorkingSet } from './working-set.js';
+import { type ConcludedSet, PACE, type SetRules, WorkingSet } from './working-set.js';
 
 /** One change of a set. */
 export interface Change {

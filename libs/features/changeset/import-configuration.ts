@@ -1,20 +1,16 @@
-import { setImmediate as nextTurn } from 'node:timers/promises';
-
-import { Inject } from '@nestjs/common';
 import { Command, CommandHandler, type ICommandHandler, QueryBus } from '@nestjs/cqrs';
 
 import { SubjectKinds } from '#features/history/subject-kind.js';
 import { MappingBudget } from '#features/mapping/mapping-budget.table.js';
 import { ReadRouteGuard } from '#features/mapping/read-route-guard.js';
 import { FindQuarantined } from '#features/restore/find-quarantined.js';
-import type { Db } from '#platform/database/database.js';
 import type { CommandRequest } from '#platform/eventstore/command-request.js';
 import { EventStore, type Outcome } from '#platform/eventstore/event-store.js';
 import { handleOnSnapshot } from '#platform/eventstore/snapshot-command.js';
-import { DB } from '#platform/http/tokens.js';
+import { runInTurns } from '#platform/kernel/turns.js';
 
 import { type ImportOptions, importConfiguration, type WrittenDocument } from './configuration-import.js';
-import { type ConcludedSet, explainRefusal, runInTurns } from './working-set.js';
+import { type ConcludedSet, explainRefusal } from './working-set.js';
 
 /** An import may write a hundred thousand mappings as one version. In ms. */
 const DEADLINE_MS = 60_000;
@@ -39,7 +35,6 @@ export class ImportConfigurationHandler implements ICommandHandler<ImportConfigu
     private readonly kinds: SubjectKinds,
     private readonly budget: MappingBudget,
     private readonly queries: QueryBus,
-    @Inject(DB) private readonly db: Db,
   ) {}
 
   async execute({ gateway, document, options, rules, request }: ImportConfiguration): Promise<Outcome> {
@@ -51,16 +46,12 @@ export class ImportConfigurationHandler implements ICommandHandler<ImportConfigu
     try {
       return await handleOnSnapshot(
         this.events,
-        this.db,
         { ...rest, deadlineMs: DEADLINE_MS, stream: `gateway/${gateway}`, context: { ...context, action: 'ImportConfiguration' } },
         async (snapshot) => {
           const { subjects } = snapshot;
           // The append is pinned to this very snapshot, so what is counted in it is exact.
           const room = this.budget.limit - [...subjects.keys()].filter((subject) => subject.startsWith('mapping/')).length;
-          const decided = await runInTurns(
-            importConfiguration(document, options, { ...rules, kinds, quarantined, room }, subjects),
-            nextTurn,
-          );
+          const decided = await runInTurns(importConfiguration(document, options, { ...rules, kinds, quarantined, room }, subjects));
           set = decided;
           return guard.reviewedSnapshot(decided, snapshot);
         },

@@ -49,7 +49,7 @@ async function newGateway(name: string, limit: number) {
   const quarantined = new FindQuarantinedHandler(database.db);
   const queries = guardedQueries(database.db, (query) => quarantined.execute(query as FindQuarantined));
   const applying = new ApplyChangesetHandler(events, kinds, budget, queries, database.db);
-  const importing = new ImportConfigurationHandler(events, kinds, budget, queries, database.db);
+  const importing = new ImportConfigurationHandler(events, kinds, budget, queries);
   const creating = new CreateMappingHandler(events, queries, undefined, budget);
   const value = (mapping: string) => ({ prefix: `/${mapping}/`, service: 'usersvc' });
   return {

@@ -33,8 +33,8 @@ interface Touched {
   place: Place;
 }
 
-/** So many subjects are looked at before whoever runs the decision may let others have their turn: some milliseconds. */
-export const PACE = 200;
+/** So many subjects are looked at before whoever runs the decision may let others have their turn: less than some milliseconds. */
+export const PACE = 100;
 const SETTINGS = 'gateway';
 
 /**
@@ -124,23 +124,6 @@ export class WorkingSet {
     const { pointer, code, message } = explainClaim(own.kind, claim, owner);
     const told = `${subject}: ${message} (It is in this set too, at ${other.place.value}.)`;
     faults.add('conflict', { pointer: own.place.value + pointer, code, message: told }, extra);
-  }
-}
-
-/** Runs a decision to its end at once. */
-export function runToEnd<T>(decision: Generator<undefined, T>): T {
-  for (;;) {
-    const step = decision.next();
-    if (step.done === true) return step.value;
-  }
-}
-
-/** Runs a decision to its end, and lets others have their turn wherever it allows that. */
-export async function runInTurns<T>(decision: Generator<undefined, T>, giveWay: () => Promise<unknown>): Promise<T> {
-  for (;;) {
-    const step = decision.next();
-    if (step.done === true) return step.value;
-    await giveWay();
   }
 }
 

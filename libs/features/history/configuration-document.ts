@@ -1,5 +1,8 @@
+import { createHash } from 'node:crypto';
+
 import { sha256Hex } from '#platform/kernel/digest.js';
-import { canonicalJson, type JsonObject } from '#platform/kernel/json.js';
+import { canonicalJson, type Json, type JsonObject } from '#platform/kernel/json.js';
+import { runToEnd } from '#platform/kernel/turns.js';
 import { canonicalYaml } from '#platform/kernel/yaml.js';
 
 import { type SubjectKinds, splitSubject } from './subject-kind.js';
@@ -19,9 +22,19 @@ export type ConfigurationDocument = JsonObject;
 
 /** The document of these subjects, each read in today's shape; those of no kind of the configuration are left out. */
 export function toDocument(kinds: SubjectKinds, subjects: Iterable<StatedSubject>): ConfigurationDocument {
+  return runToEnd(documenting(kinds, subjects));
+}
+
+/** So many are looked at, or written, before whoever runs this may let others have their turn. */
+const PACE = 100;
+
+/** As `toDocument`; yields now and then, for others. */
+export function* documenting(kinds: SubjectKinds, subjects: Iterable<StatedSubject>): Generator<undefined, ConfigurationDocument> {
+  let seen = 0;
   const sections = new Map<string, JsonObject[]>(kinds.all.filter(({ isNamed }) => isNamed).map(({ section }) => [section, []]));
   const single = new Map<string, JsonObject>();
   for (const { subject, state, schemaVersion } of subjects) {
+    if (++seen % PACE === 0) yield undefined;
     const kind = kinds.of(subject);
     if (kind === undefined || state === null) continue;
     const value = kind.write(kind.upcast(state, schemaVersion));
@@ -39,10 +52,44 @@ export function documentText(document: ConfigurationDocument, format: DocumentFo
   return format === 'json' ? `${canonicalJson(document)}\n` : canonicalYaml(document);
 }
 
-/** Both at once, for whoever sends the document: ordering the members of 10,000 mappings twice would take as long as all the rest. */
-export function writeDocument(document: ConfigurationDocument, format: DocumentFormat): { readonly text: string; readonly digest: string } {
-  const canonical = canonicalJson(document);
-  return { text: format === 'json' ? `${canonical}\n` : canonicalYaml(document), digest: sha256Hex(canonical) };
+/**
+ * Both at once, for whoever sends the document: ordering the members of 10,000 mappings twice would take as long as all the rest. Yields now and then.
+ */
+export function* writingDocument(
+  document: ConfigurationDocument,
+  format: DocumentFormat,
+): Generator<undefined, { readonly text: string; readonly digest: string }> {
+  const hash = createHash('sha256');
+  const pieces: string[] = [];
+  const canonical = (text: string) => {
+    hash.update(text);
+    if (format === 'json') pieces.push(text);
+  };
+  for (const [i, key] of Object.keys(document).sort().entries()) {
+    const value = document[key] ?? null;
+    canonical(`${i === 0 ? '{' : ','}${JSON.stringify(key)}:`);
+    if (!Array.isArray(value) || value.length === 0) {
+      canonical(canonicalJson(value));
+      if (format === 'yaml') pieces.push(canonicalYaml({ [key]: value }));
+      continue;
+    }
+    if (format === 'yaml') pieces.push(`${key}:\n`); // the section of a kind: a plain word
+    for (let from = 0; from < value.length; from += PACE) {
+      const items: readonly Json[] = value.slice(from, from + PACE);
+      canonical(`${from === 0 ? '[' : ','}${canonicalJson(items).slice(1, -1)}`);
+      if (format === 'yaml') pieces.push(canonicalYaml(items).replace(/^(?=.)/gm, '  '));
+      yield undefined;
+    }
+    canonical(']');
+  }
+  canonical(Object.keys(document).length === 0 ? '{}' : '}');
+  if (format === 'json') pieces.push('\n');
+  return { text: pieces.length === 0 ? canonicalYaml({}) : pieces.join(''), digest: hash.digest('hex') };
+}
+
+/** As `documentDigest`; yields now and then. */
+export function* digestingDocument(kinds: SubjectKinds, subjects: Iterable<StatedSubject>): Generator<undefined, string> {
+  return (yield* writingDocument(yield* documenting(kinds, subjects), 'json')).digest;
 }
 
 /** What proves two configurations equal: SHA-256 of the document's canonical JSON, 64 hexadecimal digits. */

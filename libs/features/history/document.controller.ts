@@ -6,7 +6,7 @@ import { Scopes } from '#platform/http/access.decorators.js';
 import { Describe } from '#platform/http/describe.decorator.js';
 import { noneMatchHolds, streamTag } from '#platform/http/entity-tag.js';
 import { QueryBy } from '#platform/http/query-parameters.js';
-import { QueryRunner } from '#platform/http/query-runner.js';
+import { QueryRunner, WHOLE_READ_MS } from '#platform/http/query-runner.js';
 import { Answer, Asked } from '#platform/http/request-context.js';
 
 import { acceptedFormat, mediaTypes } from './document-format.js';
@@ -65,7 +65,7 @@ export class DocumentController {
   ): Promise<string | undefined> {
     const format = query.format ?? acceptedFormat(asked.headers.accept);
     const isHeld = (held: number) => noneMatchHolds(asked.headers['if-none-match'], streamTag(held));
-    const { version: read, document } = await this.queries.run(new ReadConfiguration(gateway, version, format, isHeld));
+    const { version: read, document } = await this.queries.run(new ReadConfiguration(gateway, version, format, isHeld), WHOLE_READ_MS);
     reply.headers({ ETag: streamTag(read), 'Chancery-Version': String(read), Vary: 'Accept' });
     if (document === null) reply.status(304);
     else reply.header('Chancery-Digest', document.digest).type(mediaTypes[format]);

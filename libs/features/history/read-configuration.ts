@@ -5,8 +5,9 @@ import type { Db } from '#platform/database/database.js';
 import { readHead } from '#platform/eventstore/read-history.js';
 import { readSnapshot, stateAt } from '#platform/eventstore/read-log.js';
 import { DB } from '#platform/http/tokens.js';
+import { runInTurns } from '#platform/kernel/turns.js';
 
-import { type DocumentFormat, toDocument, writeDocument } from './configuration-document.js';
+import { type DocumentFormat, documenting, writingDocument } from './configuration-document.js';
 import { SubjectKinds } from './subject-kind.js';
 import { checkVersion } from './version-number.js';
 
@@ -45,6 +46,7 @@ export class ReadConfigurationHandler implements IQueryHandler<ReadConfiguration
     // A version below the head stays as it is, so its state may be read after the head; the head itself moves, and is read with its state.
     const state =
       version === undefined ? await readSnapshot(this.db, stream) : { version, subjects: await stateAt(this.db, stream, version) };
-    return { version: state.version, document: writeDocument(toDocument(this.kinds, state.subjects), format) };
+    const document = await runInTurns(documenting(this.kinds, state.subjects));
+    return { version: state.version, document: await runInTurns(writingDocument(document, format)) };
   }
 }

@@ -8,6 +8,7 @@ import { listTouchedSubjects, readHead, type TouchedSubject } from '#platform/ev
 import { stateAt } from '#platform/eventstore/read-log.js';
 import { DB } from '#platform/http/tokens.js';
 import type { JsonObject } from '#platform/kernel/json.js';
+import { runInTurns } from '#platform/kernel/turns.js';
 
 import { differencesOf, type SubjectDifference } from './difference.js';
 import { SubjectKinds } from './subject-kind.js';
@@ -48,8 +49,8 @@ export class ReadDifferenceHandler implements IQueryHandler<ReadDifference> {
     const from = checkVersion(versions.from ?? Math.max(0, to - 1), { head, least: 0 });
     const [low, high] = [Math.min(from, to), Math.max(from, to)];
     const touched = await this.touched(stream, low, high);
-    const upwards = differencesOf(this.kinds, touched);
-    const changes = from <= to ? upwards : differencesOf(this.kinds, touched.map(reversed));
+    const upwards = await runInTurns(differencesOf(this.kinds, touched));
+    const changes = from <= to ? upwards : await runInTurns(differencesOf(this.kinds, touched.map(reversed)));
     if (!isRendered) return { from, to, changes };
     const older = await this.states(stream, low);
     const newer = changed(older, high, upwards);

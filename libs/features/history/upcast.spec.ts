@@ -1,8 +1,8 @@
 import { describe, expect, test } from '@jest/globals';
-
 import type { JsonObject } from '#platform/kernel/json.js';
+import { runToEnd } from '#platform/kernel/turns.js';
 
-import { documentDigest, documentText, toDocument, writeDocument } from './configuration-document.js';
+import { documentDigest, documentText, toDocument, writingDocument } from './configuration-document.js';
 import { differencesOf } from './difference.js';
 import { SubjectKinds } from './subject-kind.js';
 import { lampKind, oldLamp as old, youngLamp as young } from './upcast.fixture.js';
@@ -38,12 +38,12 @@ describe('a state of an older schema version', () => {
     expect(documentText(before, 'yaml')).toBe(documentText(after, 'yaml'));
     expect(documentDigest(before)).toBe(documentDigest(after));
     for (const format of ['json', 'yaml'] as const)
-      expect(writeDocument(before, format)).toEqual({ text: documentText(before, format), digest: documentDigest(before) });
+      expect(runToEnd(writingDocument(before, format))).toEqual({ text: documentText(before, format), digest: documentDigest(before) });
   });
 
   test('differs from the newer only where its meaning does', () => {
     const touched = (before: ReturnType<typeof recorded>, after: ReturnType<typeof recorded>) =>
-      differencesOf(kinds, [{ subject: 'lamp/a', before, after }]);
+      runToEnd(differencesOf(kinds, [{ subject: 'lamp/a', before, after }]));
     expect(touched(recorded(old, 1), recorded(young, 2))).toEqual([]);
     expect(touched(recorded(young, 2), recorded(old, 1))).toEqual([]);
     expect(touched(recorded(old, 1), recorded({ ...young, colour: 'red' }, 2))).toEqual([
@@ -61,6 +61,6 @@ describe('a state of an older schema version', () => {
   });
 
   test('what is not configuration is no difference of it', () => {
-    expect(differencesOf(kinds, [{ subject: 'candle/a', before: recorded(null, 0), after: recorded(old, 1) }])).toEqual([]);
+    expect(runToEnd(differencesOf(kinds, [{ subject: 'candle/a', before: recorded(null, 0), after: recorded(old, 1) }]))).toEqual([]);
   });
 });

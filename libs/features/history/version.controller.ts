@@ -9,7 +9,7 @@ import { Describe } from '#platform/http/describe.decorator.js';
 import { entityTag, tagged } from '#platform/http/entity-tag.js';
 import { answerPage, decodeCursor, type Page, pageParameters, toPage } from '#platform/http/page.js';
 import { flagParameter, QueryBy } from '#platform/http/query-parameters.js';
-import { QueryRunner } from '#platform/http/query-runner.js';
+import { QueryRunner, WHOLE_READ_MS } from '#platform/http/query-runner.js';
 import { Answer, Asked } from '#platform/http/request-context.js';
 import { sinceParameter, untilParameter } from '#platform/http/time-parameter.js';
 import { DomainError } from '#platform/kernel/errors.js';
@@ -76,7 +76,7 @@ export class VersionController {
     @Asked() asked: FastifyRequest,
     @Answer() reply: FastifyReply,
   ): Promise<VersionView | undefined> {
-    const found = await this.queries.run(new ReadVersion(gateway, parseVersion(number) ?? 0));
+    const found = await this.queries.run(new ReadVersion(gateway, parseVersion(number) ?? 0), WHOLE_READ_MS);
     if (found === undefined) throw new DomainError('not_found', 'version_not_found', 'This gateway has no version of this number.');
     return tagged(asked, reply, entityTag(found.version, found.confirmation?.state), found);
   }
@@ -96,6 +96,6 @@ export class VersionController {
     @QueryBy(differenceParameters) { against, rendered }: z.infer<typeof differenceParameters>,
   ): Promise<VersionDifference> {
     const versions = { from: against, to: parseVersion(number) };
-    return this.queries.run(new ReadDifference(gateway, versions, rendered ?? false));
+    return this.queries.run(new ReadDifference(gateway, versions, rendered ?? false), WHOLE_READ_MS);
   }
 }

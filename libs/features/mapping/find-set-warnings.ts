@@ -1,5 +1,3 @@
-import { setImmediate as nextTurn } from 'node:timers/promises';
-
 import { Inject } from '@nestjs/common';
 import { type IQueryHandler, Query, QueryBus, QueryHandler } from '@nestjs/cqrs';
 
@@ -8,9 +6,11 @@ import type { GatewaySettings } from '#features/gateway/gateway.js';
 import { ReadGateway } from '#features/gateway/list-gateways.js';
 import type { Db } from '#platform/database/database.js';
 import type { Outcome } from '#platform/eventstore/event-store.js';
+import { readOthers } from '#platform/eventstore/read-changes.js';
 import { listSubjects } from '#platform/eventstore/read-log.js';
 import { DB } from '#platform/http/tokens.js';
 import type { JsonObject } from '#platform/kernel/json.js';
+import { mapInTurns, Turn } from '#platform/kernel/turns.js';
 
 import { fromJson, type MappingState } from './mapping-state.js';
 import { makesUnreachable, mappingWarnings, shadowed, type Warning } from './mapping-warnings.js';
@@ -25,8 +25,6 @@ const MOST_TOLD = 50;
  * large set may take longer, in proportion; and whoever plans has time.
  */
 const COMPARED = { least: 1_000, timesSet: 20, most: 20_000 } as const;
-/** How many are looked at before others have their turn: some milliseconds. */
-const SLICE = 500;
 
 /** What a set of changes does to one mapping; null where it does not live. */
 export interface MappingInSet {
@@ -45,23 +43,26 @@ export class FindSetWarnings extends Query<Warning[]> {
   constructor(
     readonly gateway: string,
     readonly mappings: readonly MappingInSet[],
-    readonly options: { readonly settings?: GatewaySettings | undefined; readonly isPlan: boolean },
+    readonly options: {
+      readonly settings?: GatewaySettings | undefined;
+      /** The version that the set made; undefined for a plan. */
+      readonly madeVersion?: number | undefined;
+    },
   ) {
     super();
   }
 
   /** Of what a command over several subjects has done, or would do; `pointerOf` says where in the request, or the answer, each subject stands. */
-  static of(gateway: string, outcome: Outcome, pointerOf: ReadonlyMap<string, string>): FindSetWarnings {
+  static async of(gateway: string, outcome: Outcome, pointerOf: ReadonlyMap<string, string>): Promise<FindSetWarnings> {
     const settings = outcome.events.find(({ subject }) => subject === 'gateway')?.state as unknown as GatewaySettings | undefined;
-    const mappings = outcome.events
-      .filter(({ subject }) => subject.startsWith('mapping/'))
-      .map(({ subject, state }) => ({
-        name: subject.slice('mapping/'.length),
-        before: outcome.before.get(subject)?.state ?? null,
-        after: state,
-        pointer: pointerOf.get(subject) ?? '',
-      }));
-    return new FindSetWarnings(gateway, mappings, { settings, isPlan: outcome.dryRun });
+    const events = outcome.events.filter(({ subject }) => subject.startsWith('mapping/'));
+    const mappings = await mapInTurns(events, ({ subject, state }) => ({
+      name: subject.slice('mapping/'.length),
+      before: outcome.before.get(subject)?.state ?? null,
+      after: state,
+      pointer: pointerOf.get(subject) ?? '',
+    }));
+    return new FindSetWarnings(gateway, mappings, { settings, madeVersion: outcome.dryRun ? undefined : outcome.version });
   }
 }
 
@@ -72,23 +73,22 @@ export class FindSetWarningsHandler implements IQueryHandler<FindSetWarnings> {
     @Inject(DB) private readonly db: Db,
   ) {}
 
-  async execute({ gateway, mappings, options: { settings, isPlan } }: FindSetWarnings): Promise<Warning[]> {
+  async execute({ gateway, mappings, options: { settings, madeVersion } }: FindSetWarnings): Promise<Warning[]> {
     const set = new Map(mappings.map((mapping) => [mapping.name, mapping]));
-    const live = mappings.flatMap(({ name, after, pointer }) => (after === null ? [] : [{ state: fromJson(name, after), pointer }]));
+    const live = await livingOf(mappings);
     if (live.length === 0) return [];
-    const most = isPlan ? COMPARED.most : Math.min(COMPARED.most, Math.max(COMPARED.least, COMPARED.timesSet * set.size));
-    const [present, others] = await Promise.all([settings ?? this.settings(gateway), this.others(gateway, set, most)]);
-    const isKnown = await this.known(
-      gateway,
-      present,
-      live.map(({ state }) => state),
-    );
+    const most =
+      madeVersion === undefined ? COMPARED.most : Math.min(COMPARED.most, Math.max(COMPARED.least, COMPARED.timesSet * set.size));
+    const [present, others] = await Promise.all([settings ?? this.settings(gateway), this.others(gateway, set, { most, madeVersion })]);
+    const isKnown = await this.known(gateway, present, live);
     const windowMs = (present.parentShutdownTimeS - present.drainTimeS) * 1000;
-    const unreachable: Warning[] = others === undefined ? [] : await newlyUnreachable(set, live, others);
     const table = others === undefined ? undefined : new Reachability([...others, ...live.map(({ state }) => state)]);
+    const turn = new Turn();
+    if (table !== undefined) await turn.next();
+    const unreachable = others === undefined || table === undefined ? [] : await newlyUnreachable(set, live, others, table);
     const [grave, rest]: [Warning[], Warning[]] = [unreachable, []];
     for (const [i, { state, pointer }] of live.entries()) {
-      if (i % SLICE === SLICE - 1) await nextTurn();
+      if (i % SLICE === SLICE - 1 && turn.isOver) await turn.next();
       if (table !== undefined) grave.push(...below(pointer, [...shadowed(state, table)]));
       // Said of a timeout that somebody chose for this mapping: the gateway's default is another's choice, and its warning would be on every mapping.
       rest.push(
@@ -103,22 +103,28 @@ export class FindSetWarningsHandler implements IQueryHandler<FindSetWarnings> {
   }
 
   /** The mappings that the set leaves alone; undefined when there are too many to compare. */
-  private async others(gateway: string, set: ReadonlyMap<string, unknown>, most: number): Promise<MappingState[] | undefined> {
+  private async others(
+    gateway: string,
+    set: ReadonlyMap<string, unknown>,
+    { most, madeVersion }: { readonly most: number; readonly madeVersion: number | undefined },
+  ): Promise<MappingState[] | undefined> {
     if (set.size > most) return undefined;
-    const records = await listSubjects(this.db, { stream: `gateway/${gateway}`, kind: 'mapping', limit: most + 1 });
-    if (records.length > most) return undefined;
+    const kind = { stream: `gateway/${gateway}`, kind: 'mapping', limit: most + 1 };
+    // What the set made need not be read again; a plan has made nothing.
+    const records =
+      madeVersion === undefined ? await listSubjects(this.db, kind) : await readOthers(this.db, { ...kind, madeBy: madeVersion });
+    if (records === undefined || records.length > most) return undefined;
     return records
       .map(({ subject, state }) => fromJson(subject.slice('mapping/'.length), state ?? {}))
       .filter(({ name }) => !set.has(name));
   }
 
-  private async known(
-    gateway: string,
-    settings: GatewaySettings,
-    states: readonly MappingState[],
-  ): Promise<(service: ServiceReference) => boolean | undefined> {
+  private async known(gateway: string, settings: GatewaySettings, live: Live): Promise<(service: ServiceReference) => boolean | undefined> {
     const services = new Map<string, ServiceReference>();
-    for (const { service } of states) {
+    const turn = new Turn();
+    for (const [i, { state }] of live.entries()) {
+      if (i % SLICE === SLICE - 1 && turn.isOver) await turn.next();
+      const { service } = state;
       const reference = readService(service);
       if (!isFault(reference) && reference.ipVersion === 0 && !Object.hasOwn(settings.services, reference.name))
         services.set(`${reference.host}:${reference.port}`, reference);
@@ -129,19 +135,34 @@ export class FindSetWarningsHandler implements IQueryHandler<FindSetWarnings> {
   }
 }
 
+/** How many are looked at before the next look at the clock: less than a millisecond. */
+const SLICE = 50;
+
 type Live = readonly { readonly state: MappingState; readonly pointer: string }[];
 
+async function livingOf(mappings: readonly MappingInSet[]): Promise<Live> {
+  const live = mappings.filter(({ after }) => after !== null);
+  return mapInTurns(live, ({ name, after, pointer }) => ({ state: fromJson(name, after ?? {}), pointer }));
+}
+
 /** The mappings outside of the set that a request could reach before it and cannot reach after it, because of one in it. */
-async function newlyUnreachable(set: ReadonlyMap<string, MappingInSet>, live: Live, others: readonly MappingState[]): Promise<Warning[]> {
+async function newlyUnreachable(
+  set: ReadonlyMap<string, MappingInSet>,
+  live: Live,
+  others: readonly MappingState[],
+  after: Reachability,
+): Promise<Warning[]> {
+  if (others.length === 0) return [];
   const before = new Reachability([
     ...others,
     ...[...set.values()].flatMap(({ name, before: state }) => (state === null ? [] : [fromJson(name, state)])),
   ]);
-  const after = new Reachability([...others, ...live.map(({ state }) => state)]);
   const inSet = new Map(live.map((one) => [one.state.name, one]));
   const warnings: Warning[] = [];
+  const turn = new Turn();
+  await turn.next();
   for (const [i, { name }] of others.entries()) {
-    if (i % SLICE === SLICE - 1) await nextTurn();
+    if (i % SLICE === SLICE - 1 && turn.isOver) await turn.next();
     const cause = inSet.get(after.coveredBy(name) ?? '');
     if (cause !== undefined && before.coveredBy(name) === undefined)
       warnings.push(...below(cause.pointer, [makesUnreachable(cause.state, name)]));

@@ -136,11 +136,20 @@ export function checkMapping(name: string, body: MappingBody): MappingInput {
     timeoutMs: body.timeoutMs,
     labels: Object.fromEntries(readLabels(new Map(Object.entries(body.labels ?? {})), faults)),
   };
-  if (!faults.any && Buffer.byteLength(canonicalJson(input)) > limits.stateBytes) {
+  if (!faults.any && isTooLarge(input)) {
     faults.add('', 'mapping_too_large', `A mapping has at most ${limits.stateBytes} bytes; shorten its headers or labels.`);
   }
   faults.throwIfAny();
   return input;
+}
+
+/** Most are so short that they could not be too large however they are written: a character of text is at most six bytes of JSON. */
+function isTooLarge(input: MappingInput): boolean {
+  const { name, host, prefix, path, service, rewrite, methods, headers, labels } = input;
+  let characters = name.length + host.length + (prefix ?? '').length + (path ?? '').length + service.length + rewrite.length + 100;
+  for (const method of methods) characters += method.length + 1;
+  for (const texts of [headers, labels]) for (const key in texts) characters += key.length + (texts[key] ?? '').length + 1;
+  return 6 * characters > limits.stateBytes && Buffer.byteLength(canonicalJson(input)) > limits.stateBytes;
 }
 
 function checkPaths(body: MappingBody, faults: Faults): void {

@@ -1,19 +1,20 @@
 import { hostCovers } from './host.js';
 import type { MappingState } from './mapping-state.js';
-import { buildRouteTable, type RouteTableRow } from './route-table.js';
+import { compareRows, type RouteRow, routeRow } from './route-table.js';
 
 /**
  * Which mappings of a table no request can reach, because one that is asked before them takes every request that they could match. One other that
  * takes them all: that several do so together is not looked for.
  */
 export class Reachability {
-  readonly #byMapping = new Map<string, RouteTableRow>();
-  readonly #byMatch = new Map<string, RouteTableRow[]>();
+  readonly #byMapping = new Map<string, RouteRow>();
+  readonly #byMatch = new Map<string, RouteRow[]>();
   readonly #prefixes: Prefixes;
 
   constructor(mappings: Iterable<MappingState>) {
     const prefixes = new Set<string>();
-    for (const row of buildRouteTable(mappings)) {
+    for (const mapping of mappings) {
+      const row = routeRow(mapping);
       this.#byMapping.set(row.mapping, row);
       const key = `${row.match.kind}:${row.match.value}`;
       const same = this.#byMatch.get(key);
@@ -28,15 +29,15 @@ export class Reachability {
   coveredBy(mapping: string): string | undefined {
     const own = this.#byMapping.get(mapping);
     if (own === undefined) return undefined;
-    let first: RouteTableRow | undefined;
+    let first = own;
     for (const row of this.#alike(own)) {
-      if (row.order < (first?.order ?? own.order) && coversAll(row, own)) first = row;
+      if (row !== own && compareRows(row, first) < 0 && coversAll(row, own)) first = row;
     }
-    return first?.mapping;
+    return first === own ? undefined : first.mapping;
   }
 
   /** Those whose path takes every path of this one. */
-  *#alike({ match }: RouteTableRow): Iterable<RouteTableRow> {
+  *#alike({ match }: RouteRow): Iterable<RouteRow> {
     if (match.kind === 'path') yield* this.#byMatch.get(`path:${match.value}`) ?? [];
     for (const prefix of this.#prefixes.of(match.value)) yield* this.#byMatch.get(`prefix:${prefix}`) ?? [];
   }
@@ -82,7 +83,7 @@ class Prefixes {
 }
 
 /** Does `row` take every request that `other` could match, whose path it takes? */
-function coversAll(row: RouteTableRow, other: RouteTableRow): boolean {
+function coversAll(row: RouteRow, other: RouteRow): boolean {
   const methods = row.methods.length === 0 || (other.methods.length > 0 && other.methods.every((method) => row.methods.includes(method)));
   const headers = Object.entries(row.headers).every(([name, value]) => other.headers[name] === value);
   return (

@@ -28,8 +28,21 @@ export function parseService(text: string): ServiceReference {
   return result;
 }
 
+/** Many mappings have one service. What a text means never changes, so the last ones are remembered. */
+const MOST_KNOWN = 1_000;
+const known = new Map<string, ServiceReference | Fault>();
+
 /** As `parseService`, with the fault as a value. */
 export function readService(text: string): ServiceReference | Fault {
+  const before = known.get(text);
+  if (before !== undefined) return before;
+  const read = readAnew(text);
+  if (known.size >= MOST_KNOWN) known.clear();
+  if (text.length <= limits.textLength) known.set(text, read);
+  return read;
+}
+
+function readAnew(text: string): ServiceReference | Fault {
   const shape = shapeFault(text);
   if (shape !== undefined) return shape;
   const scheme = /^([a-z][a-z0-9+.-]*):\/\//i.exec(text);

@@ -1,13 +1,18 @@
 import type { SubjectKinds } from '#features/history/subject-kind.js';
 import type { RouteGuard } from '#features/mapping/route-guard.js';
 import type { Db } from '#platform/database/database.js';
-import type { EventStore, HandleRequest, NewEvent, Outcome, View } from '#platform/eventstore/event-store.js';
+import type { EventStore, HandleRequest, NewEvent, Outcome, View, WideView } from '#platform/eventstore/event-store.js';
 import { readSubject } from '#platform/eventstore/read-log.js';
+import { handleMany } from '#platform/eventstore/snapshot-command.js';
 import { DomainError } from '#platform/kernel/errors.js';
 import { canonicalJson, type Json, type JsonObject } from '#platform/kernel/json.js';
+import { runInTurns, runToEnd } from '#platform/kernel/turns.js';
 
-import { planRevert, type RevertConflict, type SubjectChange, settingsSubject, WHOLE_DEADLINE_MS } from './restore.js';
+import { planRevert, type RevertConflict, type RevertPlan, type SubjectChange, settingsSubject, WHOLE_DEADLINE_MS } from './restore.js';
 import { readClaimOwners, readLaterStates } from './version-changes.table.js';
+
+/** From so many subjects on a revert is planned in turns with others, which a decision of `EventStore.handle` cannot be. */
+const MANY = 500;
 
 /** What a revert works with. */
 export interface RestoreWorld {
@@ -45,14 +50,18 @@ export async function attemptRevert(world: RestoreWorld, attempt: RevertAttempt)
   let planned: readonly NewEvent[] = [];
   try {
     const subjects = [...new Set([settingsSubject, ...changes.map(({ subject }) => subject)])];
-    return await world.events.handle({ deadlineMs: WHOLE_DEADLINE_MS, ...request, subjects, kinds: attempt.guard?.kinds ?? [] }, (view) => {
-      const present = (subject: string) => view.subject(subject);
-      const plan = planRevert({ kinds: world.kinds, version, changes, present, ...(leave === undefined ? {} : { leave }) });
+    const planning = (view: View) =>
+      planRevert({ kinds: world.kinds, version, changes, present: (subject) => view.subject(subject), ...(leave && { leave }) });
+    const reviewed = (plan: RevertPlan, view: WideView) => {
       if (plan.conflicts.length > 0) throw new RevertConflicts(plan.conflicts);
       planned = plan.events;
       const decided = { events: plan.events, details: attempt.review(plan.events, view) };
       return attempt.guard?.reviewed(decided, view) ?? decided;
-    });
+    };
+    const whole = { deadlineMs: WHOLE_DEADLINE_MS, ...request, kinds: attempt.guard?.kinds ?? [] };
+    if (subjects.length > MANY)
+      return await handleMany(world.events, whole, subjects, async (view) => reviewed(await runInTurns(planning(view)), view));
+    return await world.events.handle({ ...whole, subjects }, (view) => reviewed(runToEnd(planning(view)), view));
   } catch (error) {
     if (error instanceof RevertConflicts) throw new RevertConflicts(await dated(world.db, request.stream, version, error.conflicts));
     const conflicts = await conflictsOfRefusal(world.db, request.stream, version, error, planned);

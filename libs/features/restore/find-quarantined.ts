@@ -33,8 +33,11 @@ export class FindQuarantinedHandler implements IQueryHandler<FindQuarantined> {
   /** Quarantines are few and the states of an import are many, so it goes through the former. */
   async execute({ gateway, states }: FindQuarantined): Promise<Quarantined[]> {
     if (states.length === 0) return [];
-    const wanted = new Set(states.map(({ subject, digest }) => keyOf(subject, digest ?? '*')));
     const quarantines = await readQuarantines(this.db, gateway);
+    if (quarantines.length === 0) return [];
+    const subjects = new Set(quarantines.map(({ subject }) => subject));
+    const asked = states.filter(({ subject }) => subjects.has(subject)); // before their digests are computed
+    const wanted = new Set(asked.map(({ subject, digest }) => keyOf(subject, digest ?? '*')));
     return quarantines
       .filter(({ subject, digest }) => wanted.has(keyOf(subject, digest)) || wanted.has(keyOf(subject, '*')))
       .map(({ subject, digest, id, reason }) => ({ subject, digest, id, reason }));

@@ -56,16 +56,27 @@ export const liftQuarantine =
     throw new DomainError('not_found', 'quarantine_not_found', 'There is no quarantine of this id; GET quarantines lists them.');
   };
 
-/** What these events would bring back, each with the digest that a quarantine is of. Ends bring nothing back. */
+/**
+ * What these events would bring back, each with the digest that a quarantine is of, computed when it is asked for: few subjects ever had one. Ends bring
+ * nothing back.
+ */
 export function digestsOf(events: readonly NewEvent[]): StateDigest[] {
-  return events.flatMap(({ subject, state }) => (state === null ? [] : [{ subject, digest: contentHash(state) }]));
+  const digestOf = (subject: string, state: JsonObject): StateDigest => ({
+    subject,
+    get digest() {
+      return contentHash(state);
+    },
+  });
+  return events.flatMap(({ subject, state }) => (state === null ? [] : [digestOf(subject, state)]));
 }
 
 /** The asked ones that are under quarantine. */
 export function quarantinedAmong(quarantines: readonly Quarantine[], asked: readonly StateDigest[]): QuarantinedState[] {
+  if (quarantines.length === 0) return [];
+  const subjects = new Set(quarantines.map(({ subject }) => subject));
   const byId = new Map(quarantines.map((one) => [one.id, one]));
   return asked.flatMap((state) => {
-    const found = byId.get(quarantineId(state));
+    const found = subjects.has(state.subject) ? byId.get(quarantineId(state)) : undefined;
     return found === undefined ? [] : [{ ...state, id: found.id, reason: found.reason }];
   });
 }

@@ -13,9 +13,10 @@ import { streamTag } from '#platform/http/entity-tag.js';
 import { JsonBody } from '#platform/http/json-body.js';
 import { QueryRunner } from '#platform/http/query-runner.js';
 import { Answer, Asked, requireCaller } from '#platform/http/request-context.js';
-import { changesOf, dryRunAnswer, testedRoutes } from '#platform/http/write-answer.js';
+import { changesInTurns, dryRunAnswer, testedRoutes } from '#platform/http/write-answer.js';
 import { ConfigurationWrite, type WriteRequest } from '#platform/http/write-request.js';
 import type { Json } from '#platform/kernel/json.js';
+import { mapInTurns } from '#platform/kernel/turns.js';
 
 import { revertSchema, rollbackPlanSchema, rollbackSchema } from './restore-answers.js';
 import { type GoingBack, parseRevert, parseRollback, RevertBody, RollbackBody } from './restore-input.js';
@@ -55,7 +56,7 @@ export class RestoreController {
     const { outcome, restoredDigest } = await this.commands.execute(command, write.context, (result) => result.outcome);
     const digest = outcome.details?.digest;
     if (outcome.dryRun) return { ...(await this.plan(gateway, reply, outcome)), toVersion, digest };
-    return { ...answered(reply, gateway, outcome), toVersion, digest, restoredDigest, equal: digest === restoredDigest };
+    return { ...(await answered(reply, gateway, outcome)), toVersion, digest, restoredDigest, equal: digest === restoredDigest };
   }
 
   @Post('reverts')
@@ -80,14 +81,14 @@ export class RestoreController {
     const command = new RevertVersion(gateway, { version, overrideQuarantine, mayConfigure: mayConfigure(asked) }, request);
     const outcome = await this.commands.run(command, write.context);
     if (outcome.dryRun) return this.plan(gateway, reply, outcome);
-    return { ...answered(reply, gateway, outcome), reverted: version };
+    return { ...(await answered(reply, gateway, outcome)), reverted: version };
   }
 
   /** The answer to a dry run; its warnings point into its own changes. */
   private async plan(gateway: string, reply: FastifyReply, outcome: Outcome): Promise<object> {
-    const places = new Map(outcome.events.map(({ subject }, i) => [subject, `/changes/${i}/after`]));
-    const warnings = outcome.unchanged ? [] : await this.queries.run(FindSetWarnings.of(gateway, outcome, places));
-    return dryRunAnswer(reply, outcome, warnings);
+    const places = new Map(await mapInTurns(outcome.events, ({ subject }, i) => [subject, `/changes/${i}/after`] as const));
+    const warnings = outcome.unchanged ? [] : await this.queries.run(await FindSetWarnings.of(gateway, outcome, places));
+    return dryRunAnswer(reply, outcome, warnings, await changesInTurns(outcome));
   }
 }
 
@@ -102,11 +103,11 @@ function withSaid(request: CommandRequest, { reason, confirmWithinMs }: Pick<Goi
 }
 
 /** 201 with the version that was made, or 200 when there was nothing to do. */
-function answered(reply: FastifyReply, gateway: string, outcome: Outcome): object {
+async function answered(reply: FastifyReply, gateway: string, outcome: Outcome): Promise<object> {
   const { version, unchanged } = outcome;
   reply.header('ETag', streamTag(version)).header('Chancery-Version', String(version));
   if (outcome.replayed) reply.header('Idempotency-Replayed', 'true');
   reply.status(unchanged ? 200 : 201);
   if (!unchanged) reply.header('Location', `/v1/gateways/${gateway}/versions/${version}`);
-  return { version, unchanged, changes: changesOf(outcome), ...testedRoutes(outcome) };
+  return { version, unchanged, changes: await changesInTurns(outcome), ...testedRoutes(outcome) };
 }

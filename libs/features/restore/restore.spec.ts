@@ -1,6 +1,5 @@
 import { describe, expect, test } from '@jest/globals';
 import fc from 'fast-check';
-
 import { defaultSettings, settingsToJson } from '#features/gateway/gateway.js';
 import { gatewayKind } from '#features/gateway/gateway.kind.js';
 import { documentDigest, type StatedSubject, toDocument } from '#features/history/configuration-document.js';
@@ -10,11 +9,15 @@ import { principalKind } from '#features/principal/principal.kind.js';
 import { routeTestKind } from '#features/route-test/route-test.kind.js';
 import { contentHash } from '#platform/kernel/digest.js';
 import { canonicalJson, type JsonObject } from '#platform/kernel/json.js';
+import { runToEnd } from '#platform/kernel/turns.js';
 
 import { confirmVersion, expireConfirmation, settleExpired } from './confirmation.js';
 import { digestsOf, overriding, quarantinedAmong, quarantineId } from './quarantine.js';
 import { planRevert, requireAdminFor, rollbackEvents, type SubjectChange } from './restore.js';
 import { mergeBack } from './three-way.js';
+
+const rolledBack = (...given: Parameters<typeof rollbackEvents>) => runToEnd(rollbackEvents(...given));
+const plannedRevert = (...given: Parameters<typeof planRevert>) => runToEnd(planRevert(...given));
 
 const kinds = new SubjectKinds([gatewayKind, mappingKind(new Set([5432])), principalKind, routeTestKind]);
 const settings = settingsToJson(defaultSettings);
@@ -36,7 +39,7 @@ const mapping = (more: JsonObject = {}, name = 'user'): JsonObject => ({
 
 /** Undoes version 5, which took `mapping/user` from `before` to `after`, when it is `current`, last touched by version 9. */
 function revert(before: JsonObject | null, after: JsonObject | null, current: JsonObject | null, more: Partial<SubjectChange> = {}) {
-  const plan = planRevert({
+  const plan = plannedRevert({
     kinds,
     version: 5,
     changes: [{ subject: 'mapping/user', before, after, ...more }],
@@ -103,7 +106,7 @@ describe('undoing one version of a subject', () => {
   test('the settings go first, and the rest is judged by what they will be', () => {
     const allowing = { ...settings, allowLoopbackUpstreams: true };
     const loopback = mapping({ service: '127.0.0.1:9001' });
-    const plan = planRevert({
+    const plan = plannedRevert({
       kinds,
       version: 5,
       changes: [
@@ -122,7 +125,7 @@ describe('undoing one version of a subject', () => {
   });
 
   test('what is left out is not looked at', () => {
-    const plan = planRevert({
+    const plan = plannedRevert({
       kinds,
       version: 5,
       changes: [{ subject: 'mapping/user', before: a, after: b }],
@@ -176,13 +179,13 @@ describe('a rollback', () => {
       at('mapping/user', mapping({ service: 'a' })),
       at('gateway', settings),
     ];
-    const events = rollbackEvents(kinds, now, then);
+    const events = rolledBack(kinds, now, then);
     expect(events.map(({ type, subject }) => [type, subject])).toEqual([
       ['MappingCreated', 'mapping/gone'],
       ['MappingDeleted', 'mapping/new'],
       ['MappingUpdated', 'mapping/user'],
     ]);
-    expect(rollbackEvents(kinds, now, now)).toEqual([]);
+    expect(rolledBack(kinds, now, now)).toEqual([]);
   });
 
   test('restores the digest, whatever is there', () => {
@@ -199,7 +202,7 @@ describe('a rollback', () => {
     fc.assert(
       fc.property(configuration, configuration, (now, then) => {
         const states = new Map(now.map((one) => [one.subject, one]));
-        for (const { subject, state, schemaVersion } of rollbackEvents(kinds, now, then))
+        for (const { subject, state, schemaVersion } of rolledBack(kinds, now, then))
           states.set(subject, { subject, state, schemaVersion });
         expect(documentDigest(toDocument(kinds, states.values()))).toBe(documentDigest(toDocument(kinds, then)));
       }),
@@ -208,7 +211,7 @@ describe('a rollback', () => {
   });
 
   test('of settings needs admin', () => {
-    const events = rollbackEvents(kinds, [at('gateway', settings)], [at('gateway', { ...settings, defaultTimeoutMs: 1 })]);
+    const events = rolledBack(kinds, [at('gateway', settings)], [at('gateway', { ...settings, defaultTimeoutMs: 1 })]);
     expect(() => requireAdminFor(events, false)).toThrow(expect.objectContaining({ code: 'scope_missing' }));
     expect(() => requireAdminFor(events, true)).not.toThrow();
     expect(() => requireAdminFor([], false)).not.toThrow();
@@ -226,7 +229,7 @@ describe('a quarantine', () => {
     gatewayVersion: 3,
     quarantinedBy: 'token/x',
   };
-  const events = rollbackEvents(kinds, [], [{ subject: 'mapping/user', state, schemaVersion: 1 }]);
+  const events = rolledBack(kinds, [], [{ subject: 'mapping/user', state, schemaVersion: 1 }]);
 
   test('is of one state of one subject', () => {
     expect(one.id).toMatch(/^[0-9a-f]{16}$/);

@@ -14,19 +14,32 @@ export const WHOLE_DEADLINE_MS = 60_000;
 
 /**
  * The events that make a configuration what it was: only of the subjects that differ, sorted by name. What lives now and did not then ends, what is no
- * configuration stays.
+ * configuration stays. Yields now and then, for others.
  */
-export function rollbackEvents(kinds: SubjectKinds, now: Iterable<StatedSubject>, then: Iterable<StatedSubject>): NewEvent[] {
-  const [present, past] = [statesOf(kinds, now), statesOf(kinds, then)];
-  const subjects = [...new Set([...present.keys(), ...past.keys()])].sort();
-  return subjects.flatMap(
-    (subject) => kinds.of(subject)?.transition(subject, present.get(subject) ?? null, past.get(subject) ?? null) ?? [],
-  );
+export function* rollbackEvents(
+  kinds: SubjectKinds,
+  now: Iterable<StatedSubject>,
+  then: Iterable<StatedSubject>,
+): Generator<undefined, NewEvent[]> {
+  const present = yield* statesOf(kinds, now);
+  const past = yield* statesOf(kinds, then);
+  const events: NewEvent[] = [];
+  for (const [i, subject] of [...new Set([...present.keys(), ...past.keys()])].sort().entries()) {
+    if (i % PACE === PACE - 1) yield undefined;
+    const event = kinds.of(subject)?.transition(subject, present.get(subject) ?? null, past.get(subject) ?? null);
+    if (event !== undefined) events.push(event);
+  }
+  return events;
 }
 
-function statesOf(kinds: SubjectKinds, subjects: Iterable<StatedSubject>): Map<string, JsonObject> {
+/** So many subjects are looked at before whoever runs this may let others have their turn. */
+const PACE = 100;
+
+function* statesOf(kinds: SubjectKinds, subjects: Iterable<StatedSubject>): Generator<undefined, Map<string, JsonObject>> {
   const states = new Map<string, JsonObject>();
+  let seen = 0;
   for (const { subject, state, schemaVersion } of subjects) {
+    if (++seen % PACE === 0) yield undefined;
     const kind = kinds.of(subject);
     if (kind !== undefined && state !== null) states.set(subject, kind.upcast(state, schemaVersion));
   }
@@ -58,23 +71,27 @@ export interface RevertPlan {
 /** A subject as it is now, out of the log. */
 export type PresentSubject = Pick<SubjectRecord, 'state' | 'schemaVersion' | 'streamVersion'>;
 
-/**
- * Undoes one version, subject by subject: what it did goes back where nobody has done something else since (`mergeBack`), and is checked as a write
- * would be. A subject that is as it was before already needs no event. Pure.
- */
-export function planRevert(input: {
+interface RevertInput {
   readonly kinds: SubjectKinds;
   readonly version: number;
   readonly changes: readonly SubjectChange[];
   present(subject: string): PresentSubject;
   /** Subjects that are left as they are. */
   readonly leave?: ReadonlySet<string>;
-}): RevertPlan {
+}
+
+/**
+ * Undoes one version, subject by subject: what it did goes back where nobody has done something else since (`mergeBack`), and is checked as a write
+ * would be. A subject that is as it was before already needs no event. Pure. Yields now and then, for
+ * others.
+ */
+export function* planRevert(input: RevertInput): Generator<undefined, RevertPlan> {
   const { kinds, version, present, leave } = input;
   const events: NewEvent[] = [];
   const conflicts: RevertConflict[] = [];
   let settings = presentState(kinds, settingsSubject, present(settingsSubject)) ?? {};
-  for (const change of settingsFirst(input.changes)) {
+  for (const [i, change] of settingsFirst(input.changes).entries()) {
+    if (i % PACE === PACE - 1) yield undefined;
     const { subject } = change;
     if (leave?.has(subject)) continue;
     const kind = kinds.of(subject);

@@ -1,7 +1,7 @@
 import { Inject } from '@nestjs/common';
 import { Command, CommandHandler, type ICommandHandler, QueryBus } from '@nestjs/cqrs';
 
-import { documentDigest, toDocument } from '#features/history/configuration-document.js';
+import { digestingDocument } from '#features/history/configuration-document.js';
 import { SubjectKinds } from '#features/history/subject-kind.js';
 import { ReadRouteGuard } from '#features/mapping/read-route-guard.js';
 import type { Db } from '#platform/database/database.js';
@@ -12,6 +12,7 @@ import { handleOnSnapshot, type Snapshot } from '#platform/eventstore/snapshot-c
 import { isDatabaseUnavailable } from '#platform/http/database-fault.js';
 import { DB } from '#platform/http/tokens.js';
 import { DomainError } from '#platform/kernel/errors.js';
+import { runInTurns } from '#platform/kernel/turns.js';
 
 import { FindQuarantined } from './find-quarantined.js';
 import { digestsOf, overriding } from './quarantine.js';
@@ -62,7 +63,6 @@ export class RollBackHandler implements ICommandHandler<RollBack> {
     const { context, ...rest } = request;
     const outcome = await handleOnSnapshot(
       this.events,
-      this.db,
       { ...rest, deadlineMs: WHOLE_DEADLINE_MS, stream, context: { ...context, action: 'RollBack' } },
       this.decision(gateway, stream, input, request),
     );
@@ -89,7 +89,7 @@ export class RollBackHandler implements ICommandHandler<RollBack> {
       if (toVersion < 1 || toVersion > version) throw versionNotFound('/toVersion', toVersion);
       past ??= this.read(stream, toVersion);
       const { then, digest } = await past;
-      const events = rollbackEvents(this.kinds, ...differing(subjects, then));
+      const events = await runInTurns(rollbackEvents(this.kinds, ...differing(subjects, then)));
       requireAdminFor(events, mayConfigure);
       const quarantined = events.length === 0 ? [] : await this.queries.execute(new FindQuarantined(gateway, digestsOf(events)));
       const guard = await this.queries.execute(new ReadRouteGuard(gateway, request));
@@ -110,7 +110,7 @@ export class RollBackHandler implements ICommandHandler<RollBack> {
 
   private async read(stream: string, version: number): Promise<{ then: SubjectRecord[]; digest: string }> {
     const then = await stateAt(this.db, stream, version);
-    return { then, digest: documentDigest(toDocument(this.kinds, then)) };
+    return { then, digest: await runInTurns(digestingDocument(this.kinds, then)) };
   }
 }
 

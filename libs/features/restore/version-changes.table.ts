@@ -1,5 +1,6 @@
 import type { SubjectKinds } from '#features/history/subject-kind.js';
 import { type Db, sqlQuery } from '#platform/database/database.js';
+import { readInPages } from '#platform/eventstore/read-in-pages.js';
 import type { JsonObject } from '#platform/kernel/json.js';
 
 import type { SubjectChange } from './restore.js';
@@ -14,12 +15,13 @@ interface ChangeRow {
 
 /** What a version of a stream made of each of its subjects, in today's shape; none when there is no such version. */
 export async function readVersionChanges(db: Db, kinds: SubjectKinds, stream: string, version: number): Promise<SubjectChange[]> {
-  const rows = await sqlQuery<ChangeRow>(
+  const rows = await readInPages(
     db,
     `SELECT e.subject, e.state, e.schema_version, b.state AS before_state, b.schema_version AS before_schema
      FROM chancery.event e LEFT JOIN chancery.event b ON b.stream = e.stream AND b.subject = e.subject AND b.subject_version = e.subject_version - 1
      WHERE e.stream = $1 AND e.version = $2 ORDER BY e.position`,
     [stream, version],
+    (row: ChangeRow) => row,
   );
   const changes = new Map<string, SubjectChange>();
   for (const row of rows) {

@@ -1,6 +1,6 @@
 import type pg from 'pg';
 
-import type { AppendResult, DecidedCommand } from './command.js';
+import type { AppendResult, DecidedCommand, DecidedEvent } from './command.js';
 
 /** A batch becomes one statement: 64 commands or 1 MB, whichever comes first. More gains nothing (the commit is shared already) and delays the first. */
 export const BATCH_LIMITS = { commands: 64, bytes: 1_000_000 } as const;
@@ -102,7 +102,7 @@ function columns(commands: readonly DecidedCommand[], retry: boolean): unknown[]
         event.schemaVersion,
         event.json,
         event.last,
-        event.last ? claimsOf(command, event.subject) : null,
+        claimArray(event),
       );
     });
     for (const { subject, claim } of command.claims) push(claims, n, subject, claim);
@@ -135,11 +135,10 @@ function push(target: unknown[][], ...values: unknown[]): void {
   for (let i = 0; i < values.length; i++) target[i]!.push(values[i]);
 }
 
-/** The subject's claims as the text of a PostgreSQL array: an array of arrays of different lengths is not one that it can take. */
-function claimsOf(command: DecidedCommand, subject: string): string | null {
-  const held = command.claims.filter((claim) => claim.subject === subject);
-  if (held.length === 0) return null;
-  return `{${held.map(({ claim }) => `"${claim.replace(/["\\]/g, '\\$&')}"`).join(',')}}`;
+/** The claims of an event's state as the text of a PostgreSQL array: an array of arrays of different lengths is not one that it can take. */
+export function claimArray({ claims }: DecidedEvent): string | null {
+  if (claims.length === 0) return null;
+  return `{${claims.map((claim) => `"${/["\\]/.test(claim) ? claim.replace(/["\\]/g, '\\$&') : claim}"`).join(',')}}`;
 }
 
 function orNull(values: unknown[]): unknown[] | null {

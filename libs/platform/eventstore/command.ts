@@ -130,6 +130,8 @@ export interface DecidedCommand {
   /** One line of JSON. */
   readonly details: string | null;
   readonly expectedStreamVersion: number | null;
+  /** What it rests on was read at the expected version itself: while the stream is there, nothing of it can have moved. */
+  readonly isPinned: boolean;
   /** Subject -> the version that was read, or null for "it must live". */
   readonly reads: ReadonlyMap<string, number | null>;
   readonly written: ReadonlySet<string>;
@@ -149,6 +151,8 @@ export interface DecidedEvent {
   readonly json: string | null;
   /** Whether it is the last event of its subject in this command: the one whose state stays. */
   readonly last: boolean;
+  /** What the state that stays claims; empty for the others. */
+  readonly claims: readonly string[];
 }
 
 /** What the append answers: the new version, or why there is none. */

@@ -91,7 +91,8 @@ async function deletedEvent(
     db,
     `SELECT q.subject FROM (
        SELECT s.subject FROM chancery.subject s WHERE s.stream = $1 AND s.from_version = $2
-       UNION ALL SELECT h.subject FROM chancery.subject_history h WHERE h.stream = $1 AND lower(h.valid) = $2 AND h.valid @> $2::bigint) q
+       UNION ALL SELECT h.subject FROM chancery.subject_history h WHERE h.stream = $1 AND NOT h.bulk AND lower(h.valid) = $2 AND h.valid @> $2::bigint
+       UNION ALL SELECT h.subject FROM chancery.subject_history h WHERE h.stream = $1 AND h.bulk AND upper(h.valid) > $2::bigint AND lower(h.valid) = $2) q
      WHERE NOT q.subject = ANY ($3::text[]) ORDER BY q.subject LIMIT 1`,
     [stream, version, events.map(({ subject: name }) => name)],
   );

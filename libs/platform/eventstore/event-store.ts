@@ -3,6 +3,7 @@ import type pg from 'pg';
 
 import type { Database, DatabaseLog } from '#platform/database/database.js';
 import { DomainError } from '#platform/kernel/errors.js';
+import { runInTurns } from '#platform/kernel/turns.js';
 
 import { Combiner, databaseUnavailable } from './combiner.js';
 import type {
@@ -17,11 +18,14 @@ import type {
   WideView,
 } from './command.js';
 import { classify } from './database-errors.js';
-import { checkPrecondition, claimTaken, compose, recordedEvents, referenceMissing, viewOf } from './decision.js';
+import { checkPrecondition, claimTaken, compose, composing, recordedEvents, referenceMissing, viewOf } from './decision.js';
 import { refuseAsAppendWould } from './dry-run.js';
-import { appendHeld, type DecideOnSnapshot } from './held-append.js';
+import { appendHeld } from './held-append.js';
 import { readByKey, readOutcome } from './outcome-reader.js';
+import { checkStorable } from './storable.js';
 import { SubjectReader } from './subject-reader.js';
+import { type DecideOnSnapshot, outcomeOf, readWhole, recordsOf, type WholeRequest, type WholeStream } from './whole-stream.js';
+import { within } from './within.js';
 
 export type {
   CommandContext,
@@ -94,18 +98,59 @@ export class EventStore {
    * what was answered is not decided again.
    * @throws DomainError `idempotency_key_reused`.
    */
-  async findReplay({ context, stream }: Omit<HandleRequest, 'subjects'>): Promise<Outcome | undefined> {
+  async findReplay({ context, stream }: WholeRequest): Promise<Outcome | undefined> {
     if (!context.idempotencyKey) return undefined;
     const deadline = performance.now() + this.deadlineMs;
     const earlier = await this.lookUp(deadline, () => readByKey(this.pool, stream, context));
     return earlier && this.replay({ context, stream }, earlier, deadline);
   }
 
+  /** All of a stream at one version, for a decision about it as a whole. */
+  readWhole(stream: string): Promise<WholeStream> {
+    return readWhole(this.pool, stream);
+  }
+
+  /**
+   * Records what was decided on all of a stream without reading anything again: at that very version, or, where it rests on certain subjects only, if none of
+   * those has changed. Undefined when something moved meanwhile: read and decide again.
+   * @throws DomainError as `handle`.
+   */
+  async handleWhole(
+    request: WholeRequest,
+    { version, records }: WholeStream,
+    decided: Decided,
+    restsOn?: readonly string[],
+  ): Promise<Outcome | undefined> {
+    if (this.closed) throw databaseUnavailable();
+    const before = recordsOf(request, decided, records, restsOn);
+    checkStorable({ ...request, subjects: [...before.keys()] });
+    this.handling += 1;
+    const deadline = performance.now() + (request.deadlineMs ?? this.deadlineMs);
+    try {
+      checkPrecondition({ subjects: request.precondition?.subjects ?? {} }, viewOf(version, before));
+      const { streamVersion } = restsOn === undefined ? { streamVersion: version } : (request.precondition ?? {});
+      const pinned = { ...request, subjects: [], precondition: streamVersion === undefined ? {} : { streamVersion } };
+      const command = await runInTurns(composing(pinned, decided, { streamVersion: version, records: before }));
+      const outcome = outcomeOf(request, decided, { command, before, version });
+      // Nothing to do may be what the same request, sent twice, has done since it was first looked for.
+      if (outcome.unchanged) return (await this.findReplay(request)) ?? outcome;
+      if (outcome.dryRun) {
+        await this.lookUp(deadline, () => refuseAsAppendWould(this.pool, command));
+        return outcome;
+      }
+      const result = await this.append(command, deadline);
+      if (result?.code === 'appended') return { ...outcome, version: result.version, recordedAt: result.recordedAt };
+      return result && (await this.resolve({ ...request, subjects: [] }, result, deadline, before));
+    } finally {
+      this.handling -= 1;
+    }
+  }
+
   /**
    * As `handle`, for a command about its stream as a whole that others overtake again and again: nobody else can append while it decides.
    * Undefined when the stream could not be held in time: try again.
    */
-  async handleHeld(request: Omit<HandleRequest, 'subjects'>, decide: DecideOnSnapshot): Promise<Outcome | undefined> {
+  async handleHeld(request: WholeRequest, decide: DecideOnSnapshot): Promise<Outcome | undefined> {
     if (this.closed) throw databaseUnavailable();
     this.handling += 1;
     try {
@@ -144,7 +189,7 @@ export class EventStore {
     const decision = decide(view);
     const decided: Decided = 'events' in decision ? decision : { events: decision, details: null };
     const { events, details, notes } = decided;
-    const command = compose(request, decided, before);
+    const command = compose(request, decided, read);
     const common = { commandId: context.commandId, replayed: false, basedOn: view.streamVersion, before, details, notes };
     if (events.length === 0) {
       return {
@@ -260,44 +305,4 @@ function keyReused({ idempotencyKey }: CommandContext): DomainError {
     'idempotency_key_reused',
     `The Idempotency-Key ${JSON.stringify(idempotencyKey)} was used for another request: take a new key for a new request.`,
   );
-}
-
-/** Names and ids share statements with other callers', so what the wire cannot carry is refused before it gets there. */
-function checkStorable({ stream, subjects, context, precondition }: HandleRequest): void {
-  const { commandId, action, actor, reason, requestId, idempotencyKey, fingerprint } = context;
-  const texts: [string, string | null | undefined][] = [
-    ['stream', stream],
-    ['action', action],
-    ['actor', actor],
-    ['reason', reason],
-    ['requestId', requestId],
-    ['idempotencyKey', idempotencyKey],
-    ['fingerprint', fingerprint],
-  ];
-  for (const subject of subjects) texts.push(['subject', subject]);
-  for (const subject of Object.keys(precondition?.subjects ?? {})) texts.push(['subject', subject]);
-  for (const [name, text] of texts) {
-    if (text && (text.includes('\0') || /\p{Surrogate}/u.test(text))) {
-      throw new DomainError(
-        'invalid',
-        'unstorable',
-        `${name} ${JSON.stringify(text)} holds a NUL or half a character, which the database cannot store.`,
-      );
-    }
-  }
-  if (!/^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/i.test(commandId))
-    throw new Error(`commandId ${JSON.stringify(commandId)} is not a UUID`);
-  if (idempotencyKey && !fingerprint) throw new Error('an idempotency key needs the fingerprint of its request');
-}
-
-async function within<T>(deadline: number, work: Promise<T>): Promise<T> {
-  let timer: NodeJS.Timeout | undefined;
-  const late = new Promise<never>((_, reject) => {
-    timer = setTimeout(() => reject(databaseUnavailable()), Math.max(0, deadline - performance.now()));
-  });
-  try {
-    return await Promise.race([work, late]);
-  } finally {
-    clearTimeout(timer);
-  }
 }

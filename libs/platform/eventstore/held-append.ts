@@ -1,23 +1,15 @@
 import type pg from 'pg';
 
 import { DomainError } from '#platform/kernel/errors.js';
-import type { JsonObject } from '#platform/kernel/json.js';
+import { runInTurns } from '#platform/kernel/turns.js';
 
 import { appendBulk } from './bulk.js';
 import { databaseUnavailable, outcomeUnknown } from './combiner.js';
-import type { AppendResult, Decided, DecidedCommand, HandleRequest, Outcome, SubjectRecord } from './command.js';
+import type { AppendResult, DecidedCommand, Outcome, SubjectRecord } from './command.js';
 import { classify } from './database-errors.js';
-import { checkPrecondition, compose, recordedEvents, viewOf } from './decision.js';
+import { checkPrecondition, composing, viewOf } from './decision.js';
 import { refuseAsAppendWould } from './dry-run.js';
-
-/** Everything that lives in a stream at one version, by subject. */
-export interface Snapshot {
-  readonly version: number;
-  readonly subjects: ReadonlyMap<string, SubjectRecord>;
-}
-
-/** May read more (an older version, what is quarantined); it is called again on a newer snapshot when the stream moved meanwhile. */
-export type DecideOnSnapshot = (snapshot: Snapshot) => Decided | Promise<Decided>;
+import { type DecideOnSnapshot, outcomeOf, readWholeWithin, recordsOf, snapshotOf, type WholeRequest } from './whole-stream.js';
 
 type Refused = { readonly refusal: Exclude<AppendResult, { code: 'appended' }>; readonly before: ReadonlyMap<string, SubjectRecord> };
 
@@ -27,22 +19,19 @@ type Refused = { readonly refusal: Exclude<AppendResult, { code: 'appended' }>; 
  * @returns the outcome, or what the append refused; undefined when the stream could not be held, which may be tried again.
  * @throws DomainError whatever `decide` throws; stale `version_mismatch`; unavailable `database_unavailable`, `outcome_unknown`.
  */
-export async function appendHeld(
-  pool: pg.Pool,
-  request: Omit<HandleRequest, 'subjects'>,
-  decide: DecideOnSnapshot,
-): Promise<Outcome | Refused | undefined> {
+export async function appendHeld(pool: pg.Pool, request: WholeRequest, decide: DecideOnSnapshot): Promise<Outcome | Refused | undefined> {
   const client = await pool.connect();
   let sent: DecidedCommand | undefined;
   let broken: Error | undefined;
   try {
     await client.query('BEGIN');
     await client.query('SELECT chancery.hold($1)', [request.stream]);
-    const all = await readAll(client, request.stream);
-    const decided = await decide({ version: all.version, subjects: new Map([...all.records].filter(([, { state }]) => state !== null)) });
+    const all = await readWholeWithin(client, request.stream);
+    const decided = await decide(snapshotOf(all));
     const before = recordsOf(request, decided, all.records);
     checkPrecondition(request.precondition, viewOf(all.version, before));
-    const command = compose({ ...request, subjects: [], precondition: { streamVersion: all.version } }, decided, before);
+    const pinned = { ...request, subjects: [], precondition: { streamVersion: all.version } };
+    const command = await runInTurns(composing(pinned, decided, { streamVersion: all.version, records: before }));
     const outcome = outcomeOf(request, decided, { command, before, version: all.version });
     if (outcome.unchanged || outcome.dryRun) {
       await client.query('ROLLBACK');
@@ -64,62 +53,4 @@ export async function appendHeld(
   } finally {
     client.release(broken);
   }
-}
-
-interface Row {
-  subject: string;
-  version: number;
-  from_version: number;
-  schema_version: number;
-  state: JsonObject | null;
-  recorded_at: Date;
-}
-
-/** Every subject that ever was, the ended ones too: their versions go on when their names come back. */
-async function readAll(client: pg.PoolClient, stream: string): Promise<{ version: number; records: Map<string, SubjectRecord> }> {
-  const head = await client.query<{ version: number }>('SELECT version FROM chancery.stream WHERE stream = $1', [stream]);
-  const { rows } = await client.query<Row>(
-    'SELECT subject, version, from_version, schema_version, state, recorded_at FROM chancery.subject WHERE stream = $1 ORDER BY subject',
-    [stream],
-  );
-  const records = rows.map(({ subject, version, from_version, schema_version, state, recorded_at }): [string, SubjectRecord] => [
-    subject,
-    { subject, version, streamVersion: from_version, schemaVersion: schema_version, state, recordedAt: recorded_at.toISOString() },
-  ]);
-  return { version: head.rows[0]?.version ?? 0, records: new Map(records) };
-}
-
-/** The subjects that the command rests on: those that it writes, and those that its precondition names. */
-function recordsOf(
-  request: Omit<HandleRequest, 'subjects'>,
-  decided: Decided,
-  records: ReadonlyMap<string, SubjectRecord>,
-): Map<string, SubjectRecord> {
-  const names = new Set([...decided.events.map(({ subject }) => subject), ...Object.keys(request.precondition?.subjects ?? {})]);
-  const never = { version: 0, streamVersion: 0, schemaVersion: 0, state: null, recordedAt: null };
-  return new Map([...names].map((subject) => [subject, records.get(subject) ?? { subject, ...never }]));
-}
-
-function outcomeOf(
-  { context, dryRun }: Omit<HandleRequest, 'subjects'>,
-  { events, details, notes }: Decided,
-  on: { readonly command: DecidedCommand; readonly before: ReadonlyMap<string, SubjectRecord>; readonly version: number },
-): Outcome {
-  const unchanged = events.length === 0;
-  return {
-    version: unchanged ? on.version : on.version + 1,
-    commandId: context.commandId,
-    recordedAt: new Date().toISOString(),
-    events: recordedEvents(
-      on.command,
-      events.map(({ state }) => state),
-    ),
-    replayed: false,
-    unchanged,
-    dryRun: dryRun === true,
-    basedOn: on.version,
-    details,
-    notes,
-    before: on.before,
-  };
 }

@@ -38,6 +38,30 @@ export async function readChanges(
 }
 
 /**
+ * What lives of a kind and was not made by this version, in the order of names; undefined when there are more than `limit` - 1 of the kind in all.
+ */
+export async function readOthers(
+  db: Db,
+  { stream, kind, madeBy, limit }: { readonly stream: string; readonly kind: string; readonly madeBy: number; readonly limit: number },
+): Promise<{ readonly subject: string; readonly state: JsonObject }[] | undefined> {
+  const [first, end] = [`${kind}/`, `${kind}0`]; // '0' follows '/' in byte order
+  const [counted] = await sqlQuery<{ living: number }>(
+    db,
+    `SELECT count(*)::int AS living FROM (
+       SELECT FROM chancery.subject WHERE stream = $1 AND subject >= $2 AND subject < $3 AND state IS NOT NULL LIMIT $4
+     ) AS live`,
+    [stream, first, end, limit],
+  );
+  if ((counted?.living ?? 0) >= limit) return undefined;
+  return sqlQuery(
+    db,
+    `SELECT subject, state FROM chancery.subject
+     WHERE stream = $1 AND subject >= $2 AND subject < $3 AND state IS NOT NULL AND from_version <> $5 ORDER BY subject LIMIT $4`,
+    [stream, first, end, limit, madeBy],
+  );
+}
+
+/**
  * Hands over everything that lives in a stream, page by page and in one snapshot, so that a hundred thousand subjects hold up nobody.
  * @returns the version that they are of; 0 when there is no such stream.
  */

@@ -1,6 +1,8 @@
 import { type Db, sqlQuery } from '#platform/database/database.js';
 import type { JsonObject } from '#platform/kernel/json.js';
 
+import { readInPages } from './read-in-pages.js';
+
 /** A recorded state with the shape that it has, null when the subject did not exist. */
 export interface RecordedState {
   readonly state: JsonObject | null;
@@ -93,7 +95,7 @@ export async function listTouchedSubjects(
   stream: string,
   range: { readonly after: number; readonly upTo: number },
 ): Promise<TouchedSubject[]> {
-  const rows = await sqlQuery<TouchedRow>(
+  return readInPages(
     db,
     `WITH touched AS (
        SELECT e.subject, min(e.subject_version) AS first, max(e.subject_version) AS last
@@ -105,10 +107,10 @@ export async function listTouchedSubjects(
      LEFT JOIN chancery.event b ON b.stream = $1 AND b.subject = t.subject AND b.subject_version = t.first - 1
      ORDER BY t.subject`,
     [stream, range.after, range.upTo],
+    (row: TouchedRow) => ({
+      subject: row.subject,
+      before: { state: row.before_state, schemaVersion: row.before_schema ?? 0 },
+      after: { state: row.after_state, schemaVersion: row.after_schema },
+    }),
   );
-  return rows.map((row) => ({
-    subject: row.subject,
-    before: { state: row.before_state, schemaVersion: row.before_schema ?? 0 },
-    after: { state: row.after_state, schemaVersion: row.after_schema },
-  }));
 }

@@ -2,6 +2,7 @@ import { type Db, named, sqlQuery } from '#platform/database/database.js';
 import type { JsonObject } from '#platform/kernel/json.js';
 
 import type { RecordedEvent, SubjectRecord } from './command.js';
+import { readInPages, readPages } from './read-in-pages.js';
 
 /** A version as the audit record that it is. */
 export interface VersionRecord {
@@ -98,12 +99,10 @@ export async function readSnapshot(db: Db, stream: string): Promise<{ version: n
         "SELECT version, encode(hash, 'hex') AS hash FROM chancery.stream WHERE stream = $1",
         [stream],
       );
-      const rows = await sqlQuery<SubjectRow>(
-        tx,
-        'SELECT subject, version, from_version, schema_version, state, recorded_at FROM chancery.subject WHERE stream = $1 AND state IS NOT NULL ORDER BY subject',
-        [stream],
-      );
-      return { version: head[0]?.version ?? 0, hash: head[0]?.hash ?? '', subjects: rows.map(toSubject) };
+      const text =
+        'SELECT subject, version, from_version, schema_version, state, recorded_at FROM chancery.subject WHERE stream = $1 AND state IS NOT NULL ORDER BY subject';
+      const subjects = await readPages(tx, text, [stream], toSubject);
+      return { version: head[0]?.version ?? 0, hash: head[0]?.hash ?? '', subjects };
     });
 }
 
@@ -149,13 +148,13 @@ export async function readSnapshotPages(
 }
 
 /** The subjects that lived at a version, as they were, by name. A version beyond the head answers the head's state. */
-export async function stateAt(db: Db, stream: string, version: number): Promise<SubjectRecord[]> {
-  const rows = await sqlQuery<SubjectRow>(
+export function stateAt(db: Db, stream: string, version: number): Promise<SubjectRecord[]> {
+  return readInPages(
     db,
     'SELECT subject, version, from_version, schema_version, state, recorded_at FROM chancery.state_at($1, $2) ORDER BY subject COLLATE "C"',
     [stream, version],
+    toSubject,
   );
-  return rows.map(toSubject);
 }
 
 /** The streams whose names match a LIKE pattern, with their heads. */
@@ -255,13 +254,14 @@ export async function readVersion(
   );
   const record = versions[0];
   if (!record) return undefined;
-  const events = await sqlQuery<EventWithBefore>(
+  const events = await readInPages(
     db,
     `SELECT e.subject, e.subject_version AS "subjectVersion", e.type, e.schema_version AS "schemaVersion", e.state, e.position AS index,
             b.state AS before, b.schema_version AS "beforeSchemaVersion"
      FROM chancery.event e LEFT JOIN chancery.event b ON b.stream = e.stream AND b.subject = e.subject AND b.subject_version = e.subject_version - 1
      WHERE e.stream = $1 AND e.version = $2 ORDER BY e.position`,
     [stream, version],
+    (event: EventWithBefore) => event,
   );
   return { ...toVersion(record), events };
 }

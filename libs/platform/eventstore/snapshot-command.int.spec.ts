@@ -12,8 +12,8 @@ afterAll(() => log.close(), 30_000);
 
 const put = (stream: string, subject: string, n: number) =>
   log.store.handle({ stream, subjects: [subject], context: aContext() }, () => [anEvent(subject, { n })]);
-const whole = (stream: string, decide: Parameters<typeof handleOnSnapshot>[3], more: object = {}) =>
-  handleOnSnapshot(log.store, log.database.db, { stream, context: aContext({ action: 'AddOne' }), ...more }, decide);
+const whole = (stream: string, decide: Parameters<typeof handleOnSnapshot>[2], more: object = {}) =>
+  handleOnSnapshot(log.store, { stream, context: aContext({ action: 'AddOne' }), ...more }, decide);
 
 /** Adds one to everything that lives. */
 const addOne = ({ subjects }: Snapshot) => ({

@@ -1,13 +1,11 @@
-import type { Db } from '#platform/database/database.js';
 import { DomainError } from '#platform/kernel/errors.js';
 
-import type { HandleRequest, Outcome } from './command.js';
+import type { Decided, Outcome, WideView } from './command.js';
 import { checkPrecondition, viewOf } from './decision.js';
 import type { EventStore } from './event-store.js';
-import type { DecideOnSnapshot } from './held-append.js';
-import { readSnapshot } from './read-log.js';
+import { type DecideOnSnapshot, livingKinds, recordsOf, snapshotOf, type WholeRequest } from './whole-stream.js';
 
-export type { DecideOnSnapshot, Snapshot } from './held-append.js';
+export type { DecideOnSnapshot, Snapshot } from './whole-stream.js';
 
 /** Each round lost means that another command was recorded; a stream that never stands still is not for commands over all of it. */
 const MOST_ROUNDS = 20;
@@ -22,16 +20,11 @@ const LONGEST_HELD_MS = 200;
  * moved, and holds the stream when that does not help.
  * @throws DomainError as `handle`; whatever `decide` throws; conflict `contended`.
  */
-export async function handleOnSnapshot(
-  store: EventStore,
-  db: Db,
-  request: Omit<HandleRequest, 'subjects'>,
-  decide: DecideOnSnapshot,
-): Promise<Outcome> {
+export async function handleOnSnapshot(store: EventStore, request: WholeRequest, decide: DecideOnSnapshot): Promise<Outcome> {
   const replayed = await store.findReplay(request);
   if (replayed) return replayed;
   try {
-    return await inRounds(store, db, request, decide);
+    return await inRounds(store, request, decide);
   } catch (error) {
     // The same request, sent twice, may have been recorded between that look and the snapshot on which this one was refused.
     const late = error instanceof DomainError && error.kind !== 'unavailable' ? await store.findReplay(request) : undefined;
@@ -40,8 +33,8 @@ export async function handleOnSnapshot(
   }
 }
 
-async function inRounds(store: EventStore, db: Db, request: Omit<HandleRequest, 'subjects'>, decide: DecideOnSnapshot): Promise<Outcome> {
-  const { streamVersion, ...precondition } = request.precondition ?? {};
+async function inRounds(store: EventStore, request: WholeRequest, decide: DecideOnSnapshot): Promise<Outcome> {
+  const streamVersion = request.precondition?.streamVersion;
   let decidedInMs = 0;
   for (let round = 0; round < MOST_ROUNDS; round++) {
     if (round >= ROUNDS_UNHELD && streamVersion === undefined && decidedInMs <= LONGEST_HELD_MS) {
@@ -50,19 +43,12 @@ async function inRounds(store: EventStore, db: Db, request: Omit<HandleRequest, 
       continue;
     }
     const beganAt = performance.now();
-    const { version, subjects: living } = await readSnapshot(db, request.stream);
-    const subjects = new Map(living.map((record) => [record.subject, record]));
-    checkPrecondition(streamVersion === undefined ? undefined : { streamVersion }, viewOf(version, subjects));
-    const decided = await decide({ version, subjects });
+    const whole = await store.readWhole(request.stream);
+    if (streamVersion !== undefined) checkPrecondition({ streamVersion }, viewOf(whole.version, whole.records));
+    const decided = await decide(snapshotOf(whole));
     decidedInMs = performance.now() - beganAt;
-    const touched = [...new Set(decided.events.map(({ subject }) => subject))];
-    try {
-      const pinned = { ...request, subjects: touched, precondition: { ...precondition, streamVersion: version } };
-      return await store.handle(pinned, () => decided);
-    } catch (error) {
-      const moved = error instanceof DomainError && error.code === 'version_mismatch' && error.extra.subject === undefined;
-      if (!moved || streamVersion !== undefined) throw error;
-    }
+    const outcome = await store.handleWhole(request, whole, decided);
+    if (outcome !== undefined) return outcome; // otherwise the stream moved: who named its version is told so by the next look
   }
   throw new DomainError(
     'conflict',
@@ -70,3 +56,30 @@ async function inRounds(store: EventStore, db: Db, request: Omit<HandleRequest, 
     'The configuration keeps changing: nothing was recorded; try again, or name the version with If-Match.',
   );
 }
+
+/**
+ * `EventStore.handle` for a decision about so many subjects that it must let others have their turn. As there, it may look at those and no others, and it is
+ * decided again when one of them moved.
+ * @throws DomainError as `handle`.
+ */
+export async function handleMany(
+  store: EventStore,
+  request: WholeRequest,
+  subjects: readonly string[],
+  decide: (view: WideView) => Promise<Decided>,
+): Promise<Outcome> {
+  for (let round = 0; round < MOST_ROUNDS; round++) {
+    const whole = await store.readWhole(request.stream);
+    // After the subjects, never before: then a state that this key's first request made is not seen without the key.
+    const replayed = await store.findReplay(request);
+    if (replayed) return replayed;
+    const view = viewOf(whole.version, recordsOf(request, NOTHING, whole.records, subjects), livingKinds(whole, request.kinds ?? []));
+    checkPrecondition(request.precondition, view);
+    const decided = await decide(view);
+    const outcome = await store.handleWhole(request, whole, decided, subjects);
+    if (outcome !== undefined) return outcome;
+  }
+  throw new DomainError('conflict', 'contended', 'Others keep changing what this changes: nothing was recorded; try again.');
+}
+
+const NOTHING: Decided = { events: [], details: null };

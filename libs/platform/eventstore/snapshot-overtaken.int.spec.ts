@@ -41,8 +41,8 @@ test('a command over a whole stream goes through while three processes never sto
   );
   await running;
   const outcomes = [];
-  for (let i = 0; i < 5; i++) outcomes.push(await handleOnSnapshot(log.store, log.database.db, { stream, context: aContext() }, sweep));
-  const plan = await handleOnSnapshot(log.store, log.database.db, { stream, context: aContext(), dryRun: true }, sweep);
+  for (let i = 0; i < 5; i++) outcomes.push(await handleOnSnapshot(log.store, { stream, context: aContext() }, sweep));
+  const plan = await handleOnSnapshot(log.store, { stream, context: aContext(), dryRun: true }, sweep);
   stopped = true;
   await Promise.all(writers);
   for (const outcome of outcomes) {
@@ -101,24 +101,19 @@ test('a request sent twice is answered once, although its twin was recorded afte
     context: { ...aContext(), idempotencyKey: 'twin-key-1', fingerprint: 'f' },
     precondition: { streamVersion: 1 },
   });
-  const twin = () => handleOnSnapshot(log.anotherStore(), log.database.db, request(), sweep);
+  const twin = () => handleOnSnapshot(log.anotherStore(), request(), sweep);
   const looksEarly: DecideOnSnapshot = async (snapshot) => {
     await twin();
     return sweep(snapshot); // pinned to version 1, which is not the head any more
   };
-  const outcome = await handleOnSnapshot(log.store, log.database.db, request(), looksEarly);
+  const outcome = await handleOnSnapshot(log.store, request(), looksEarly);
   expect(outcome).toMatchObject({ version: 2, replayed: true, details: { sweptAt: 1 } });
   const other = { ...request(), context: aContext() };
-  await expect(handleOnSnapshot(log.store, log.database.db, other, sweep)).rejects.toMatchObject({ code: 'version_mismatch' });
+  await expect(handleOnSnapshot(log.store, other, sweep)).rejects.toMatchObject({ code: 'version_mismatch' });
   const late: DecideOnSnapshot = async () => {
-    await handleOnSnapshot(
-      log.anotherStore(),
-      log.database.db,
-      { ...again, context: { ...again.context, commandId: aContext().commandId } },
-      sweep,
-    );
+    await handleOnSnapshot(log.anotherStore(), { ...again, context: { ...again.context, commandId: aContext().commandId } }, sweep);
     throw new DomainError('conflict', 'refused_by_its_twin', 'What the twin did stands in the way.');
   };
   const again = { stream, context: { ...aContext(), idempotencyKey: 'twin-key-2', fingerprint: 'f' } };
-  expect(await handleOnSnapshot(log.store, log.database.db, again, late)).toMatchObject({ version: 3, replayed: true });
+  expect(await handleOnSnapshot(log.store, again, late)).toMatchObject({ version: 3, replayed: true });
 });

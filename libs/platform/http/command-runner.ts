@@ -52,7 +52,7 @@ export class CommandRunner {
   private accepted(type: string, outcome: Outcome, context: CommandRequest['context']): void {
     const result = outcome.dryRun ? 'dry_run' : outcome.replayed ? 'replayed' : outcome.unchanged ? 'unchanged' : 'accepted';
     this.metrics.commands.inc({ type, result });
-    if (result === 'accepted') for (const event of outcome.events) this.metrics.events.inc({ type: event.type });
+    if (result === 'accepted') this.count(outcome.events);
     this.log.info(
       {
         command: type,
@@ -65,6 +65,12 @@ export class CommandRunner {
       },
       'command',
     );
+  }
+
+  private count(events: Outcome['events']): void {
+    const counts = new Map<string, number>();
+    for (const { type } of events) counts.set(type, (counts.get(type) ?? 0) + 1);
+    for (const [type, count] of counts) this.metrics.events.inc({ type }, count);
   }
 
   /**

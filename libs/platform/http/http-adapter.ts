@@ -10,6 +10,7 @@ import type { Log } from '#platform/log/log.js';
 import type { HttpMetrics } from './http-metrics.js';
 import { HttpProblem, unsupported } from './http-problem.js';
 import { type Admit, BodyReader, MAX_BODY_BYTES } from './large-body.js';
+import { isLongAnswer, writeLongJson } from './long-json.js';
 import { problemDocument, refusalOf } from './problem.js';
 import { callerOf, codeOf, pathOf, withoutTokens } from './request-context.js';
 import { RouteList } from './route-list.js';
@@ -49,6 +50,13 @@ export class HttpAdapter extends FastifyAdapter {
       bodies.watch(request, reply.raw);
       if (namesByUrl.has(request.method) && request.raw.url?.includes('%00') === true) sendFrameworkError(nulInUrl, request, reply);
       else done();
+    });
+    fastify.addHook('preSerialization', (_request, reply, payload, done) => {
+      if (!isLongAnswer(payload)) return done(null, payload);
+      const written = writeLongJson(payload).then((text) => {
+        reply.serializer(() => text); // answers the reply, which as a promise's value would be waited for
+      });
+      written.then(() => done(null, payload), done);
     });
     fastify.addHook('onResponse', (request, reply, done) => {
       observe(options, request, reply);

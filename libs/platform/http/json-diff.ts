@@ -12,18 +12,23 @@ export interface Difference {
 /** What differs between two JSON values: objects member by member, everything else (lists too) as a whole. Ordered by pointer. */
 export function jsonDiff(before: Json, after: Json, path: readonly string[] = []): Difference[] {
   if (!isObject(before) || !isObject(after)) {
-    return canonicalJson(before) === canonicalJson(after)
-      ? []
-      : [{ op: operation(before, after, path), pointer: pointerTo(...path), before, after }];
+    return isSame(before, after) ? [] : [{ op: operation(before, after, path), pointer: pointerTo(...path), before, after }];
   }
   const keys = [...new Set([...Object.keys(before), ...Object.keys(after)])].sort();
   return keys.flatMap((key): Difference[] => {
-    const inner = [...path, key];
     const [old, young] = [Object.hasOwn(before, key) ? before[key] : undefined, Object.hasOwn(after, key) ? after[key] : undefined];
+    if (old === young) return [];
+    const inner = [...path, key];
     if (old === undefined) return [{ op: 'add', pointer: pointerTo(...inner), before: null, after: young ?? null }];
     if (young === undefined) return [{ op: 'remove', pointer: pointerTo(...inner), before: old, after: null }];
     return jsonDiff(old, young, inner);
   });
+}
+
+function isSame(before: Json, after: Json): boolean {
+  // What is not there, or is no object or list, is equal to itself only.
+  if (before === null || after === null || typeof before !== 'object' || typeof after !== 'object') return before === after;
+  return canonicalJson(before) === canonicalJson(after);
 }
 
 function isObject(value: Json): value is { readonly [key: string]: Json } {

@@ -6,6 +6,9 @@ import { DomainError } from '#platform/kernel/errors.js';
 /** How long a read may take before the caller is told that the database does not answer. */
 const READ_DEADLINE_MS = 5_000;
 
+/** The same of a read that may be about everything: 100,000 mappings are written and sent in seconds. */
+export const WHOLE_READ_MS = 30_000;
+
 /** The edge between HTTP and the queries: every read has a deadline, so a database that is gone is a 503 and not a hanging client. */
 @Injectable()
 export class QueryRunner {

@@ -1,7 +1,8 @@
 import type { FastifyReply } from 'fastify';
 
-import type { Outcome } from '#platform/eventstore/event-store.js';
+import type { Outcome, RecordedEvent } from '#platform/eventstore/event-store.js';
 import type { JsonObject } from '#platform/kernel/json.js';
+import { mapInTurns } from '#platform/kernel/turns.js';
 
 import { entityTag, streamTag } from './entity-tag.js';
 import { type Difference, jsonDiff } from './json-diff.js';
@@ -35,13 +36,18 @@ export function subjectState(outcome: Outcome, subject: string): JsonObject | nu
  * The answer to a dry run: what would change, member by member, and what is worth a second look. Nothing was written. Its ETag as the If-Match of the
  * write carries out exactly this plan, or 412 when anything of the gateway has changed since.
  */
-export function dryRunAnswer(reply: FastifyReply, outcome: Outcome, warnings: readonly Warning[] = []): JsonObject {
+export function dryRunAnswer(
+  reply: FastifyReply,
+  outcome: Outcome,
+  warnings: readonly Warning[] = [],
+  changes: readonly Change[] = changesOf(outcome),
+): JsonObject {
   reply
     .header('Dry-Run', 'true')
     .header('ETag', streamTag(outcome.basedOn))
     .header('Chancery-Version', String(outcome.basedOn))
     .status(200);
-  return { dryRun: true, basedOn: outcome.basedOn, changes: changesOf(outcome), warnings, ...outcome.notes } as unknown as JsonObject;
+  return { dryRun: true, basedOn: outcome.basedOn, changes, warnings, ...outcome.notes } as unknown as JsonObject;
 }
 
 /** What the record says of the route tests that a write was tried by; nothing where it met none. */
@@ -61,8 +67,15 @@ export interface Change {
 
 /** What a command did, or would do, event by event and member by member. */
 export function changesOf(outcome: Outcome): Change[] {
-  return outcome.events.map((event) => {
-    const before = outcome.before.get(event.subject)?.state ?? null;
-    return { subject: event.subject, event: event.type, before, after: event.state, diff: jsonDiff(before, event.state) };
-  });
+  return outcome.events.map((event) => changeOf(outcome, event));
+}
+
+/** As `changesOf`, for a command over many subjects: others have their turn in between. */
+export function changesInTurns(outcome: Outcome): Promise<Change[]> {
+  return mapInTurns(outcome.events, (event) => changeOf(outcome, event));
+}
+
+function changeOf({ before: known }: Outcome, { subject, type, state }: RecordedEvent): Change {
+  const before = known.get(subject)?.state ?? null;
+  return { subject, event: type, before, after: state, diff: jsonDiff(before, state) };
 }
