@@ -25,9 +25,12 @@ import type { DescribedRoute } from '#platform/http/openapi.js';
 import { withDeadline } from '#platform/http/query-runner.js';
 import type { RouteList } from '#platform/http/route-list.js';
 import type { Log } from '#platform/log/log.js';
+import { KeyFile } from '#platform/vault/key-file.js';
+import { Vault } from '#platform/vault/vault.js';
 
 import { type ApiParts, apiModule } from './api.module.js';
 import { readBuild } from './build.js';
+import { addCertificateGauge } from './certificate-gauge.js';
 import { ensureDefaultGateway } from './default-gateway.js';
 import { NestLog } from './nest-log.js';
 import { Readiness } from './readiness.js';
@@ -119,17 +122,20 @@ export async function startApi(options: ApiOptions): Promise<Api> {
 async function makeParts(options: ApiOptions, database: Database, events: EventStore): Promise<ApiParts> {
   const { config, log } = options;
   const build = readBuild();
+  const metrics = new HttpMetrics(build, () => withDeadline(readHeads(database), SCRAPE_DEADLINE_MS));
+  addCertificateGauge(metrics.registry, database.db, SCRAPE_DEADLINE_MS);
   return {
     database,
     events,
     log,
-    metrics: new HttpMetrics(build, () => withDeadline(readHeads(database), SCRAPE_DEADLINE_MS)),
+    metrics,
     build,
     envelope: await Envelope.forThisMachine(build.version),
     readiness: new Readiness(database, log),
     verifier: new TokenVerifier({ db: database.db, events, ...(options.now === undefined ? {} : { now: options.now }) }),
     limiter: options.limiter ?? new AttemptLimiter(options.now),
     streams: new EventStreams(),
+    vault: new Vault(database.db, new KeyFile(config.kekFile)),
     ownPorts: config.ownPorts,
     verification: {
       database: openDatabase({

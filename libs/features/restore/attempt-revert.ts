@@ -8,6 +8,7 @@ import { DomainError } from '#platform/kernel/errors.js';
 import { canonicalJson, type Json, type JsonObject } from '#platform/kernel/json.js';
 import { runInTurns, runToEnd } from '#platform/kernel/turns.js';
 
+import { findLostSecrets } from './lost-secrets.js';
 import { planRevert, type RevertConflict, type RevertPlan, type SubjectChange, settingsSubject, WHOLE_DEADLINE_MS } from './restore.js';
 import { readClaimOwners, readLaterStates } from './version-changes.table.js';
 
@@ -48,10 +49,17 @@ export interface RevertAttempt {
 export async function attemptRevert(world: RestoreWorld, attempt: RevertAttempt): Promise<Outcome> {
   const { version, changes, leave, request } = attempt;
   let planned: readonly NewEvent[] = [];
+  const secrets = {
+    at: new Date(),
+    lost: await findLostSecrets(
+      world,
+      changes.map(({ subject, before }) => ({ subject, state: before })),
+    ),
+  };
   try {
     const subjects = [...new Set([settingsSubject, ...changes.map(({ subject }) => subject)])];
     const planning = (view: View) =>
-      planRevert({ kinds: world.kinds, version, changes, present: (subject) => view.subject(subject), ...(leave && { leave }) });
+      planRevert({ kinds: world.kinds, version, changes, secrets, present: (subject) => view.subject(subject), ...(leave && { leave }) });
     const reviewed = (plan: RevertPlan, view: WideView) => {
       if (plan.conflicts.length > 0) throw new RevertConflicts(plan.conflicts);
       planned = plan.events;

@@ -13,10 +13,10 @@ import { runToEnd } from '#platform/kernel/turns.js';
 
 import { confirmVersion, expireConfirmation, settleExpired } from './confirmation.js';
 import { digestsOf, overriding, quarantinedAmong, quarantineId } from './quarantine.js';
-import { planRevert, requireAdminFor, rollbackEvents, type SubjectChange } from './restore.js';
+import { planRevert, planRollback, requireAdminFor, type SubjectChange } from './restore.js';
 import { mergeBack } from './three-way.js';
 
-const rolledBack = (...given: Parameters<typeof rollbackEvents>) => runToEnd(rollbackEvents(...given));
+const rolledBack = (...given: Parameters<typeof planRollback>) => runToEnd(planRollback(...given)).events;
 const plannedRevert = (...given: Parameters<typeof planRevert>) => runToEnd(planRevert(...given));
 
 const kinds = new SubjectKinds([gatewayKind, mappingKind(new Set([5432])), principalKind, routeTestKind]);
@@ -40,6 +40,7 @@ const mapping = (more: JsonObject = {}, name = 'user'): JsonObject => ({
 /** Undoes version 5, which took `mapping/user` from `before` to `after`, when it is `current`, last touched by version 9. */
 function revert(before: JsonObject | null, after: JsonObject | null, current: JsonObject | null, more: Partial<SubjectChange> = {}) {
   const plan = plannedRevert({
+    secrets: { at: new Date(0), lost: new Set() },
     kinds,
     version: 5,
     changes: [{ subject: 'mapping/user', before, after, ...more }],
@@ -107,6 +108,7 @@ describe('undoing one version of a subject', () => {
     const allowing = { ...settings, allowLoopbackUpstreams: true };
     const loopback = mapping({ service: '127.0.0.1:9001' });
     const plan = plannedRevert({
+      secrets: { at: new Date(0), lost: new Set() },
       kinds,
       version: 5,
       changes: [
@@ -126,6 +128,7 @@ describe('undoing one version of a subject', () => {
 
   test('what is left out is not looked at', () => {
     const plan = plannedRevert({
+      secrets: { at: new Date(0), lost: new Set() },
       kinds,
       version: 5,
       changes: [{ subject: 'mapping/user', before: a, after: b }],

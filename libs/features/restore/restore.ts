@@ -12,24 +12,62 @@ export const settingsSubject = 'gateway';
 /** How long a command about everything may take: 100,000 mappings are more than an ordinary command's deadline allows on a busy machine. */
 export const WHOLE_DEADLINE_MS = 60_000;
 
+/** What a rollback does with subjects that have secrets; without it they stay as they are. */
+export interface SecretsBack {
+  readonly at: Date;
+  /** Ids of secrets that are not there any more. */
+  readonly lost: ReadonlySet<string>;
+}
+
+/** A subject that a rollback leaves as it is, though it was asked to bring it back. */
+export interface RollbackException {
+  readonly subject: string;
+  readonly code: string;
+  readonly message: string;
+}
+
+export interface RollbackPlan {
+  readonly events: readonly NewEvent[];
+  readonly exceptions: readonly RollbackException[];
+}
+
 /**
  * The events that make a configuration what it was: only of the subjects that differ, sorted by name. What lives now and did not then ends, what is no
- * configuration stays. Yields now and then, for others.
+ * configuration stays, and so does what has a secret unless `secrets` says otherwise. Yields now and then, for others.
  */
-export function* rollbackEvents(
+export function* planRollback(
   kinds: SubjectKinds,
   now: Iterable<StatedSubject>,
   then: Iterable<StatedSubject>,
-): Generator<undefined, NewEvent[]> {
+  secrets?: SecretsBack,
+): Generator<undefined, RollbackPlan> {
   const present = yield* statesOf(kinds, now);
   const past = yield* statesOf(kinds, then);
+  const exceptions: RollbackException[] = [];
   const events: NewEvent[] = [];
   for (const [i, subject] of [...new Set([...present.keys(), ...past.keys()])].sort().entries()) {
     if (i % PACE === PACE - 1) yield undefined;
-    const event = kinds.of(subject)?.transition(subject, present.get(subject) ?? null, past.get(subject) ?? null);
-    if (event !== undefined) events.push(event);
+    const kind = kinds.of(subject);
+    if (kind === undefined || (kind.secretOf !== undefined && secrets === undefined)) continue;
+    const [is, was] = [present.get(subject) ?? null, past.get(subject) ?? null];
+    const event = kind.transition(subject, is, was);
+    if (event === undefined) continue;
+    const why = secrets === undefined ? undefined : whyNotBack(kind, is, was, secrets);
+    if (why === undefined) events.push(event);
+    else exceptions.push({ subject, ...why });
   }
-  return events;
+  return { events, exceptions };
+}
+
+function whyNotBack(
+  kind: SubjectKind,
+  present: JsonObject | null,
+  past: JsonObject | null,
+  { at, lost }: SecretsBack,
+): { readonly code: string; readonly message: string } | undefined {
+  const why = kind.whyNotBack?.(present, past, at);
+  if (why !== undefined || past === null || kind.secretOf === undefined || !lost.has(kind.secretOf(past))) return why;
+  return { code: 'key_destroyed', message: 'Its key was destroyed, as nothing was to use it any more.' };
 }
 
 /** So many subjects are looked at before whoever runs this may let others have their turn. */
@@ -75,6 +113,7 @@ interface RevertInput {
   readonly kinds: SubjectKinds;
   readonly version: number;
   readonly changes: readonly SubjectChange[];
+  readonly secrets: SecretsBack;
   present(subject: string): PresentSubject;
   /** Subjects that are left as they are. */
   readonly leave?: ReadonlySet<string>;
@@ -86,7 +125,7 @@ interface RevertInput {
  * others.
  */
 export function* planRevert(input: RevertInput): Generator<undefined, RevertPlan> {
-  const { kinds, version, present, leave } = input;
+  const { kinds, version, present, leave, secrets } = input;
   const events: NewEvent[] = [];
   const conflicts: RevertConflict[] = [];
   let settings = presentState(kinds, settingsSubject, present(settingsSubject)) ?? {};
@@ -102,7 +141,7 @@ export function* planRevert(input: RevertInput): Generator<undefined, RevertPlan
       continue;
     }
     const current = presentState(kinds, subject, record);
-    const undone = undo(kind, change, current, { version, settings });
+    const undone = undo(kind, change, current, { version, settings, secrets });
     if ('faults' in undone) conflicts.push(...undone.faults.map(({ pointer, message }) => fault(pointer, message)));
     else {
       const event = kind.transition(subject, current, undone.state);
@@ -129,12 +168,14 @@ function undo(
   kind: SubjectKind,
   { subject, before, after }: SubjectChange,
   current: JsonObject | null,
-  context: { readonly version: number; readonly settings: JsonObject },
+  context: { readonly version: number; readonly settings: JsonObject; readonly secrets: SecretsBack },
 ): Undone {
-  const { version, settings } = context;
+  const { version, settings, secrets } = context;
   const whole = (message: string): Undone => ({ faults: [{ pointer: '', message }] });
   if (sameJson(before, after) || sameJson(current, before)) return { state: current };
   if (subject === settingsSubject && before === null) return whole('A gateway does not end when its creation is undone.');
+  const why = whyNotBack(kind, current, before, secrets);
+  if (why !== undefined) return whole(`${subject} cannot go back to what it was: ${why.message}`);
   if (sameJson(current, after)) return before === null ? { state: null } : checked(kind, subject, before, settings);
   if (before === null) return whole(`${subject} was created by version ${version} and has been changed since; delete it by itself.`);
   if (after === null) return whole(`${subject} was deleted by version ${version} and has been created anew since; change it by itself.`);
@@ -149,12 +190,23 @@ function undo(
 /** What goes back must be what could be written now: members that came from different versions may contradict each other, or the settings. */
 function checked(kind: SubjectKind, subject: string, state: JsonObject, settings: JsonObject): Undone {
   try {
-    return { state: kind.read(splitSubject(subject).name, kind.write(state), { settings }) };
+    return { state: kind.read(splitSubject(subject).name, kind.write(state), { settings, present: state }) };
   } catch (error) {
     if (!(error instanceof DomainError)) throw error;
     const faults = error.errors.length > 0 ? error.errors : [{ pointer: '', message: error.message }];
     return { faults: faults.map(({ pointer, message }) => ({ pointer, message: `${subject} would not be valid any more: ${message}` })) };
   }
+}
+
+/**
+ * What has a secret is changed by who holds `certificates`.
+ * @throws DomainError forbidden `scope_missing`.
+ */
+export function requireCertificatesFor(kinds: SubjectKinds, events: readonly NewEvent[], mayCertify: boolean): void {
+  if (mayCertify || !events.some(({ subject }) => kinds.of(subject)?.secretOf !== undefined)) return;
+  throw new DomainError('forbidden', 'scope_missing', 'This changes certificates, and this token lacks the scope certificates.', {
+    extra: { missingScopes: ['certificates'] },
+  });
 }
 
 /**
