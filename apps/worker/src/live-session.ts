@@ -155,9 +155,9 @@ export class LiveSession {
   #refreshNode(): void {
     const { basis, source } = this.#lane;
     if (this.#basis === basis) return;
-    const { http, proofSecret } = this.session.delivery.hello;
-    const at = http === undefined || http.port === 0 ? null : { address: http.address, port: http.port };
-    const made = nodeResources({ gateway: source.gateway, ...basis, node: { http: at, proofSecret } });
+    const { http, https, proofSecret } = this.session.delivery.hello;
+    const node = { http: listenAddress(http), https: listenAddress(https), proofSecret };
+    const made = nodeResources({ gateway: source.gateway, ...basis, node });
     const names = new Set(made.overlay.map(({ typeUrl, name }) => `${typeUrl}/${name}`));
     const removed = [...this.#node].filter(({ typeUrl, name }) => !names.has(`${typeUrl}/${name}`));
     this.#node.apply({ upserts: made.overlay, removed });

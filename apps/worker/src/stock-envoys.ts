@@ -52,7 +52,7 @@ class StockEnvoy {
   refresh(): void {
     const { basis, source } = this.lane;
     if (basis === this.#basis) return;
-    const { overlay } = nodeResources({ gateway: source.gateway, ...basis, node: { http: null, proofSecret: this.proofSecret } });
+    const { overlay } = nodeResources({ gateway: source.gateway, ...basis, node: { http: null, https: null, proofSecret: this.proofSecret } });
     const names = new Set(overlay.map(({ typeUrl, name }) => `${typeUrl}/${name}`));
     const removed = [...this.node].filter(({ typeUrl, name }) => !names.has(`${typeUrl}/${name}`));
     this.node.apply({ upserts: overlay, removed });

@@ -1,14 +1,7 @@
-import type {
-  Bootstrap,
-  BootstrapFrame,
-  HttpConnectionManager,
-  Listener,
-  LiveBootstrap,
-  ManagerHardening,
-  ScopedConnectionManager,
-} from '#platform/envoy/model/bootstrap.js';
-import type { Cluster, PathConfigSource } from '#platform/envoy/model/cluster.js';
-import { duration, literal } from '#platform/envoy/model/envoy-text.js';
+import type { Bootstrap, BootstrapFrame, HttpConnectionManager, Listener, LiveBootstrap } from '#platform/envoy/model/bootstrap.js';
+import type { Cluster } from '#platform/envoy/model/cluster.js';
+import type { PathConfigSource } from '#platform/envoy/model/config-source.js';
+import { literal } from '#platform/envoy/model/envoy-text.js';
 import {
   ADMIN_SOCKET,
   ADS_CLUSTER,
@@ -23,6 +16,7 @@ import type { Route, RouteConfiguration, VirtualHost } from '#platform/envoy/mod
 import type { JsonObject } from '#platform/kernel/json.js';
 
 import { type GatewaySettings, type ListenAddress, settingsOf } from './gateway.js';
+import { hardened, type ListenerParts, router, statPrefix, toListener } from './listener.envoy.js';
 
 /** What the marker route answers: the release that this configuration is. */
 export interface Marker {
@@ -64,6 +58,18 @@ function markerRoute(proofSecret: string, marker: Marker): Route {
   };
 }
 
+/** Sends whatever is asked for to https, on this port. */
+export function redirectRoute(port: number): Route {
+  return {
+    name: 'chancery-redirect',
+    match: { prefix: '/' },
+    redirect: { https_redirect: true, port_redirect: port === 443 ? 0 : port, response_code: 'PERMANENT_REDIRECT' },
+  };
+}
+
+/** Says that this connection is not one for the host that is asked for (RFC 9110, 15.5.20): clients open another. */
+export const misdirectedRoute: Route = { name: 'chancery-misdirected', match: { prefix: '/' }, direct_response: { status: 421 } };
+
 /** The same bootstrap with the marker filled in. Everything that is not a marker route is shared, not copied. */
 export function withMarker(bootstrap: Bootstrap, marker: Marker): Bootstrap {
   const filled = new Map<Route, Route>();
@@ -91,11 +97,9 @@ export function withMarker(bootstrap: Bootstrap, marker: Marker): Bootstrap {
 }
 
 /** The parts that a bootstrap is made of. */
-export interface BootstrapParts {
+export interface BootstrapParts extends ListenerParts {
   readonly gateway: string;
   readonly http: ListenAddress;
-  readonly settings: Pick<GatewaySettings, 'idleTimeoutMs'>;
-  readonly streamIdleTimeoutMs: number;
   readonly virtualHosts: readonly VirtualHost[];
   readonly clusters: readonly Cluster[];
   /** A watched file with more clusters, or null. */
@@ -172,17 +176,6 @@ export function toAgentBootstrap(gateway: string): LiveBootstrap {
   return { ...live, dynamic_resources: { ...live.dynamic_resources, ads_config: { ...ads_config, grpc_services } } };
 }
 
-/** Where the routes of a listener come from when they are not within it, and the filters that choose among them. */
-export type ScopedParts = Pick<ScopedConnectionManager, 'scoped_routes' | 'http_filters'>;
-
-/** A listener whose routes come in scopes. It is hardened as the static one is. `filters` go before the router. */
-export function toScopedListener(
-  parts: Pick<BootstrapParts, 'http' | 'settings' | 'streamIdleTimeoutMs'>,
-  { scoped_routes, http_filters }: ScopedParts,
-): Listener<ScopedConnectionManager> {
-  return toListener('http', parts.http, { ...hardened(parts), scoped_routes, http_filters: [...http_filters, router] });
-}
-
 /** `ownHeaders` are ours and kept from services. */
 export function toRouteConfiguration(
   name: string,
@@ -197,13 +190,6 @@ export function toRouteConfiguration(
     request_headers_to_remove: options.ownHeaders,
   };
 }
-
-const statPrefix = 'ingress_http';
-
-const router = {
-  name: 'envoy.filters.http.router',
-  typed_config: { '@type': 'type.googleapis.com/envoy.extensions.filters.http.router.v3.Router' },
-} as const;
 
 function frame(gateway: string): BootstrapFrame {
   return {
@@ -223,44 +209,5 @@ function frame(gateway: string): BootstrapFrame {
         },
       ],
     },
-  };
-}
-
-function toListener<Manager>(name: string, at: ListenAddress, manager: Manager): Listener<Manager> {
-  return {
-    name,
-    address: { socket_address: { address: at.address, port_value: at.port } },
-    per_connection_buffer_limit_bytes: 32_768,
-    tcp_backlog_size: 4096,
-    filter_chains: [{ filters: [{ name: 'envoy.filters.network.http_connection_manager', typed_config: manager }] }],
-  };
-}
-
-/** The hardening of Envoy's own page on edge proxies, the same wherever the routes come from. */
-function hardened(parts: Pick<BootstrapParts, 'settings' | 'streamIdleTimeoutMs'>): ManagerHardening {
-  return {
-    '@type': 'type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager',
-    stat_prefix: statPrefix,
-    codec_type: 'AUTO',
-    use_remote_address: true,
-    // Nobody is internal: x-envoy-* headers of clients are removed wherever they connect from.
-    internal_address_config: { unix_sockets: false, cidr_ranges: [] },
-    normalize_path: true,
-    merge_slashes: true,
-    path_with_escaped_slashes_action: 'REJECT_REQUEST',
-    strip_any_host_port: true,
-    strip_trailing_host_dot: true,
-    common_http_protocol_options: {
-      idle_timeout: duration(parts.settings.idleTimeoutMs),
-      headers_with_underscores_action: 'REJECT_REQUEST',
-      max_headers_count: 100,
-    },
-    http2_protocol_options: { max_concurrent_streams: 100, initial_stream_window_size: 65_536, initial_connection_window_size: 1_048_576 },
-    max_request_headers_kb: 60,
-    request_headers_timeout: '10s',
-    stream_idle_timeout: duration(parts.streamIdleTimeoutMs),
-    // HTTP/2 clients hear "no new streams" this long before the connection is closed.
-    drain_timeout: '1s',
-    upgrade_configs: [{ upgrade_type: 'websocket' }],
   };
 }

@@ -2,8 +2,9 @@ import { rootCertificates } from 'node:tls';
 import type { GatewaySettings } from '#features/gateway/gateway.js';
 import { assignment, type Endpoint, reachable, streamedCluster, trustSecret } from '#features/mapping/mapping-cluster.envoy.js';
 import type { ServiceReference } from '#features/mapping/service-reference.js';
-import { clusterMessage, loadAssignmentMessage, secretMessage } from '#platform/envoy/wire/cluster-messages.js';
+import { clusterMessage, loadAssignmentMessage } from '#platform/envoy/wire/cluster-messages.js';
 import { encode, type Message } from '#platform/envoy/wire/message-fields.js';
+import { secretMessage } from '#platform/envoy/wire/tls-messages.js';
 import { sha256Hex } from '#platform/kernel/digest.js';
 import { CLUSTER_TYPE, ENDPOINT_TYPE, type ResourceKey, SECRET_TYPE, type XdsResource } from '#platform/xds/xds-resource.js';
 

@@ -1,13 +1,8 @@
-import type {
-  Cluster,
-  ClusterLoadAssignment,
-  ConfigSource,
-  PathConfigSource,
-  Secret,
-  UpstreamTlsContext,
-} from '#platform/envoy/model/cluster.js';
+import type { Cluster, ClusterLoadAssignment } from '#platform/envoy/model/cluster.js';
+import type { ConfigSource, PathConfigSource } from '#platform/envoy/model/config-source.js';
 import { statToken } from '#platform/envoy/model/envoy-text.js';
 import { endpointFile } from '#platform/envoy/model/reserved.js';
+import type { UpstreamTlsContext, ValidationSecret } from '#platform/envoy/model/tls.js';
 import { addressFault } from '#platform/envoy/model/upstream-address.js';
 
 import type { ServiceReference } from './service-reference.js';
@@ -122,7 +117,7 @@ export function assignment(cluster: string, endpoints: readonly Endpoint[]): Clu
 }
 
 /** The secret by which https upstreams are checked: these authorities, PEM. */
-export function trustSecret(authorities: readonly string[]): Secret {
+export function trustSecret(authorities: readonly string[]): ValidationSecret {
   return {
     '@type': 'type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.Secret',
     name: upstreamTrust,

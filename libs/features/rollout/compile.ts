@@ -16,7 +16,8 @@ import {
 import type { MappingState } from '#features/mapping/mapping-state.js';
 import type { ServiceReference } from '#features/mapping/service-reference.js';
 import type { Bootstrap } from '#platform/envoy/model/bootstrap.js';
-import type { Cluster, DiscoveryResponse, PathConfigSource } from '#platform/envoy/model/cluster.js';
+import type { Cluster, DiscoveryResponse } from '#platform/envoy/model/cluster.js';
+import type { PathConfigSource } from '#platform/envoy/model/config-source.js';
 import { contentHash, sha256Hex } from '#platform/kernel/digest.js';
 import { canonicalJson } from '#platform/kernel/json.js';
 
