@@ -10,6 +10,7 @@ import type { LiveAnswer } from '#platform/xds/live-stream.js';
 import { BLOCK_SIZE, FenceBlock } from './fence-block.js';
 import type { FoldChange, GatewayFold } from './gateway-fold.js';
 import { headGuard } from './head-guard.js';
+import type { SecretSource } from './lane-secrets.js';
 import { type LaneSource, LiveLane } from './live-lane.js';
 import { LiveSession, type SentRelease } from './live-session.js';
 import { MappingStatuses } from './mapping-statuses.js';
@@ -25,6 +26,7 @@ export interface PublisherOptions {
   targets(): readonly TargetSession[];
   found(): ReadonlyMap<string, Found>;
   allowsLoopback(source: LaneSource): boolean;
+  readonly secrets: SecretSource;
   onAnswer(live: LiveSession, release: SentRelease, answer: LiveAnswer): void;
   onUnchanged(live: LiveSession): void;
   /** The push that is held back by the log's account, or may go out. */
@@ -142,7 +144,8 @@ export class GatewayPublisher {
       return;
     }
     this.#guard?.order(change);
-    const all = { mappings: change.mappings.keys(), services, settings: change.settings };
+    const secrets = change.certificates.size > 0 || change.principals;
+    const all = { mappings: change.mappings.keys(), services, settings: change.settings, secrets };
     this.#guarded(this.#head, () => this.#head?.apply(all));
     this.#statuses.touch();
   }
@@ -153,10 +156,23 @@ export class GatewayPublisher {
     const taking = this.#taking.then(async () => {
       const names = this.asides.take(await readStatusRows(this.#options.db, this.gateway));
       if (names.length === 0) return;
-      for (const lane of this.#lanes) this.#guarded(lane, () => lane.apply({ mappings: names, services: [], settings: false }));
+      for (const lane of this.#lanes)
+        this.#guarded(lane, () => lane.apply({ mappings: names, services: [], settings: false, secrets: false }));
     });
     this.#taking = taking.catch(() => undefined); // told to whoever asked
     return taking;
+  }
+
+  /** What is known of secrets has changed. */
+  takeSecrets(): void {
+    for (const lane of this.#lanes) this.#guarded(lane, () => lane.apply({ mappings: [], services: [], settings: false, secrets: true }));
+  }
+
+  /** The secrets that the lanes use, by their ids. */
+  secretsInUse(): ReadonlySet<string> {
+    const used = new Set<string>();
+    for (const { source } of this.#lanes) for (const { secret } of source.certificates.values()) used.add(secret.id);
+    return used;
   }
 
   /** Another lane, for targets that stay at a version or come to it before others. Close it when no target is on it any more. */
@@ -174,7 +190,8 @@ export class GatewayPublisher {
   /** A lane that brings nothing: targets on it stay at what they run. */
   get pending(): LiveLane {
     const { gateway, settings } = this.#options.fold;
-    this.#pending ??= this.#lane({ gateway, version: 0, seenAtMs: 0, settings, mappings: new Map() }, () => '', this.#options.found);
+    const nothing = { mappings: new Map(), certificates: new Map(), principals: new Map() };
+    this.#pending ??= this.#lane({ gateway, version: 0, seenAtMs: 0, settings, ...nothing }, () => '', this.#options.found);
     return this.#pending;
   }
 
@@ -205,13 +222,14 @@ export class GatewayPublisher {
   }
 
   #lane(source: LaneSource, lowerVersionReason: () => string, found: () => ReadonlyMap<string, Found>, guard?: ShrinkGuard): LiveLane {
-    const { allowsLoopback, log } = this.#options;
+    const { allowsLoopback, log, secrets } = this.#options;
     const lane: LiveLane = new LiveLane({
       source,
       lowerVersionReason,
       guard,
       endpointsOf: (key) => found().get(key)?.endpoints ?? [],
       allowsLoopback: () => allowsLoopback(source),
+      secrets,
       asideOf: (name, mapping) => this.asides.asideOf(name, mapping),
       onChange: () => this.#publish(lane),
       onError: (err) => this.#failed(lane, err),

@@ -9,6 +9,7 @@ import type { ResourceKey } from '#platform/xds/xds-resource.js';
 
 import type { FoldChange, GatewayFold } from './gateway-fold.js';
 import { GatewayPublisher } from './gateway-publisher.js';
+import type { SecretSource } from './lane-secrets.js';
 import type { LiveLane } from './live-lane.js';
 import { LiveOutcomes, type LiveOutcomesOptions } from './live-outcomes.js';
 import { LiveRefusals } from './live-refusals.js';
@@ -21,6 +22,7 @@ export interface LiveDeliveryOptions extends Pick<LiveOutcomesOptions, 'onRecord
   /** How long the outcome of a push is waited for. Milliseconds. */
   readonly pushDeadlineMs: number;
   readonly heldBackDeadlineMs: number;
+  readonly secrets: SecretSource;
   sessions(): readonly TargetSession[];
   onAnswer(session: TargetSession, typeUrl: string, result: 'ack' | 'nack'): void;
   hold(gateway: string): HoldState | null;
@@ -67,6 +69,7 @@ export class LiveDelivery {
       targets: () => sessions().filter(({ gateway }) => gateway === fold.gateway),
       found: () => context.gateways.found(fold.gateway),
       allowsLoopback: (source) => context.gateways.allowsLoopback(source),
+      secrets: this.#options.secrets,
       onAnswer: (live, sent, answer) => this.#answered(live, sent, answer),
       onUnchanged: (live) => this.#unchanged(live),
       hold: () => this.#options.hold(fold.gateway),

@@ -1,3 +1,5 @@
+import type { ListenAddress } from '#features/gateway/gateway.js';
+import { certificateProbes } from '#features/layout/certificate-probes.js';
 import { nodeResources } from '#features/layout/node-resources.js';
 import { shardProbes } from '#features/layout/shard-probes.js';
 import { releaseId, type Trigger } from '#features/rollout/rollout.js';
@@ -6,9 +8,10 @@ import { sha256Hex } from '#platform/kernel/digest.js';
 import { encodeLiveRelease, type LiveReleaseHead } from '#platform/xds/live-release.js';
 import type { LiveAnswer } from '#platform/xds/live-stream.js';
 import { digestOfSets, ResourceSet } from '#platform/xds/resource-set.js';
-import type { ResourceChange } from '#platform/xds/xds-resource.js';
+import { type ResourceChange, resourceId, type XdsResource } from '#platform/xds/xds-resource.js';
 
 import type { FenceBlock } from './fence-block.js';
+import type { NodeSecrets } from './lane-secrets.js';
 import { LiveBlocks } from './live-blocks.js';
 import { changeBetween, digestDifference, mergedChange } from './live-change.js';
 import type { LiveLane, NodeBasis } from './live-lane.js';
@@ -65,6 +68,9 @@ export class LiveSession {
   readonly #sent = new Map<string, SentRelease>();
   #lane: LiveLane;
   #basis: NodeBasis | undefined;
+  #secrets: NodeSecrets | undefined;
+  #overlay: readonly XdsResource[] = [];
+  #https: ListenAddress | null = null;
   #bootstrap: { readonly json: Buffer; readonly sha256: string; readonly marker: string } | undefined;
   #held: Held | undefined;
   #opened = false;
@@ -153,16 +159,23 @@ export class LiveSession {
   }
 
   #refreshNode(): void {
-    const { basis, source } = this.#lane;
-    if (this.#basis === basis) return;
+    const { basis, secrets } = this.#lane;
+    if (this.#basis === basis && this.#secrets === secrets) return;
+    if (this.#basis !== basis) this.#refreshOverlay(basis);
+    const own = [...this.#overlay, ...secrets.resources];
+    const names = new Set(own.map(resourceId));
+    this.#node.apply({ upserts: own, removed: [...this.#node].filter((resource) => !names.has(resourceId(resource))) });
+    this.#basis = basis;
+    this.#secrets = secrets;
+  }
+
+  #refreshOverlay(basis: NodeBasis): void {
     const { http, https, proofSecret } = this.session.delivery.hello;
     const node = { http: listenAddress(http), https: listenAddress(https), proofSecret };
-    const made = nodeResources({ gateway: source.gateway, ...basis, node });
-    const names = new Set(made.overlay.map(({ typeUrl, name }) => `${typeUrl}/${name}`));
-    const removed = [...this.#node].filter(({ typeUrl, name }) => !names.has(`${typeUrl}/${name}`));
-    this.#node.apply({ upserts: made.overlay, removed });
+    const made = nodeResources({ gateway: this.#lane.source.gateway, ...basis, node });
+    this.#overlay = made.overlay;
+    this.#https = node.https ?? basis.settings.https;
     this.#bootstrap = { json: made.bootstrap, sha256: made.bootstrapSha256, marker: made.marker };
-    this.#basis = basis;
   }
 
   /** From what the target holds to what it should hold; with nothing to start from, everything. */
@@ -195,7 +208,7 @@ export class LiveSession {
       bootstrap: held?.bootstrapSha256 === bootstrap.sha256 ? undefined : bootstrap.json,
       bootstrapSha256: bootstrap.sha256,
       renderSha256: this.#render(),
-      probes: shardProbes(change),
+      probes: [...shardProbes(change), ...certificateProbes(change, { ...lane.secrets, at: this.#https })],
       marker: bootstrap.marker,
       drainTimeS: settings.drainTimeS,
       parentShutdownTimeS: settings.parentShutdownTimeS,
@@ -260,4 +273,8 @@ export class LiveSession {
     if (this.#lane.version !== this.#version) return 'change';
     return this.#held === undefined ? 'drift' : 'endpoints';
   }
+}
+
+function listenAddress(at: { readonly address: string; readonly port: number } | undefined): ListenAddress | null {
+  return at === undefined || at.port === 0 ? null : { address: at.address, port: at.port };
 }

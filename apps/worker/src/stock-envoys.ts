@@ -13,10 +13,11 @@ import type { AdsCaller, EnvoySession, HeldBack, Rejection } from '#platform/xds
 import type { EnvoyStream } from '#platform/xds/envoy-stream.js';
 import { ResourceSet } from '#platform/xds/resource-set.js';
 import { presentedToken } from '#platform/xds/server-credentials.js';
-import type { ResourceKey } from '#platform/xds/xds-resource.js';
+import { type ResourceKey, resourceId } from '#platform/xds/xds-resource.js';
 
 import { checkTargetNames, mayServe } from './agent-rights.js';
 import type { GatewayPublisher } from './gateway-publisher.js';
+import type { NodeSecrets } from './lane-secrets.js';
 import type { LiveLane, NodeBasis } from './live-lane.js';
 
 export interface StockEnvoysOptions {
@@ -37,6 +38,7 @@ class StockEnvoy {
   stream: EnvoyStream | undefined;
   error = '';
   #basis: NodeBasis | undefined;
+  #secrets: NodeSecrets | undefined;
   #written = '';
   #writing: Promise<void> | undefined;
 
@@ -50,13 +52,18 @@ class StockEnvoy {
 
   /** Brings what the node has of its own up to the lane. */
   refresh(): void {
-    const { basis, source } = this.lane;
-    if (basis === this.#basis) return;
-    const { overlay } = nodeResources({ gateway: source.gateway, ...basis, node: { http: null, https: null, proofSecret: this.proofSecret } });
-    const names = new Set(overlay.map(({ typeUrl, name }) => `${typeUrl}/${name}`));
-    const removed = [...this.node].filter(({ typeUrl, name }) => !names.has(`${typeUrl}/${name}`));
-    this.node.apply({ upserts: overlay, removed });
+    const { basis, secrets, source } = this.lane;
+    if (basis === this.#basis && secrets === this.#secrets) return;
+    const { overlay } = nodeResources({
+      gateway: source.gateway,
+      ...basis,
+      node: { http: null, https: null, proofSecret: this.proofSecret },
+    });
+    const own = [...overlay, ...secrets.resources];
+    const names = new Set(own.map(resourceId));
+    this.node.apply({ upserts: own, removed: [...this.node].filter((resource) => !names.has(resourceId(resource))) });
     this.#basis = basis;
+    this.#secrets = secrets;
   }
 
   /** Everything that the lane holds at its version is acknowledged, refused or held back. */

@@ -19,6 +19,7 @@ import { Recorder } from './recorder.js';
 import { followRedeployments } from './redeployments.js';
 import { Renderer } from './renderer.js';
 import { Rollouts } from './rollouts.js';
+import { Secrets } from './secrets.js';
 import { startStatusServer } from './status-server.js';
 import { StockEnvoys } from './stock-envoys.js';
 import { Sweep } from './sweep.js';
@@ -53,6 +54,7 @@ class Worker {
   readonly #rollouts: Rollouts;
   readonly #renderer: Renderer;
   readonly #live: LiveDelivery;
+  readonly #secrets: Secrets;
   readonly #envoys: StockEnvoys;
   readonly #handlers: AgentHandlers;
   readonly #runner: LookRunner;
@@ -92,6 +94,13 @@ class Worker {
       onVersion: (gateway) => this.#gatewayChanged(gateway),
     });
     this.#renderer = new Renderer(db, this.#gateways, (...target) => this.#rollouts.steering.sourceOf(...target));
+    this.#secrets = new Secrets({
+      db,
+      log,
+      keys: options.keys,
+      tuning,
+      onChange: (gateway) => this.#live.publisher(gateway)?.takeSecrets(),
+    });
     this.#live = this.#liveDelivery();
     const authenticate = (token: string) => options.authenticate(token, { db, events: this.#events });
     this.#envoys = this.#stockEnvoys(authenticate);
@@ -173,6 +182,7 @@ class Worker {
     this.#envoys.close();
     await this.#server?.close();
     await this.#live.close();
+    this.#secrets.close();
     await this.#queue?.close();
     await this.#runner.close();
     await Promise.all([this.#recorder.close(), this.#confirmations.close()]);
@@ -241,6 +251,7 @@ class Worker {
       context: { db: this.#database.db, gateways: this.#gateways, renderer: this.#renderer, log, validateDeadlineMs },
       pushDeadlineMs,
       heldBackDeadlineMs,
+      secrets: this.#secrets,
       sessions: () => this.#handlers.sessions(),
       onRecord: () => this.#recorder.kick(),
       onEnd: (state, durationMs, seenAtMs) => {

@@ -12,7 +12,7 @@ import {
   X509CertificateGenerator,
 } from '@peculiar/x509';
 
-cryptoProvider.set(webcrypto as Crypto);
+cryptoProvider.set(webcrypto as never); // the same by another name
 
 /** A certificate for tests, PEM, and what it is known by. */
 export interface TestCertificate {
@@ -33,7 +33,7 @@ export interface TestAuthority extends TestCertificate {
 }
 
 export async function createAuthority(name = 'Test authority'): Promise<TestAuthority> {
-  const keys = (await webcrypto.subtle.generateKey(algorithm, true, ['sign', 'verify'])) as CryptoKeyPair;
+  const keys = await webcrypto.subtle.generateKey(algorithm, true, ['sign', 'verify']);
   const own = await X509CertificateGenerator.createSelfSigned({
     serialNumber: nextSerial(),
     name: `CN=${name}`,
@@ -45,7 +45,7 @@ export async function createAuthority(name = 'Test authority'): Promise<TestAuth
   return {
     ...(await described([own.toString('pem')], own.rawData, keys.privateKey)),
     async issue(names, options = {}) {
-      const leafKeys = (await webcrypto.subtle.generateKey(algorithm, true, ['sign', 'verify'])) as CryptoKeyPair;
+      const leafKeys = await webcrypto.subtle.generateKey(algorithm, true, ['sign', 'verify']);
       const isAddress = (text: string) => /^[0-9.]+$|:/.test(text);
       const extensions: Extension[] = [
         new BasicConstraintsExtension(false),
@@ -78,7 +78,7 @@ function nextSerial(): string {
   return `${Date.now().toString(16).padStart(12, '0')}${process.pid.toString(16).padStart(6, '0')}${serials.toString(16).padStart(6, '0')}`;
 }
 
-async function described(chain: readonly string[], raw: ArrayBuffer, key: CryptoKey): Promise<TestCertificate> {
+async function described(chain: readonly string[], raw: ArrayBuffer, key: webcrypto.CryptoKey): Promise<TestCertificate> {
   const digest = await webcrypto.subtle.digest('SHA-256', raw);
   return {
     chain: `${chain.join('\n')}\n`,

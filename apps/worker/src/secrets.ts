@@ -1,0 +1,61 @@
+import type { Db } from '#platform/database/database.js';
+import type { Log } from '#platform/log/log.js';
+import { KeyFile } from '#platform/vault/key-file.js';
+import { Vault } from '#platform/vault/vault.js';
+import type { XdsResource } from '#platform/xds/xds-resource.js';
+
+import type { FoldedCertificate } from './folded-certificate.js';
+import type { SecretSource } from './lane-secrets.js';
+import { type OpenedCertificate, OpenedSecrets, type Opening } from './opened-secrets.js';
+import { TicketKeys } from './ticket-keys.js';
+import type { Tuning } from './worker-options.js';
+
+export interface SecretsOptions {
+  readonly db: Db;
+  readonly log: Log;
+  readonly keys: KeyFile | undefined;
+  readonly tuning: Pick<Tuning, 'ticketKeyMs' | 'ticketLookMs'>;
+  /** What is known of secrets of this gateway is not what it was. */
+  onChange(gateway: string): void;
+}
+
+/** Every secret that this worker brings to Envoys: opened from the vault, held in memory. */
+export class Secrets implements SecretSource {
+  readonly #opened: OpenedSecrets;
+  readonly #tickets: TicketKeys;
+
+  constructor({ db, log, keys, tuning, onChange }: SecretsOptions) {
+    const vault = new Vault(db, keys ?? new KeyFile(undefined));
+    this.#opened = new OpenedSecrets({ db, log, onChange, read: (...certificate) => read(vault, ...certificate) });
+    this.#tickets = new TicketKeys({ db, vault, log, everyMs: tuning.ticketKeyMs, lookMs: tuning.ticketLookMs, onChange });
+  }
+
+  certificate(gateway: string, certificate: FoldedCertificate): Opening {
+    return this.#opened.of(gateway, certificate);
+  }
+
+  tickets(gateway: string): XdsResource | null | 'waiting' {
+    return this.#tickets.of(gateway);
+  }
+
+  /** Envoy refuses what this certificate is; see OpenedSecrets. */
+  refuse(gateway: string, certificate: FoldedCertificate, reason: string): void {
+    this.#opened.refuse(gateway, certificate, reason);
+  }
+
+  /** Forgets secrets of a gateway that nothing uses any more. */
+  keep(gateway: string, ids: ReadonlySet<string>): void {
+    this.#opened.keep(gateway, ids);
+  }
+
+  close(): void {
+    this.#opened.close();
+    this.#tickets.close();
+  }
+}
+
+async function read(vault: Vault, gateway: string, { name, secret }: FoldedCertificate): Promise<OpenedCertificate> {
+  const owner = { gateway, name };
+  const [chain, key] = [await vault.readOpenPart(owner, secret), await vault.open(owner, secret)];
+  return { chain, key: key.reveal() };
+}
