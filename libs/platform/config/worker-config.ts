@@ -29,6 +29,8 @@ export interface WorkerConfig {
   /** Lets upstreams be loopback addresses on every gateway, as a development machine needs. */
   readonly allowLoopbackUpstreams: boolean;
   readonly envoyPath: string | undefined;
+  /** The file with the keys that private keys are kept under; undefined: certificates cannot be brought to Envoys that do not have them. */
+  readonly kekFile: string | undefined;
   readonly logLevel: string;
   readonly failpointDir: string | undefined;
 }
@@ -45,6 +47,7 @@ const variables = z.object({
   CHANCERY_SERVICES_FILE: z.string().optional(),
   CHANCERY_ALLOW_LOOPBACK_UPSTREAMS: flagVariable.default(false),
   ENVOY_PATH: z.string().optional(),
+  CHANCERY_KEK_FILE: z.string().optional(),
 });
 
 /**
@@ -62,6 +65,7 @@ export function readWorkerConfig(env: Environment = process.env): WorkerConfig {
     servicesFile: read.CHANCERY_SERVICES_FILE,
     allowLoopbackUpstreams: read.CHANCERY_ALLOW_LOOPBACK_UPSTREAMS,
     envoyPath: read.ENVOY_PATH,
+    kekFile: read.CHANCERY_KEK_FILE,
     logLevel: read.CHANCERY_LOG_LEVEL,
     failpointDir: read.CHANCERY_FAILPOINT_DIR,
   });
