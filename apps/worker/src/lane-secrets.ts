@@ -23,6 +23,8 @@ export interface SecretSource {
   certificate(gateway: string, certificate: FoldedCertificate): Opening;
   /** The keys of session tickets; null where there are none. */
   tickets(gateway: string): XdsResource | null | 'waiting';
+  /** Forgets secrets of a gateway that nothing uses any more. */
+  keep(gateway: string, ids: ReadonlySet<string>): void;
 }
 
 export const noSecrets: NodeSecrets = { resources: [], certificates: [], tickets: false };

@@ -137,7 +137,10 @@ export class LiveDelivery {
 
   /** The same for all of them: what a lost notification would have told. */
   async sweep(): Promise<void> {
-    for (const publisher of this.#publishers.values()) if (publisher.isLive) await publisher.takeAsides();
+    for (const publisher of this.#publishers.values()) {
+      if (publisher.isLive) await publisher.takeAsides();
+      this.#options.secrets.keep(publisher.gateway, publisher.secretsInUse());
+    }
   }
 
   /**

@@ -1,3 +1,4 @@
+import { readKeyPair } from '#features/certificate/read-key-pair.js';
 import type { Db } from '#platform/database/database.js';
 import type { Log } from '#platform/log/log.js';
 import { KeyFile } from '#platform/vault/key-file.js';
@@ -43,7 +44,6 @@ export class Secrets implements SecretSource {
     this.#opened.refuse(gateway, certificate, reason);
   }
 
-  /** Forgets secrets of a gateway that nothing uses any more. */
   keep(gateway: string, ids: ReadonlySet<string>): void {
     this.#opened.keep(gateway, ids);
   }
@@ -54,8 +54,7 @@ export class Secrets implements SecretSource {
   }
 }
 
-async function read(vault: Vault, gateway: string, { name, secret }: FoldedCertificate): Promise<OpenedCertificate> {
-  const owner = { gateway, name };
-  const [chain, key] = [await vault.readOpenPart(owner, secret), await vault.open(owner, secret)];
-  return { chain, key: key.reveal() };
+async function read(vault: Vault, gateway: string, certificate: FoldedCertificate): Promise<OpenedCertificate> {
+  const { certificateChain, privateKey } = await readKeyPair(vault, gateway, certificate);
+  return { chain: certificateChain, key: privateKey.reveal() };
 }
