@@ -17,6 +17,7 @@ import { MappingStatuses } from './mapping-statuses.js';
 import { SetAsides } from './set-asides.js';
 import type { ShrinkGuard } from './shrink-guard.js';
 import type { TargetSession } from './target-session.js';
+import { inTurns } from './turns.js';
 
 export interface PublisherOptions {
   readonly db: Db;
@@ -170,9 +171,7 @@ export class GatewayPublisher {
 
   /** The secrets that the lanes use, by their ids. */
   secretsInUse(): ReadonlySet<string> {
-    const used = new Set<string>();
-    for (const { source } of this.#lanes) for (const { secret } of source.certificates.values()) used.add(secret.id);
-    return used;
+    return new Set([...this.#lanes].flatMap(({ source }) => [...source.certificates.values()].map(({ secret }) => secret.id)));
   }
 
   /** Another lane, for targets that stay at a version or come to it before others. Close it when no target is on it any more. */
@@ -295,20 +294,10 @@ export class GatewayPublisher {
   }
 
   #publish(lane: LiveLane): void {
-    if (lane === this.#head) this.#write([...this.#sessions.values()], lane, 0);
-    else for (const live of this.#sessions.values()) if (live.lane === lane) live.update();
+    const write = (live: LiveSession) => live.lane === lane && live.update();
+    // A thousand targets take longer than a turn of the event loop may: unless a newer change does it all anew, the rest goes on in the next one.
+    if (lane === this.#head) inTurns([...this.#sessions.values()], write, SLICE_MS);
+    else for (const live of this.#sessions.values()) write(live);
     this.#options.onLane();
-  }
-
-  /** A thousand targets take longer than a turn of the event loop may: the rest goes on in the next one, unless a newer change does it all anew. */
-  #write(sessions: readonly LiveSession[], lane: LiveLane, from: number): void {
-    const until = performance.now() + SLICE_MS;
-    let i = from;
-    for (; i < sessions.length; i++) {
-      const live = sessions[i];
-      if (live?.lane === lane) live.update();
-      if (performance.now() > until) break;
-    }
-    if (i < sessions.length) setImmediate(() => this.#write(sessions, lane, i + 1));
   }
 }

@@ -1,18 +1,20 @@
 import { inListenerOrder } from '#features/gateway/certificate-choice.js';
 import { clientTrustSecret } from '#features/gateway/tls-secrets.envoy.js';
 import type { ServedCertificate } from '#features/layout/certificate-probes.js';
-import { toResource } from '#features/layout/upstream-resources.js';
-import { secretMessage } from '#platform/envoy/wire/tls-messages.js';
-import { SECRET_TYPE, type XdsResource } from '#platform/xds/xds-resource.js';
+import type { SecretFile } from '#features/rollout/compile.js';
+import type { XdsResource } from '#platform/xds/xds-resource.js';
 
 import type { FoldedCertificate } from './folded-certificate.js';
 import type { LaneSource } from './live-lane.js';
 import type { Opening } from './opened-secrets.js';
+import { formsOf, type SecretForms } from './secret-forms.js';
 
 /** The secrets that nodes are to have. The same object as long as they are the same. */
 export interface NodeSecrets {
   /** Those without bytes are for nodes that have them. */
   readonly resources: readonly XdsResource[];
+  /** The same as files, by the name of the secret. */
+  readonly files: ReadonlyMap<string, SecretFile>;
   /** In the order of the listener. */
   readonly certificates: readonly ServedCertificate[];
   readonly tickets: boolean;
@@ -22,15 +24,17 @@ export interface NodeSecrets {
 export interface SecretSource {
   certificate(gateway: string, certificate: FoldedCertificate): Opening;
   /** The keys of session tickets; null where there are none. */
-  tickets(gateway: string): XdsResource | null | 'waiting';
+  tickets(gateway: string): SecretForms | null | 'waiting';
+  /** Envoy refuses what this certificate is: it is not given to another one. */
+  refuse(gateway: string, certificate: FoldedCertificate, reason: string): void;
   /** Forgets secrets of a gateway that nothing uses any more. */
   keep(gateway: string, ids: ReadonlySet<string>): void;
 }
 
-export const noSecrets: NodeSecrets = { resources: [], certificates: [], tickets: false };
+export const noSecrets: NodeSecrets = { resources: [], files: new Map(), certificates: [], tickets: false };
 
 interface Served extends ServedCertificate {
-  readonly resource: XdsResource;
+  readonly forms: SecretForms;
 }
 
 /**
@@ -41,8 +45,11 @@ export class LaneSecrets {
   readonly #source: LaneSource;
   readonly #secrets: SecretSource;
   #served = new Map<string, Served>();
+  /** What was served before that, for what Envoy refuses. */
+  readonly #before = new Map<string, Served>();
   #state = noSecrets;
   #key = '';
+  #revision = 0;
 
   constructor(source: LaneSource, secrets: SecretSource) {
     this.#source = source;
@@ -51,6 +58,11 @@ export class LaneSecrets {
 
   get state(): NodeSecrets {
     return this.#state;
+  }
+
+  /** Counts the changes of the state. */
+  get revision(): number {
+    return this.#revision;
   }
 
   /** Takes what is known now. @returns the oldest version that waits for a secret; undefined when nothing waits */
@@ -63,34 +75,41 @@ export class LaneSecrets {
       const opening = this.#secrets.certificate(gateway, certificate);
       if (opening.state === 'waiting') waitsFor = Math.min(waitsFor ?? streamVersion, streamVersion);
       const one = opening.state === 'waiting' ? undefined : servedOf(certificate, opening);
-      const now = one ?? this.#served.get(name);
+      const now = one ?? this.#insteadOf(certificate);
       if (now !== undefined) served.set(name, now);
     }
     const inOrder = inListenerOrder(served.values(), settings.tls.defaultCertificate);
     const tickets = inOrder.length === 0 ? null : this.#secrets.tickets(gateway);
     if (tickets === 'waiting') return waitsFor ?? this.#source.version;
+    for (const [name, one] of this.#served) if (served.get(name)?.fingerprint !== one.fingerprint) this.#before.set(name, one);
+    for (const name of this.#before.keys()) if (!certificates.has(name)) this.#before.delete(name);
     this.#served = served;
     this.#take(inOrder, tickets);
     return waitsFor;
   }
 
-  #take(inOrder: readonly Served[], tickets: XdsResource | null): void {
+  /** What stays in place of a certificate that is not to be had: what is served now, unless that is the very one. */
+  #insteadOf({ name, fingerprint }: FoldedCertificate): Served | undefined {
+    const now = this.#served.get(name);
+    return now?.fingerprint === fingerprint ? this.#before.get(name) : now;
+  }
+
+  #take(inOrder: readonly Served[], tickets: SecretForms | null): void {
     const { clientCertificates: clients } = this.#source.settings.tls;
     const trust = clients === null ? [] : [clientTrustSecret(clients, [...this.#source.principals.values()])];
-    const resources = [
-      ...inOrder.map(({ resource }) => resource),
-      ...(tickets === null ? [] : [tickets]),
-      ...trust.map((model) => toResource({ typeUrl: SECRET_TYPE, name: model.name }, secretMessage, model)),
-    ];
+    const forms = [...inOrder.map((one) => one.forms), ...(tickets === null ? [] : [tickets]), ...trust.map(formsOf)];
+    const resources = forms.map(({ resource }) => resource);
     const facts = inOrder.map(({ name, dns, fingerprint }) => ({ name, dns, fingerprint }));
     const key = JSON.stringify([resources.map(({ name, version }) => [name, version]), facts]);
     if (key === this.#key) return;
     this.#key = key;
-    this.#state = { resources, certificates: facts, tickets: tickets !== null };
+    this.#revision += 1;
+    const files = new Map(forms.map(({ resource, file }) => [resource.name, file]));
+    this.#state = { resources, files, certificates: facts, tickets: tickets !== null };
   }
 }
 
 function servedOf({ name, dns, fingerprint }: FoldedCertificate, opening: Exclude<Opening, { state: 'waiting' }>): Served | undefined {
-  const resource = opening.state === 'open' ? opening.resource : opening.held;
-  return resource === undefined ? undefined : { name, dns, fingerprint, resource };
+  const forms = opening.state === 'open' ? opening.forms : opening.held;
+  return forms === undefined ? undefined : { name, dns, fingerprint, forms };
 }

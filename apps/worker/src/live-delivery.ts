@@ -47,7 +47,12 @@ export class LiveDelivery {
   constructor(options: LiveDeliveryOptions) {
     const { context, heldBackDeadlineMs, onRecord, onEnd } = options;
     this.#options = options;
-    this.#refusals = new LiveRefusals({ context, heldBackDeadlineMs, onSetAside: (gateway) => this.takeAsides(gateway) });
+    this.#refusals = new LiveRefusals({
+      context,
+      secrets: options.secrets,
+      heldBackDeadlineMs,
+      onSetAside: (gateway) => this.takeAsides(gateway),
+    });
     this.#outcomes = new LiveOutcomes({
       db: context.db,
       log: context.log,
@@ -135,6 +140,12 @@ export class LiveDelivery {
     await this.#publishers.get(gateway)?.takeAsides();
   }
 
+  /** As `takeAsides`, for a hint: one that comes to nothing is the sweep's. */
+  heardOfAsides(gateway: string): void {
+    const { log } = this.#options.context;
+    this.takeAsides(gateway).catch((err: unknown) => log.warn({ err, gateway }, 'what is set aside could not be read; the sweep reads it'));
+  }
+
   /** The same for all of them: what a lost notification would have told. */
   async sweep(): Promise<void> {
     for (const publisher of this.#publishers.values()) {
@@ -183,7 +194,7 @@ export class LiveDelivery {
   #answered(live: LiveSession, sent: SentRelease, answer: LiveAnswer): void {
     const { context, onAnswer } = this.#options;
     onAnswer(live.session, LIVE_TYPE, answer.kind === 'acknowledged' ? 'ack' : 'nack');
-    if (answer.kind === 'acknowledged' || answer.message.startsWith('base_mismatch')) return;
+    if (answer.kind === 'acknowledged' || /^(base_mismatch|secret_missing)/.test(answer.message)) return;
     context.log.warn({ target: live.session.target, release: sent.releaseId, message: answer.message }, 'an agent refused a release');
     this.#outcomes
       .giveUp(live, sent, { state: 'refused', code: 'agent_refused', detail: answer.message })

@@ -1,5 +1,6 @@
 import type { ListenAddress } from '#features/gateway/gateway.js';
-import { certificateProbes } from '#features/layout/certificate-probes.js';
+import { sessionTickets } from '#features/gateway/tls-secrets.envoy.js';
+import { certificateProbes, type ServedCertificate } from '#features/layout/certificate-probes.js';
 import { nodeResources } from '#features/layout/node-resources.js';
 import { shardProbes } from '#features/layout/shard-probes.js';
 import { releaseId, type Trigger } from '#features/rollout/rollout.js';
@@ -39,6 +40,8 @@ export interface SentRelease {
   readonly seenAtMs: number;
   /** Of the lane's set. */
   readonly revision: number;
+  /** Which the target has then. */
+  readonly certificates: readonly ServedCertificate[];
 }
 
 export interface LiveSessionOptions {
@@ -70,6 +73,9 @@ export class LiveSession {
   #basis: NodeBasis | undefined;
   #secrets: NodeSecrets | undefined;
   #overlay: readonly XdsResource[] = [];
+  #overlayOf = '';
+  /** The target does not have what only nodes have. */
+  #withoutHeld = false;
   #https: ListenAddress | null = null;
   #bootstrap: { readonly json: Buffer; readonly sha256: string; readonly marker: string } | undefined;
   #held: Held | undefined;
@@ -161,15 +167,22 @@ export class LiveSession {
   #refreshNode(): void {
     const { basis, secrets } = this.#lane;
     if (this.#basis === basis && this.#secrets === secrets) return;
-    if (this.#basis !== basis) this.#refreshOverlay(basis);
-    const own = [...this.#overlay, ...secrets.resources];
-    const names = new Set(own.map(resourceId));
-    this.#node.apply({ upserts: own, removed: [...this.#node].filter((resource) => !names.has(resourceId(resource))) });
+    const isHere = ({ value }: XdsResource) => value.length > 0 || !this.#withoutHeld;
+    const resources = secrets.resources.filter(isHere);
+    const names = new Set(resources.map(({ name }) => name));
+    const certificates = basis.secrets.certificates.filter((name) => names.has(name));
+    this.#refreshOverlay({ ...basis, secrets: { certificates, tickets: names.has(sessionTickets) } });
+    const own = [...this.#overlay, ...resources];
+    const kept = new Set(own.map(resourceId));
+    this.#node.apply({ upserts: own, removed: [...this.#node].filter((resource) => !kept.has(resourceId(resource))) });
     this.#basis = basis;
     this.#secrets = secrets;
   }
 
   #refreshOverlay(basis: NodeBasis): void {
+    const of = JSON.stringify(basis);
+    if (of === this.#overlayOf) return; // a rotation leaves the listener alone, and costs a target nothing but the secret
+    this.#overlayOf = of;
     const { http, https, proofSecret } = this.session.delivery.hello;
     const node = { http: listenAddress(http), https: listenAddress(https), proofSecret };
     const made = nodeResources({ gateway: this.#lane.source.gateway, ...basis, node });
@@ -225,6 +238,7 @@ export class LiveSession {
       renderSha256,
       trigger,
       sentAtMs: Date.now(),
+      certificates: lane.secrets.certificates,
     };
     const sent: SentRelease = { ...release, seenAtMs: lane.seenAtMs, revision: lane.set.revision };
     const base = { held, version: this.#version };
@@ -251,9 +265,11 @@ export class LiveSession {
       this.#sent.delete(sent.releaseId);
       this.#version = base.version;
       const isBase = answer.message.startsWith('base_mismatch');
+      const isWithout = answer.message.startsWith('secret_missing') && !this.#withoutHeld;
+      if (isWithout) [this.#withoutHeld, this.#basis] = [true, undefined];
       this.#held = isBase ? undefined : base.held;
       // A second time in a row it is no misunderstanding about what the target holds.
-      if (!isBase || this.#refusedBase) this.#refused = { revision: this.#lane.set.revision, version: this.#lane.version };
+      if (!isWithout && (!isBase || this.#refusedBase)) this.#refused = { revision: this.#lane.set.revision, version: this.#lane.version };
       this.#refusedBase = isBase;
     }
     this.#options.onAnswer(this, sent, answer);

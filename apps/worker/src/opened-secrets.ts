@@ -1,15 +1,12 @@
 import { createHash, createPrivateKey, X509Certificate } from 'node:crypto';
 
 import { certificateSecret, certificateSecretName } from '#features/gateway/tls-secrets.envoy.js';
-import { toResource } from '#features/layout/upstream-resources.js';
-import { readDeliveredHash, writeDeliveredHash } from '#features/rollout/delivered-secret.table.js';
 import type { Db } from '#platform/database/database.js';
-import { secretMessage } from '#platform/envoy/wire/tls-messages.js';
 import { DomainError } from '#platform/kernel/errors.js';
 import type { Log } from '#platform/log/log.js';
-import { SECRET_TYPE, type XdsResource } from '#platform/xds/xds-resource.js';
 
 import type { FoldedCertificate } from './folded-certificate.js';
+import { formsOf, heldForms, noteForms, type SecretForms } from './secret-forms.js';
 
 /** A certificate with its key, both PEM. */
 export interface OpenedCertificate {
@@ -22,8 +19,8 @@ export interface OpenedCertificate {
  */
 export type Opening =
   | { readonly state: 'waiting' }
-  | { readonly state: 'open'; readonly resource: XdsResource }
-  | { readonly state: 'closed'; readonly code: string; readonly reason: string; readonly held: XdsResource | undefined };
+  | { readonly state: 'open'; readonly forms: SecretForms }
+  | { readonly state: 'closed'; readonly code: string; readonly reason: string; readonly held: SecretForms | undefined };
 
 export interface OpenedSecretsOptions {
   readonly db: Db;
@@ -85,11 +82,10 @@ export class OpenedSecrets {
       const opened = await read(gateway, certificate);
       const fault = faultOf(opened, certificate);
       if (fault !== undefined) throw new DomainError('unavailable', 'secret_broken', fault);
-      const model = certificateSecret(name, opened);
-      const resource = toResource({ typeUrl: SECRET_TYPE, name: model.name }, secretMessage, model);
+      const forms = formsOf(certificateSecret(name, opened));
       // Before it is pushed: a worker that cannot open it must know what nodes may have.
-      await writeDeliveredHash(db, hashKey(certificate), resource.version);
-      this.#settle(gateway, secret.id, { state: 'open', resource });
+      await noteForms(db, secret.id, forms);
+      this.#settle(gateway, secret.id, { state: 'open', forms });
     } catch (error) {
       if (this.#closed) return;
       if (!(error instanceof DomainError)) {
@@ -103,10 +99,8 @@ export class OpenedSecrets {
 
   async #shut(gateway: string, certificate: FoldedCertificate, { code, message: reason }: DomainError): Promise<void> {
     const { db, log } = this.#options;
-    const key = { typeUrl: SECRET_TYPE, name: certificateSecretName(certificate.name) };
     try {
-      const version = await readDeliveredHash(db, hashKey(certificate));
-      const held = version === undefined ? undefined : { ...key, version, value: Buffer.alloc(0), needs: [] };
+      const held = await heldForms(db, certificate.secret.id, certificateSecretName(certificate.name));
       const before = this.#openings.get(certificate.secret.id)?.opening;
       if (before?.state !== 'closed') {
         log.error({ gateway, certificate: certificate.name, code, reason }, 'a certificate cannot be opened; nodes that have it keep it');
@@ -132,11 +126,6 @@ export class OpenedSecrets {
     }, ms);
     this.#timers.add(timer);
   }
-}
-
-/** What one secret is towards Envoy: the name is part of it. */
-function hashKey({ name, secret }: FoldedCertificate): string {
-  return `${secret.id} ${certificateSecretName(name)}`;
 }
 
 /** Why Envoy must not be given this, or undefined: it would serve nobody with its listener until the next one comes. */

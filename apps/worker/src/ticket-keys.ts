@@ -1,16 +1,14 @@
 import { randomBytes } from 'node:crypto';
 
-import { ticketSecret } from '#features/gateway/tls-secrets.envoy.js';
-import { toResource } from '#features/layout/upstream-resources.js';
-import { readDeliveredHash, writeDeliveredHash } from '#features/rollout/delivered-secret.table.js';
+import { sessionTickets, ticketSecret } from '#features/gateway/tls-secrets.envoy.js';
 import { addTicketKey, dropTicketKeys, readTicketKeys, type TicketKeyRow } from '#features/rollout/ticket-key.table.js';
 import type { Db } from '#platform/database/database.js';
-import { secretMessage } from '#platform/envoy/wire/tls-messages.js';
 import { DomainError } from '#platform/kernel/errors.js';
 import type { Log } from '#platform/log/log.js';
 import { Secret } from '#platform/vault/secret.js';
 import type { SecretRef, Vault } from '#platform/vault/vault.js';
-import { SECRET_TYPE, type XdsResource } from '#platform/xds/xds-resource.js';
+
+import { formsOf, heldForms, noteForms, type SecretForms } from './secret-forms.js';
 
 export interface TicketKeysOptions {
   readonly db: Db;
@@ -34,7 +32,7 @@ const KEPT = 4;
  */
 export class TicketKeys {
   readonly #options: TicketKeysOptions;
-  readonly #resources = new Map<string, XdsResource | null>();
+  readonly #forms = new Map<string, SecretForms | null>();
   readonly #reading = new Set<string>();
   readonly #timer: NodeJS.Timeout;
   #closed = false;
@@ -42,13 +40,13 @@ export class TicketKeys {
   constructor(options: TicketKeysOptions) {
     this.#options = options;
     this.#timer = setInterval(() => {
-      for (const gateway of this.#resources.keys()) this.#look(gateway);
+      for (const gateway of this.#forms.keys()) this.#look(gateway);
     }, options.lookMs);
   }
 
   /** The secret with the keys; null where there are none, since no secret can be kept or opened. Begins to look when nothing is known. */
-  of(gateway: string): XdsResource | null | 'waiting' {
-    const known = this.#resources.get(gateway);
+  of(gateway: string): SecretForms | null | 'waiting' {
+    const known = this.#forms.get(gateway);
     if (known !== undefined) return known;
     this.#look(gateway);
     return 'waiting';
@@ -64,7 +62,7 @@ export class TicketKeys {
     this.#reading.add(gateway);
     this.#read(gateway)
       .then(
-        (resource) => this.#take(gateway, resource),
+        (forms) => this.#take(gateway, forms),
         (err: unknown) => {
           if (this.#closed) return;
           this.#options.log.warn({ err, gateway }, 'the keys of session tickets could not be read; they are read again');
@@ -74,33 +72,31 @@ export class TicketKeys {
       .finally(() => this.#reading.delete(gateway));
   }
 
-  #take(gateway: string, resource: XdsResource | null): void {
-    if (this.#closed || this.#resources.get(gateway)?.version === resource?.version) {
-      if (this.#resources.has(gateway) || this.#closed) return;
+  #take(gateway: string, forms: SecretForms | null): void {
+    if (this.#closed || this.#forms.get(gateway)?.resource.version === forms?.resource.version) {
+      if (this.#forms.has(gateway) || this.#closed) return;
     }
-    this.#resources.set(gateway, resource);
+    this.#forms.set(gateway, forms);
     this.#options.onChange(gateway);
   }
 
-  async #read(gateway: string): Promise<XdsResource | null> {
+  async #read(gateway: string): Promise<SecretForms | null> {
     const { db, vault, log } = this.#options;
     const rows = await this.#renewed(gateway);
-    const name = ticketSecret([]).name;
     const [newest, ...older] = rows.slice(0, KEPT);
     if (newest === undefined) return null;
     const inOrder = older.length === 0 ? [newest] : [...older.slice(0, 1), newest, ...older.slice(1)];
-    const hashKey = `${inOrder.map(({ secret }) => secret.id).join(' ')} ${name}`;
+    const id = inOrder.map(({ secret }) => secret.id).join(' ');
     try {
       const keys: Buffer[] = [];
       for (const { secret } of inOrder) keys.push(Buffer.from((await vault.open(ownerOf(gateway), secret)).reveal(), 'base64'));
-      const resource = toResource({ typeUrl: SECRET_TYPE, name }, secretMessage, ticketSecret(keys));
-      await writeDeliveredHash(db, hashKey, resource.version);
-      return resource;
+      const forms = formsOf(ticketSecret(keys));
+      await noteForms(db, id, forms);
+      return forms;
     } catch (error) {
       if (!(error instanceof DomainError)) throw error;
-      const version = await readDeliveredHash(db, hashKey);
       log.error({ gateway, code: error.code }, 'the keys of session tickets cannot be opened; nodes that have them keep them');
-      return version === undefined ? null : { typeUrl: SECRET_TYPE, name, version, value: Buffer.alloc(0), needs: [] };
+      return (await heldForms(db, id, sessionTickets)) ?? null;
     }
   }
 

@@ -1,74 +1,19 @@
 import type { Bootstrap, BootstrapFrame, HttpConnectionManager, Listener, LiveBootstrap } from '#platform/envoy/model/bootstrap.js';
 import type { Cluster } from '#platform/envoy/model/cluster.js';
 import type { PathConfigSource } from '#platform/envoy/model/config-source.js';
-import { literal } from '#platform/envoy/model/envoy-text.js';
-import {
-  ADMIN_SOCKET,
-  ADS_CLUSTER,
-  ADS_SOCKET,
-  MARKER_PATH,
-  NO_CLUSTER,
-  PROOF_HEADER,
-  RELEASE_HEADER,
-  RESERVED_PREFIX,
-} from '#platform/envoy/model/reserved.js';
-import type { Route, RouteConfiguration, VirtualHost } from '#platform/envoy/model/route.js';
+import { ADMIN_SOCKET, ADS_CLUSTER, ADS_SOCKET, MARKER_PATH, NO_CLUSTER } from '#platform/envoy/model/reserved.js';
+import type { Route, VirtualHost } from '#platform/envoy/model/route.js';
 import type { JsonObject } from '#platform/kernel/json.js';
 
-import { type GatewaySettings, type ListenAddress, settingsOf } from './gateway.js';
-import { hardened, type ListenerParts, router, statPrefix, toListener } from './listener.envoy.js';
-
-/** What the marker route answers: the release that this configuration is. */
-export interface Marker {
-  readonly releaseId: string;
-  readonly body: string;
-}
+import { type GatewaySettings, settingsOf } from './gateway.js';
+import { statPrefix } from './listener.envoy.js';
+import { type Marker, markerRoute, markerRouteName } from './routes.envoy.js';
+import { type StaticListenerParts, toStaticListeners } from './static-listeners.envoy.js';
 
 /** The settings out of the log, as they are translated: what an older version did not know has its default. */
 export function gatewaySettingsOf(state: JsonObject): GatewaySettings {
   return settingsOf(state);
 }
-
-const markerRouteName = 'chancery-marker';
-const noMarker: Marker = { releaseId: '', body: '' };
-
-/** Envoy refuses a longer body of a direct response. */
-const maxDirectResponseBytes = 4096;
-
-/**
- * The routes that stand before every mapping in every virtual host: the marker, which answers only to the node's proof
- * secret, and 404 for all else under the reserved prefix.
- */
-export function reservedRoutes(proofSecret: string, marker: Marker = noMarker): Route[] {
-  return [
-    markerRoute(proofSecret, marker),
-    { name: 'chancery-reserved', match: { prefix: RESERVED_PREFIX }, direct_response: { status: 404 } },
-  ];
-}
-
-function markerRoute(proofSecret: string, marker: Marker): Route {
-  return {
-    name: markerRouteName,
-    match: { path: MARKER_PATH, headers: [{ name: PROOF_HEADER, string_match: { exact: proofSecret } }] },
-    direct_response: { status: 200, body: { inline_string: marker.body } },
-    response_headers_to_add: [
-      { header: { key: RELEASE_HEADER, value: literal(marker.releaseId) }, append_action: 'OVERWRITE_IF_EXISTS_OR_ADD' },
-      { header: { key: 'cache-control', value: 'no-store' }, append_action: 'OVERWRITE_IF_EXISTS_OR_ADD' },
-    ],
-  };
-}
-
-/** Sends whatever is asked for to https, on this port. */
-export function redirectRoute(port: number): Route {
-  return {
-    name: 'chancery-redirect',
-    match: { prefix: '/' },
-    redirect: { https_redirect: true, port_redirect: port === 443 ? 0 : port, response_code: 'PERMANENT_REDIRECT' },
-  };
-}
-
-/** Says that this connection is not one for the host that is asked for (RFC 9110, 15.5.20): clients open another. */
-export const misdirectedRoute: Route = { name: 'chancery-misdirected', match: { prefix: '/' }, direct_response: { status: 421 } };
 
 /** The same bootstrap with the marker filled in. Everything that is not a marker route is shared, not copied. */
 export function withMarker(bootstrap: Bootstrap, marker: Marker): Bootstrap {
@@ -97,10 +42,8 @@ export function withMarker(bootstrap: Bootstrap, marker: Marker): Bootstrap {
 }
 
 /** The parts that a bootstrap is made of. */
-export interface BootstrapParts extends ListenerParts {
+export interface BootstrapParts extends Omit<StaticListenerParts, 'validateClusters'> {
   readonly gateway: string;
-  readonly http: ListenAddress;
-  readonly virtualHosts: readonly VirtualHost[];
   readonly clusters: readonly Cluster[];
   /** A watched file with more clusters, or null. */
   readonly clusterFile: PathConfigSource | null;
@@ -108,19 +51,11 @@ export interface BootstrapParts extends ListenerParts {
 
 /** A fully static bootstrap, hardened as Envoy's own page on edge proxies asks. */
 export function toBootstrap(parts: BootstrapParts): Bootstrap {
-  const manager: HttpConnectionManager = {
-    ...hardened(parts),
-    // Clusters of a file are loaded after the routes are checked; the compiler names no other than its own.
-    route_config: toRouteConfiguration('routes', parts.virtualHosts, {
-      validateClusters: parts.clusterFile === null,
-      ownHeaders: [PROOF_HEADER],
-    }),
-    http_filters: [router],
-  };
+  const { gateway, clusters, clusterFile } = parts;
   return {
-    ...frame(parts.gateway),
-    static_resources: { listeners: [toListener('http', parts.http, manager)], clusters: parts.clusters },
-    ...(parts.clusterFile === null ? {} : { dynamic_resources: { cds_config: parts.clusterFile } }),
+    ...frame(gateway),
+    static_resources: { listeners: toStaticListeners({ ...parts, validateClusters: clusterFile === null }), clusters },
+    ...(clusterFile === null ? {} : { dynamic_resources: { cds_config: clusterFile } }),
   };
 }
 
@@ -174,21 +109,6 @@ export function toAgentBootstrap(gateway: string): LiveBootstrap {
   const retry_policy = { retry_back_off: { base_interval: '0.100s', max_interval: '1s' } };
   const grpc_services = ads_config.grpc_services.map(({ envoy_grpc }) => ({ envoy_grpc: { ...envoy_grpc, retry_policy } }));
   return { ...live, dynamic_resources: { ...live.dynamic_resources, ads_config: { ...ads_config, grpc_services } } };
-}
-
-/** `ownHeaders` are ours and kept from services. */
-export function toRouteConfiguration(
-  name: string,
-  virtualHosts: readonly VirtualHost[],
-  options: { readonly validateClusters: boolean; readonly ownHeaders: readonly string[] },
-): RouteConfiguration {
-  return {
-    name,
-    virtual_hosts: virtualHosts,
-    validate_clusters: options.validateClusters,
-    max_direct_response_body_size_bytes: maxDirectResponseBytes,
-    request_headers_to_remove: options.ownHeaders,
-  };
 }
 
 function frame(gateway: string): BootstrapFrame {

@@ -1,6 +1,7 @@
-import { misdirectedRoute, redirectRoute, reservedRoutes, toAgentBootstrap } from '#features/gateway/gateway.envoy.js';
+import { toAgentBootstrap } from '#features/gateway/gateway.envoy.js';
 import type { GatewaySettings, ListenAddress } from '#features/gateway/gateway.js';
 import { type ListenerParts, type ScopedParts, scopedManager, toScopedListener } from '#features/gateway/listener.envoy.js';
+import { misdirectedRoute, redirectRoute, reservedRoutes } from '#features/gateway/routes.envoy.js';
 import { clientDetails, toTlsListener } from '#features/gateway/tls-listener.envoy.js';
 import { streamIdleTimeoutMs } from '#features/mapping/mapping.envoy.js';
 import type { AdsConfigSource } from '#platform/envoy/model/config-source.js';

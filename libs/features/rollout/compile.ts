@@ -1,6 +1,7 @@
 import { rootCertificates } from 'node:tls';
-import { type Marker, reservedRoutes, toBootstrap, withMarker } from '#features/gateway/gateway.envoy.js';
+import { toBootstrap, withMarker } from '#features/gateway/gateway.envoy.js';
 import type { GatewaySettings, ListenAddress } from '#features/gateway/gateway.js';
+import { type Marker, reservedRoutes } from '#features/gateway/routes.envoy.js';
 import { streamIdleTimeoutMs, toEnvoy } from '#features/mapping/mapping.envoy.js';
 import {
   assignment,
@@ -16,10 +17,12 @@ import {
 import type { MappingState } from '#features/mapping/mapping-state.js';
 import type { ServiceReference } from '#features/mapping/service-reference.js';
 import type { Bootstrap } from '#platform/envoy/model/bootstrap.js';
-import type { Cluster, DiscoveryResponse } from '#platform/envoy/model/cluster.js';
+import type { Cluster } from '#platform/envoy/model/cluster.js';
 import type { PathConfigSource } from '#platform/envoy/model/config-source.js';
 import { contentHash, sha256Hex } from '#platform/kernel/digest.js';
 import { canonicalJson } from '#platform/kernel/json.js';
+
+import { watchedFile } from './watched-file.js';
 
 export type { Endpoint };
 
@@ -30,6 +33,20 @@ interface NodeFacts {
   readonly https: ListenAddress | null;
   /** Opens the marker path on this node only. */
   readonly proofSecret: string;
+}
+
+/** Certificates and what belongs to them, as files that Envoy watches: they change without a restart. */
+export interface SecretFiles {
+  /** Names of secrets in the order of the listener. None: there is no listener with TLS. */
+  readonly certificates: readonly string[];
+  readonly tickets: boolean;
+  /** By the name of the secret. A file without bytes is for nodes that have it. */
+  readonly files: ReadonlyMap<string, SecretFile>;
+}
+
+export interface SecretFile {
+  readonly json: Buffer;
+  readonly sha256: string;
 }
 
 /** Everything that a configuration is made of; equal inputs give equal bytes. */
@@ -43,6 +60,8 @@ export interface CompileInput {
   readonly endpoints: ReadonlyMap<string, readonly Endpoint[]>;
   readonly setAside: ReadonlyMap<string, { readonly code: string; readonly drop: boolean }>;
   readonly node: NodeFacts;
+  /** Left out where a configuration is only tried or compared. */
+  readonly secrets?: SecretFiles;
   /** Where a test wants another budget than that of virtual-hosts.ts. */
   readonly maxCopiedBytes?: number;
 }
@@ -75,6 +94,8 @@ const autoStatsLimit = 10_000;
  */
 export function compile(input: CompileInput): Rendered {
   const { settings, node } = input;
+  const secrets = input.secrets === undefined ? undefined : withinWatches(input.secrets);
+  const reserved = reservedRoutes(node.proofSecret);
   const translated = toEnvoy(
     input.mappings,
     {
@@ -83,26 +104,48 @@ export function compile(input: CompileInput): Rendered {
       perRouteStats: settings.perRouteStats === 'on' || (settings.perRouteStats === 'auto' && input.mappings.length <= autoStatsLimit),
       maxCopiedBytes: input.maxCopiedBytes,
     },
-    reservedRoutes(node.proofSecret),
+    reserved,
   );
   const upstreams = toUpstreams(translated.upstreams, (key) => reachable(input.endpoints.get(key) ?? [], settings.allowLoopbackUpstreams));
   const bootstrap = toBootstrap({
     gateway: input.gateway,
     http: node.http ?? settings.http,
+    https: node.https ?? settings.https,
+    policy: settings.tls,
+    tls: secrets === undefined || secrets.certificates.length === 0 ? undefined : { ...secrets, policy: settings.tls, source: watched },
+    reserved,
     settings,
     streamIdleTimeoutMs,
     virtualHosts: translated.virtualHosts,
     clusters: upstreams.clusters,
     clusterFile: upstreams.clusterFile,
   });
+  const isTls = secrets !== undefined && bootstrap.static_resources.listeners.length > 1;
   return {
     bootstrap,
     renderSha256: contentHash(bootstrap),
-    endpointFiles: new Map([...upstreams.files].map(([name, json]) => [name, { json, sha256: sha256Hex(json) }])),
+    endpointFiles: new Map([
+      ...[...upstreams.files].map(([name, json]) => [name, { json, sha256: sha256Hex(json) }] as const),
+      ...(isTls ? secrets.files : []),
+    ]),
     clusters: upstreams.all,
     refused: new Map([...translated.refused].map(([name, { code, detail }]) => [name, { code, detail }])),
     clusterOf: translated.clusterOf,
     statPrefixOf: translated.statPrefixOf,
+  };
+}
+
+/**
+ * Certificates whose files one Envoy may watch beside its clusters' (see mostWatchedClusters); the others by name are left out, and need live delivery.
+ */
+export const mostWatchedCertificates = 18;
+
+function withinWatches({ certificates, tickets, files }: SecretFiles): SecretFiles {
+  const over = new Set(certificates.slice(mostWatchedCertificates));
+  return {
+    certificates: certificates.filter((name) => !over.has(name)),
+    tickets,
+    files: over.size === 0 ? files : new Map([...files].filter(([name]) => !over.has(name))),
   };
 }
 
@@ -148,9 +191,4 @@ const typeOfAssignment = { '@type': 'type.googleapis.com/envoy.config.endpoint.v
 /** The public authorities that this build of Node carries: the same on every machine that runs the same release. */
 function trustFile(): Buffer {
   return watchedFile([trustSecret(rootCertificates)]);
-}
-
-function watchedFile(resources: DiscoveryResponse['resources']): Buffer {
-  const response: DiscoveryResponse = { version_info: contentHash(resources), resources };
-  return Buffer.from(canonicalJson(response));
 }
