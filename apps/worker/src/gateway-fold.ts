@@ -165,7 +165,7 @@ class Folded implements FoldedMapping {
 /** Whether the record is read back without a loss: it has exactly the members of a mapping, each of its type. */
 function isWhole(name: string, recorded: JsonObject): boolean {
   return (
-    Object.keys(recorded).length === 11 &&
+    Object.keys(recorded).length === (recorded.tls === undefined ? 11 : 12) &&
     recorded.name === name &&
     isText(recorded.host) &&
     (recorded.prefix === null || isText(recorded.prefix)) &&
@@ -177,7 +177,17 @@ function isWhole(name: string, recorded: JsonObject): boolean {
     areTexts(recorded.headers) &&
     typeof recorded.precedence === 'number' &&
     typeof recorded.timeoutMs === 'number' &&
-    areTexts(recorded.labels)
+    areTexts(recorded.labels) &&
+    isTls(recorded.tls)
+  );
+}
+
+function isTls(value: unknown): boolean {
+  if (value === undefined) return true;
+  const members = typeof value === 'object' && value !== null ? Object.entries(value) : [];
+  return (
+    members.length === 3 &&
+    members.every(([key, member]) => ['sni', 'caBundle', 'certificate'].includes(key) && (member === null || isText(member)))
   );
 }
 

@@ -5,13 +5,11 @@ import { type Aside, LiveTable } from '#features/layout/live-table.js';
 import type { ListenerSecrets } from '#features/layout/node-resources.js';
 import type { Phase } from '#features/layout/phase.js';
 import { endpointResource } from '#features/layout/upstream-resources.js';
-import { clusterName } from '#features/mapping/mapping-cluster.envoy.js';
 import { ResourceSet } from '#platform/xds/resource-set.js';
 import { CLUSTER_TYPE, ENDPOINT_TYPE, type ResourceChange, type ResourceKey, type XdsResource } from '#platform/xds/xds-resource.js';
 
 import type { FoldedCertificate } from './folded-certificate.js';
 import type { FoldedMapping } from './gateway-fold.js';
-import { serviceOf } from './gateways.js';
 import { LaneSecrets, type NodeSecrets, type SecretSource } from './lane-secrets.js';
 import { laterChange } from './live-change.js';
 
@@ -251,12 +249,7 @@ export class LiveLane {
       const service = typeUrl === CLUSTER_TYPE ? this.#table.upstreams.get(name) : undefined;
       if (service !== undefined) endpoints.set(name, this.#endpoints(name, service.key));
     }
-    for (const key of services) {
-      const service = serviceOf(key);
-      if (service === undefined) continue;
-      const name = clusterName(service);
-      if (this.#table.upstreams.has(name)) endpoints.set(name, this.#endpoints(name, key));
-    }
+    for (const key of services) for (const name of this.#table.clustersOf(key)) endpoints.set(name, this.#endpoints(name, key));
     const gone = change.removed.filter(({ typeUrl }) => typeUrl === CLUSTER_TYPE);
     const removed: ResourceKey[] = gone.map(({ name }) => ({ typeUrl: ENDPOINT_TYPE, name }));
     return { upserts: [...change.upserts, ...endpoints.values()], removed: [...change.removed, ...removed] };

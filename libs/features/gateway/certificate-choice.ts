@@ -5,9 +5,9 @@ export interface ChoosableCertificate {
   readonly dns: readonly string[];
 }
 
-/** The certificates in the order in which a listener names them: the one for names that none has, then by name. */
-export function inListenerOrder<T extends { readonly name: string }>(certificates: Iterable<T>, fallback: string | null): T[] {
-  const rank = ({ name }: T) => (name === fallback ? 0 : 1);
+/** The certificates in the order in which a listener names them: the one for names that none has, then by name; those without a DNS name last. */
+export function inListenerOrder<T extends ChoosableCertificate>(certificates: Iterable<T>, fallback: string | null): T[] {
+  const rank = ({ name, dns }: T) => (name === fallback ? 0 : dns.length > 0 ? 1 : 2);
   return [...certificates].sort((a, b) => rank(a) - rank(b) || (a.name < b.name ? -1 : 1));
 }
 

@@ -80,7 +80,7 @@ export const createGateway =
   (view: View): GatewayEvent[] => {
     if (view.subject(subject).state !== null)
       throw new DomainError('conflict', 'gateway_exists', 'There is a gateway of this name already.');
-    return [{ type: 'GatewayCreated', schemaVersion, subject, state: settingsToJson(settings) }];
+    return [{ type: 'GatewayCreated', schemaVersion, subject, state: settingsToJson(settings), ...references(settings.tls) }];
   };
 
 /** Replaces the settings whole. Nothing to do when they are the same. @throws DomainError `not_found` `gateway_not_found`. */
@@ -100,7 +100,13 @@ export const configureGateway =
 export function settingsTransition(_subject: string, before: JsonObject | null, after: JsonObject | null): GatewayEvent | undefined {
   if (before === null || after === null)
     throw new DomainError('conflict', 'gateway_stays', 'A gateway is not created or ended by a change of its configuration.');
-  return canonicalJson(before) === canonicalJson(after) ? undefined : { type: 'GatewayConfigured', schemaVersion, subject, state: after };
+  if (canonicalJson(before) === canonicalJson(after)) return undefined;
+  return { type: 'GatewayConfigured', schemaVersion, subject, state: after, ...references(tlsPolicyOf(after.tls)) };
+}
+
+/** What must live as long as the settings name it. */
+function references({ defaultCertificate: name }: TlsPolicy): Pick<NewEvent, 'references'> {
+  return name === null ? {} : { references: [`certificate/${name}`] };
 }
 
 /** Settings out of the log; what an older version did not know has its default, and the delivery that there was then. */

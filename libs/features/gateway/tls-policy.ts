@@ -1,5 +1,4 @@
-import { createHash, X509Certificate } from 'node:crypto';
-
+import { caBundleFault } from '#platform/envoy/ca-bundle.js';
 import type { FieldError } from '#platform/kernel/errors.js';
 import type { JsonObject } from '#platform/kernel/json.js';
 
@@ -76,7 +75,6 @@ export function covers(pattern: string, host: string): boolean {
   return pattern.startsWith('*.') ? host.endsWith(pattern.slice(1)) : host === pattern;
 }
 
-const mostBundleBytes = 256 * 1024;
 const mostHosts = 100;
 const hostPattern = /^(\*|(\*\.)?[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?(\.[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?)*)$/;
 
@@ -109,28 +107,6 @@ function* clientFaults({ hosts, caBundle, principals }: ClientCertificates): Ite
     const message = "Say by what clients' certificates are judged: caBundle, principals, or both.";
     yield { pointer: at, code: 'tls_clients_unjudged', message };
   }
-  const fault = caBundle === null ? undefined : bundleFault(caBundle);
+  const fault = caBundle === null ? undefined : caBundleFault(caBundle);
   if (fault !== undefined) yield { pointer: `${at}/caBundle`, ...fault };
-}
-
-/** Why this text is no bundle of authorities, or undefined. */
-export function bundleFault(pem: string): { readonly code: string; readonly message: string } | undefined {
-  const invalid = (message: string) => ({ code: 'ca_bundle_invalid', message });
-  if (Buffer.byteLength(pem) > mostBundleBytes) return invalid(`A bundle has at most ${mostBundleBytes / 1024} KiB.`);
-  if (pem.includes('PRIVATE KEY')) return invalid('There is a private key in it; give certificates alone.');
-  const blocks = pem.match(/-----BEGIN CERTIFICATE-----[^-]+-----END CERTIFICATE-----/g) ?? [];
-  if (blocks.length === 0) return invalid('Give certificates of authorities in PEM.');
-  for (const [i, block] of blocks.entries()) {
-    try {
-      if (!new X509Certificate(block).ca) return invalid(`Certificate ${i + 1} of it is not that of an authority (CA:TRUE is missing).`);
-    } catch {
-      return invalid(`Certificate ${i + 1} of it cannot be read.`);
-    }
-  }
-  return undefined;
-}
-
-/** Names a bundle by its content. */
-export function bundleDigest(pem: string): string {
-  return createHash('sha256').update(pem).digest('hex').slice(0, 16);
 }

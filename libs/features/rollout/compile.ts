@@ -2,6 +2,7 @@ import { rootCertificates } from 'node:tls';
 import { toBootstrap, withMarker } from '#features/gateway/gateway.envoy.js';
 import type { GatewaySettings, ListenAddress } from '#features/gateway/gateway.js';
 import { type Marker, reservedRoutes } from '#features/gateway/routes.envoy.js';
+import { certificateSecretName } from '#features/gateway/tls-secrets.envoy.js';
 import { streamIdleTimeoutMs, toEnvoy } from '#features/mapping/mapping.envoy.js';
 import {
   assignment,
@@ -9,13 +10,13 @@ import {
   inlineCluster,
   mostWatchedClusters,
   reachable,
+  trustName,
   trustSecret,
-  upstreamTrust,
   watched,
   watchedCluster,
 } from '#features/mapping/mapping-cluster.envoy.js';
 import type { MappingState } from '#features/mapping/mapping-state.js';
-import type { ServiceReference } from '#features/mapping/service-reference.js';
+import type { Upstream } from '#features/mapping/upstream-tls.js';
 import type { Bootstrap } from '#platform/envoy/model/bootstrap.js';
 import type { Cluster } from '#platform/envoy/model/cluster.js';
 import type { PathConfigSource } from '#platform/envoy/model/config-source.js';
@@ -103,6 +104,7 @@ export function compile(input: CompileInput): Rendered {
       allowLoopback: settings.allowLoopbackUpstreams,
       perRouteStats: settings.perRouteStats === 'on' || (settings.perRouteStats === 'auto' && input.mappings.length <= autoStatsLimit),
       maxCopiedBytes: input.maxCopiedBytes,
+      hasCertificate: (name) => secrets === undefined || secrets.files.has(certificateSecretName(name)),
     },
     reserved,
   );
@@ -120,14 +122,13 @@ export function compile(input: CompileInput): Rendered {
     clusters: upstreams.clusters,
     clusterFile: upstreams.clusterFile,
   });
-  const isTls = secrets !== undefined && bootstrap.static_resources.listeners.length > 1;
+  const used = new Set([...translated.upstreams.values()].map(({ tls }) => certificateSecretName(tls?.certificate ?? '')));
+  const isTls = bootstrap.static_resources.listeners.length > 1;
+  const named = [...(secrets?.files ?? [])].filter(([name]) => isTls || used.has(name));
   return {
     bootstrap,
     renderSha256: contentHash(bootstrap),
-    endpointFiles: new Map([
-      ...[...upstreams.files].map(([name, json]) => [name, { json, sha256: sha256Hex(json) }] as const),
-      ...(isTls ? secrets.files : []),
-    ]),
+    endpointFiles: new Map([...[...upstreams.files].map(([name, json]) => [name, { json, sha256: sha256Hex(json) }] as const), ...named]),
     clusters: upstreams.all,
     refused: new Map([...translated.refused].map(([name, { code, detail }]) => [name, { code, detail }])),
     clusterOf: translated.clusterOf,
@@ -158,9 +159,9 @@ interface Upstreams {
 }
 
 /** The clusters of these upstreams, and the files that hold what changes without a restart. */
-function toUpstreams(services: ReadonlyMap<string, ServiceReference>, find: (key: string) => readonly Endpoint[]): Upstreams {
-  const isHttps = [...services.values()].some(({ scheme }) => scheme === 'https');
-  const trust: [string, Buffer][] = isHttps ? [[upstreamTrust, trustFile()]] : [];
+function toUpstreams(services: ReadonlyMap<string, Upstream>, find: (key: string) => readonly Endpoint[]): Upstreams {
+  const https = [...services.values()].filter(({ scheme }) => scheme === 'https');
+  const trust = new Map(https.map((service) => [trustName(service), trustFile(service)]));
   const entries = [...services].map(([name, service]) => ({ name, service, assignment: assignment(name, find(service.key)) }));
   if (entries.length <= mostWatchedClusters) {
     const clusters = entries.map(({ name, service }) => watchedCluster(name, service));
@@ -188,7 +189,8 @@ export function bootstrapBytes(rendered: Rendered, marker: Marker): Buffer {
 
 const typeOfAssignment = { '@type': 'type.googleapis.com/envoy.config.endpoint.v3.ClusterLoadAssignment' } as const;
 
-/** The public authorities that this build of Node carries: the same on every machine that runs the same release. */
-function trustFile(): Buffer {
-  return watchedFile([trustSecret(rootCertificates)]);
+/** Its own bundle, or the public authorities that this build of Node carries: the same on every machine that runs the same release. */
+function trustFile(service: Upstream): Buffer {
+  const bundle = service.tls?.caBundle ?? null;
+  return watchedFile([trustSecret(bundle === null ? rootCertificates : [bundle], trustName(service))]);
 }
