@@ -100,7 +100,7 @@ export class LaneSecrets {
     const forms = [...inOrder.map((one) => one.forms), ...(tickets === null ? [] : [tickets]), ...trust.map(formsOf)];
     const resources = forms.map(({ resource }) => resource);
     const facts = inOrder.map(({ name, dns, fingerprint }) => ({ name, dns, fingerprint }));
-    const key = JSON.stringify([resources.map(({ name, version }) => [name, version]), facts]);
+    const key = JSON.stringify([resources.map(({ name, version, value }) => [name, version, value.length]), facts]);
     if (key === this.#key) return;
     this.#key = key;
     this.#revision += 1;

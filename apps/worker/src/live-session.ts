@@ -173,6 +173,9 @@ export class LiveSession {
     const certificates = basis.secrets.certificates.filter((name) => names.has(name));
     this.#refreshOverlay({ ...basis, secrets: { certificates, tickets: names.has(sessionTickets) } });
     const own = [...this.#overlay, ...resources];
+    // What has bytes now, and had none: an equal version alone would be no change.
+    const opened = resources.filter((resource) => resource.value.length > 0 && this.#node.get(resource)?.value.length === 0);
+    this.#node.apply({ upserts: [], removed: opened });
     const kept = new Set(own.map(resourceId));
     this.#node.apply({ upserts: own, removed: [...this.#node].filter((resource) => !kept.has(resourceId(resource))) });
     this.#basis = basis;

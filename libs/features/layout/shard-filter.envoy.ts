@@ -10,6 +10,9 @@ export const RESERVED_SCOPE = 'reserved';
 export const REDIRECT_SCOPE = 'redirect';
 export const MISDIRECTED_SCOPE = 'misdirected';
 
+/** Scopes that are no shards. */
+export const OWN_SCOPES: ReadonlySet<string> = new Set([RESERVED_SCOPE, REDIRECT_SCOPE, MISDIRECTED_SCOPE]);
+
 /** Which requests are not given to the table by the connection that they come over. */
 export interface Admission {
   /** Without TLS none is. */
