@@ -34,7 +34,8 @@ export function readPrivateKey(text: string): KeyObject {
   const blocks = readPem(text, POINTER, 'a private key', MOST_BYTES).filter(({ label }) => label !== 'EC PARAMETERS'); // the key names its curve itself
   for (const block of blocks) refuseOtherBlock(block);
   const [block, ...others] = blocks;
-  if (block === undefined) throw invalid(POINTER, 'key_missing', 'There is no private key in it.');
+  if (block === undefined)
+    throw invalid(POINTER, 'key_missing', 'There is no private key in it; send one that begins with -----BEGIN PRIVATE KEY-----.');
   if (others.length > 0)
     throw invalid(POINTER, 'key_several', `There are ${blocks.length} private keys in it; send the one that belongs to the certificate.`);
   if (derLength(block.der) !== block.der.length)
@@ -131,6 +132,7 @@ export function isPair(privateKey: KeyObject, publicKey: KeyObject): boolean {
 
 /** Whether what the one signs the other accepts: a key can be of the right form and yet be broken in its parts. */
 export function signsFor(privateKey: KeyObject, publicKey: KeyObject): boolean {
+  if (privateKey.asymmetricKeyType === 'rsa' && !isSoundRsa(privateKey)) return false;
   const hash = privateKey.asymmetricKeyType === 'ed25519' ? null : 'sha256';
   const words = Buffer.from('one pair');
   try {
@@ -138,6 +140,20 @@ export function signsFor(privateKey: KeyObject, publicKey: KeyObject): boolean {
   } catch {
     return false;
   }
+}
+
+/** OpenSSL works around parts that contradict each other; Envoy's library refuses them. */
+function isSoundRsa(key: KeyObject): boolean {
+  const jwk = key.export({ format: 'jwk' });
+  const part = (name: 'n' | 'e' | 'd' | 'p' | 'q' | 'dp' | 'dq' | 'qi') => {
+    const hex = Buffer.from(jwk[name] ?? '', 'base64url').toString('hex');
+    return BigInt(hex === '' ? 0 : `0x${hex}`);
+  };
+  const [n, e, d, p, q] = [part('n'), part('e'), part('d'), part('p'), part('q')];
+  if (p < 3n || q < 3n || p * q !== n) return false;
+  const [p1, q1] = [p - 1n, q - 1n];
+  const isInverse = (e * d) % p1 === 1n && (e * d) % q1 === 1n;
+  return isInverse && part('dp') === d % p1 && part('dq') === d % q1 && (part('qi') * q) % p === 1n;
 }
 
 /** The key in the one form that it is kept in. */
