@@ -71,6 +71,16 @@ CREATE TABLE chancery.certificate_live (
   CONSTRAINT certificate_live_pkey PRIMARY KEY (gateway, certificate, target)
 );
 
+CREATE TABLE chancery.certificate_status (
+  gateway text NOT NULL,
+  certificate text NOT NULL,
+  fingerprint text NOT NULL,
+  code text NOT NULL,
+  reason text NOT NULL,
+  since timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
+  CONSTRAINT certificate_status_pkey PRIMARY KEY (gateway, certificate)
+);
+
 CREATE TABLE chancery.claim (
   stream text COLLATE "C" NOT NULL,
   claim text COLLATE "C" NOT NULL,
@@ -86,6 +96,12 @@ CREATE TABLE chancery.confirmation (
   CONSTRAINT confirmation_pkey PRIMARY KEY (stream, version)
 );
 CREATE INDEX confirmation_open ON chancery.confirmation USING btree (deadline) WHERE (settled IS NULL);
+
+CREATE TABLE chancery.delivered_secret (
+  secret text NOT NULL,
+  sha256 text NOT NULL,
+  CONSTRAINT delivered_secret_pkey PRIMARY KEY (secret)
+);
 
 CREATE TABLE chancery.deployment (
   id uuid NOT NULL,
@@ -306,6 +322,15 @@ CREATE TABLE chancery.secret (
   CONSTRAINT secret_tag_check CHECK ((octet_length(tag) = 16))
 );
 CREATE INDEX secret_kek ON chancery.secret USING btree (kek_id);
+
+CREATE TABLE chancery.session_ticket_key (
+  gateway text NOT NULL,
+  number bigint NOT NULL,
+  secret_id uuid NOT NULL,
+  secret_version bigint NOT NULL,
+  created_at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
+  CONSTRAINT session_ticket_key_pkey PRIMARY KEY (gateway, number)
+);
 
 CREATE TABLE chancery.stream (
   stream text COLLATE "C" NOT NULL,
@@ -1156,8 +1181,10 @@ GRANT DELETE, INSERT, SELECT, TRUNCATE, UPDATE ON TABLE chancery.audit_cursor TO
 GRANT SELECT, UPDATE ON TABLE chancery.audit_projection TO chancery_app;
 GRANT DELETE, INSERT, SELECT, TRUNCATE, UPDATE ON TABLE chancery.audit_subject TO chancery_app;
 GRANT DELETE, INSERT, SELECT, UPDATE ON TABLE chancery.certificate_live TO chancery_app;
+GRANT DELETE, INSERT, SELECT, UPDATE ON TABLE chancery.certificate_status TO chancery_app;
 GRANT SELECT ON TABLE chancery.claim TO chancery_app;
 GRANT SELECT, UPDATE (settled) ON TABLE chancery.confirmation TO chancery_app;
+GRANT DELETE, INSERT, SELECT, UPDATE ON TABLE chancery.delivered_secret TO chancery_app;
 GRANT DELETE, INSERT, SELECT, UPDATE ON TABLE chancery.deployment TO chancery_app;
 GRANT DELETE, INSERT, SELECT, UPDATE ON TABLE chancery.deployment_step TO chancery_app;
 GRANT DELETE, INSERT, SELECT, UPDATE ON TABLE chancery.desired TO chancery_app;
@@ -1175,6 +1202,7 @@ GRANT DELETE, INSERT, SELECT, UPDATE ON TABLE chancery.rollout_cursor TO chancer
 GRANT DELETE, INSERT, SELECT, UPDATE ON TABLE chancery.route TO chancery_app;
 GRANT DELETE, INSERT, SELECT, UPDATE ON TABLE chancery.route_projection TO chancery_app;
 GRANT DELETE, INSERT, SELECT, UPDATE (kek_id), UPDATE (wrapped_key) ON TABLE chancery.secret TO chancery_app;
+GRANT DELETE, INSERT, SELECT, UPDATE ON TABLE chancery.session_ticket_key TO chancery_app;
 GRANT SELECT ON TABLE chancery.stream TO chancery_app;
 GRANT SELECT ON TABLE chancery.subject TO chancery_app;
 GRANT SELECT ON TABLE chancery.subject_history TO chancery_app;

@@ -33,6 +33,22 @@ export const defaultSettings: Members = {
     errorRisePercent: 5,
     shrinkPercent: 30,
   },
+  tls: {
+    minimumVersion: '1.2',
+    ciphers: [
+      'ECDHE-ECDSA-AES128-GCM-SHA256',
+      'ECDHE-RSA-AES128-GCM-SHA256',
+      'ECDHE-ECDSA-AES256-GCM-SHA384',
+      'ECDHE-RSA-AES256-GCM-SHA384',
+      'ECDHE-ECDSA-CHACHA20-POLY1305',
+      'ECDHE-RSA-CHACHA20-POLY1305',
+    ],
+    http2: true,
+    redirectHttp: false,
+    redirectPort: null,
+    defaultCertificate: null,
+    clientCertificates: null,
+  },
 };
 
 /** The label that says who owns a mapping. */

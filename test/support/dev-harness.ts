@@ -19,6 +19,8 @@ export type DevEvent = Readonly<Record<string, unknown>> & { readonly event: str
 export interface DevReady {
   readonly api: string;
   readonly gateway: string;
+  /** Where the gateway takes TLS, once there is a certificate. */
+  readonly tls: string;
   readonly token: string;
   readonly data: string;
   readonly database: string;

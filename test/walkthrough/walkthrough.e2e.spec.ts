@@ -114,6 +114,18 @@ describe('the walkthrough', () => {
     expect((await paste('what is mapped')).json).toMatchObject({ count: 2, mappings: [{ name: 'grue' }, { name: 'user' }] });
   });
 
+  test('TLS: a certificate is put, and the service answers over https with it', async () => {
+    expect((await paste('a certificate to try TLS with')).json).toMatchObject({ name: 'localhost', sans: { dns: ['localhost'] } });
+    expect((await paste('and the same over TLS')).json).toMatchObject({ ok: true, msg: 'grue health check OK' });
+    const approved = await dev.api('/v1/certs/list/approved');
+    expect(approved.status).toBe(200);
+    const { json } = await dev.until(
+      () => dev.api('/v1/gateways/default/certificates/localhost'),
+      (answer) => ((answer.json as { live?: unknown[] }).live ?? []).length > 0,
+    );
+    expect(json).toMatchObject({ live: [{ target: 'dev', current: true }] });
+  });
+
   test('10: the first route goes; the other never misses a request', async () => {
     const failures: string[] = [];
     const asked = { count: 0, stop: false };

@@ -3,6 +3,7 @@ import type { LiveEpoch } from '#platform/envoy/epoch-start.js';
 import type { RestartOutcome } from '#platform/envoy/hot-restart.js';
 import { prove } from '#platform/envoy/proof.js';
 import { type Crash, type EpochConfig, planRecovery } from '#platform/envoy/recovery-plan.js';
+import { proveCertificates } from './certificate-proof.js';
 import type { Applied, EnvoyLaneOptions } from './envoy-lane-options.js';
 import { dropOtherFiles, isLive, type KeyedRelease, nameOf, type ReleaseName, toEpochConfig, writeReleaseFiles } from './release-files.js';
 
@@ -181,10 +182,16 @@ export class EnvoyLane {
     failpoint('agent.beforeProof');
     const marker = this.#running?.release.manifest.marker ?? next.release.manifest.marker;
     const answers = next.release.manifest.proofAnswers || DEFAULT_PROOF_ANSWERS;
-    const proof = await prove({ ...probe, marker, answers, timeoutMs: PROOF_TIMEOUT_MS, abandoned: () => supervisor.live === null });
+    const limits = { timeoutMs: PROOF_TIMEOUT_MS, abandoned: () => supervisor.live === null };
+    const first = await prove({ ...probe, marker, answers, ...limits });
+    const proof = first.proven ? await proveCertificates({ ...next.release.manifest, proofAnswers: answers }, limits) : first;
     if (!proof.proven && supervisor.live === null) return this.#again(next);
     if (!proof.proven) {
-      this.#fail(next, 'proof_missing', `seen instead of the marker after ${proof.requests} requests: ${proof.seen}`);
+      this.#fail(
+        next,
+        'proof_missing',
+        `seen instead of the ${first.proven ? 'certificates' : 'marker'} after ${proof.requests} requests: ${proof.seen}`,
+      );
       return 'failed';
     }
     store.mark(next.key, 'good', { running: this.#running?.key });
@@ -193,9 +200,9 @@ export class EnvoyLane {
     report({
       name: this.nameOf(next),
       step: 'proven',
-      durationMs: proof.durationMs,
+      durationMs: first.durationMs + proof.durationMs,
       epochTo: supervisor.live?.epoch ?? -1,
-      detail: `${proof.requests} requests`,
+      detail: `${first.requests} requests${proof === first || proof.requests === 0 ? '' : `, ${proof.requests} handshakes`}`,
     });
     return 'proven';
   }

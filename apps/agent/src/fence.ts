@@ -37,7 +37,8 @@ export function compareFences(a: Fence, b: Fence): number {
   return a.lineage - b.lineage || a.term - b.term || a.sequence - b.sequence;
 }
 
-function refuse(code: string, message: string): FenceDecision {
+/** A release that the node does not take. */
+export function refuse(code: string, message: string): FenceDecision & { accept: false } {
   return { accept: false, code, message };
 }
 

@@ -11,7 +11,8 @@ import {
   SCOPED_ROUTE_TYPE,
   type XdsResource,
 } from '#platform/xds/xds-resource.js';
-import { compareFences, decideFence, type FenceDecision } from './fence.js';
+import { compareFences, decideFence, type FenceDecision, refuse } from './fence.js';
+import { withHeld } from './held-resources.js';
 import type { NodeState } from './node-state.js';
 import { UnprovenReleases, withoutChanges } from './unproven.js';
 
@@ -96,10 +97,12 @@ export class LiveNode {
    * disk must hold besides, when its bootstrap is not `running`'s.
    * @throws what the system says when it cannot be written; then nothing has changed.
    */
-  accept(release: LiveRelease, prepare: (bootstrap: Buffer) => void): FenceDecision {
+  accept(sent: LiveRelease, prepare: (bootstrap: Buffer) => void): FenceDecision {
     const { store, state, failpoint } = this.#options;
-    const decision = decideFence(state.accepted, release);
-    if (!decision.accept || release.fence === undefined) return decision;
+    const decision = decideFence(state.accepted, sent);
+    if (!decision.accept || sent.fence === undefined) return decision;
+    const release = withHeld(sent, this.#accepted);
+    if ('accept' in release) return release;
     const bootstrap = release.bootstrap.length > 0 ? release.bootstrap : this.#bootstrap;
     if (sha256Hex(bootstrap) !== release.bootstrapSha256)
       return refuse('incomplete', `the bootstrap ${release.bootstrapSha256} was not sent, or is damaged`);
@@ -122,7 +125,7 @@ export class LiveNode {
       throw error;
     }
     failpoint('agent.afterLiveWritten');
-    state.remember({ fence: release.fence, version: release.version, renderSha256: release.renderSha256 });
+    state.remember({ fence: sent.fence, version: release.version, renderSha256: release.renderSha256 });
     const sameBootstrap = release.bootstrapSha256 === this.bootstrapSha256;
     this.#release = withoutChanges(release);
     this.#bootstrap = bootstrap;
@@ -263,10 +266,6 @@ export class LiveNode {
     }
     return served;
   }
-}
-
-function refuse(code: string, message: string): FenceDecision & { accept: false } {
-  return { accept: false, code, message };
 }
 
 /** What takes a change back from a set that has not had it yet. */

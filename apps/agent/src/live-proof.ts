@@ -1,4 +1,5 @@
 import { setTimeout as pause } from 'node:timers/promises';
+import { askCertificate, certificateProbeOf } from '#platform/envoy/certificate-probe.js';
 import { type Proof, requestBytes, send } from '#platform/envoy/proof.js';
 import { askable, type Unproven } from './unproven.js';
 
@@ -21,7 +22,7 @@ const LANES = 4;
 const AGAIN_MS = 2;
 
 /**
- * What to ask for: every path when they are few, a sample that is spread over all of them when they are many. The marker alone, as often as `answers`, when
+ * What to ask for: every path when they are few, a sample that is spread over all of them when they are many; of certificates and of shards each its own. The marker alone, as often as `answers`, when
  * nothing else changed; beside other paths it only shows that this is the right node.
  */
 export function planProbes(
@@ -29,12 +30,24 @@ export function planProbes(
   marker: { readonly path: string; readonly body: string },
   answers: number,
 ): readonly PlannedProbe[] {
-  const paths = [...probes];
+  const certificates = [...probes].filter(([path]) => certificateProbeOf(path) !== undefined);
+  const shards = [...probes].filter(([path]) => certificateProbeOf(path) === undefined);
   const most = Math.max(1, Math.floor(BUDGET / LEAST_ANSWERS));
-  const sample = paths.length <= most ? paths : Array.from({ length: most }, (_, n) => paths[Math.floor((n * paths.length) / most)]);
+  const fewest = Math.floor(most / 2);
+  const sample = [
+    ...spread(certificates, Math.max(fewest, most - shards.length)),
+    ...spread(shards, Math.max(fewest, most - certificates.length)),
+  ];
   const each = Math.min(answers, Math.max(LEAST_ANSWERS, Math.floor(BUDGET / Math.max(1, sample.length))));
-  const chosen = sample.flatMap((one) => (one === undefined ? [] : [{ path: one[0], bodies: new Set([one[1]]), answers: each }]));
+  const chosen = sample.map(([path, body]) => ({ path, bodies: new Set([body]), answers: each }));
   return [...chosen, { path: marker.path, bodies: new Set([marker.body]), answers: chosen.length === 0 ? answers : LEAST_ANSWERS }];
+}
+
+/** At most so many, from all over the list. */
+function spread<T>(list: readonly T[], most: number): readonly T[] {
+  return list.length <= most
+    ? list
+    : list.filter((_, i) => Math.floor((i * most) / list.length) !== Math.floor(((i - 1) * most) / list.length));
 }
 
 /** One proof under way. */
@@ -57,13 +70,7 @@ export class LiveProof {
   }
 
   /** Asks until every path has given its right answers in a row, `timeoutMs` have passed, or `abandoned` says so. */
-  async run(options: {
-    readonly host: string;
-    readonly port: number;
-    readonly headers: Readonly<Record<string, string>>;
-    readonly timeoutMs: number;
-    readonly abandoned: () => boolean;
-  }): Promise<Proof> {
+  async run(options: Reach & { readonly timeoutMs: number; readonly abandoned: () => boolean }): Promise<Proof> {
     const startedAt = performance.now();
     const state = { requests: 0, seen: 'nothing was asked', missing: false };
     const waiting = [...this.#plan];
@@ -81,28 +88,54 @@ export class LiveProof {
 
   async #prove(
     probe: PlannedProbe,
-    { host, port, headers, abandoned }: Pick<Parameters<LiveProof['run']>[0], 'host' | 'port' | 'headers' | 'abandoned'>,
+    { abandoned, ...reach }: Reach & { readonly abandoned: () => boolean },
     state: { requests: number; seen: string },
     over: () => boolean,
   ): Promise<boolean> {
-    const request = requestBytes({ host, port, path: probe.path, headers });
+    const question = questionOf(probe.path, reach);
     for (let inARow = 0; inARow < probe.answers; ) {
       if (this.#dropped.has(probe)) return true;
       if (over()) return false;
-      const answer = await send({ host, port }, request);
+      const { body, seen } = await question();
       state.requests += 1;
-      if (answer.status === 200 && probe.bodies.has(answer.body)) {
+      if (body !== null && probe.bodies.has(body)) {
         inARow += 1;
         continue;
       }
       inARow = 0;
-      state.seen = `${probe.path}: ${answer.status === null ? '' : `status ${answer.status}: `}${answer.body.slice(0, 200)}`;
+      state.seen = `${probe.path}: ${seen}`;
       // Not asked after right answers: who gives them lives, and to look each time would cost half as much as they do.
       if (abandoned()) return false;
       await pause(AGAIN_MS);
     }
     return true;
   }
+}
+
+interface Reach {
+  readonly host: string;
+  readonly port: number;
+  readonly headers: Readonly<Record<string, string>>;
+}
+
+/**
+ * How a path is asked, each time on a new connection; made once, however often it is asked. `body` is null when what came is no answer, and `seen` says what
+ * it was instead.
+ */
+function questionOf(path: string, reach: Reach): () => Promise<{ readonly body: string | null; readonly seen: string }> {
+  const certificate = certificateProbeOf(path);
+  if (certificate !== undefined) {
+    return async () => {
+      const { fingerprint, seen } = await askCertificate(certificate);
+      return { body: fingerprint, seen };
+    };
+  }
+  const request = requestBytes({ ...reach, path });
+  return async () => {
+    const { status, body } = await send(reach, request);
+    const seen = `${status === null ? '' : `status ${status}: `}${body.slice(0, 200)}`;
+    return { body: status === 200 ? body : null, seen };
+  };
 }
 
 function isGone(path: string, probes: ReadonlyMap<string, string>): boolean {

@@ -54,32 +54,58 @@ export function liveListener(port: number, statPrefix = 'ingress_http'): XdsReso
     address: { socket_address: { address: '127.0.0.1', port_value: port } },
     filter_chains: [
       {
-        filters: [
-          {
-            name: 'envoy.filters.network.http_connection_manager',
-            typed_config: {
-              '@type': 'type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager',
-              stat_prefix: statPrefix,
-              common_http_protocol_options: { idle_timeout: '0.500s' },
-              scoped_routes: {
-                name: 'scopes',
-                scope_key_builder: { fragments: [{ header_value_extractor: { name: 'x-chancery-shard', index: 0 } }] },
-                rds_config_source: ADS,
-                scoped_rds: { scoped_rds_config_source: ADS },
-              },
-              http_filters: [
-                { name: 'shards', config_discovery: { config_source: ADS, type_urls: [LUA_TYPE] } },
-                {
-                  name: 'envoy.filters.http.router',
-                  typed_config: { '@type': 'type.googleapis.com/envoy.extensions.filters.http.router.v3.Router' },
-                },
-              ],
-            },
-          },
-        ],
+        filters: [managerOf(statPrefix)],
       },
     ],
   });
+}
+
+/** A listener with TLS on this port of loopback, with these certificates. */
+export function liveTlsListener(port: number, ...secrets: readonly string[]): XdsResource {
+  return resource(LISTENER_TYPE, 'https', listenerMessage, {
+    name: 'https',
+    address: { socket_address: { address: '127.0.0.1', port_value: port } },
+    filter_chains: [
+      {
+        filters: [managerOf('ingress_http')],
+        transport_socket: {
+          name: 'envoy.transport_sockets.tls',
+          typed_config: {
+            '@type': 'type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.DownstreamTlsContext',
+            common_tls_context: {
+              tls_params: { tls_minimum_protocol_version: 'TLSv1_2' },
+              alpn_protocols: ['http/1.1'],
+              tls_certificate_sds_secret_configs: secrets.map((name) => ({ name, sds_config: ADS })),
+            },
+          },
+        },
+      },
+    ],
+  });
+}
+
+function managerOf(statPrefix: string): object {
+  return {
+    name: 'envoy.filters.network.http_connection_manager',
+    typed_config: {
+      '@type': 'type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager',
+      stat_prefix: statPrefix,
+      common_http_protocol_options: { idle_timeout: '0.500s' },
+      scoped_routes: {
+        name: 'scopes',
+        scope_key_builder: { fragments: [{ header_value_extractor: { name: 'x-chancery-shard', index: 0 } }] },
+        rds_config_source: ADS,
+        scoped_rds: { scoped_rds_config_source: ADS },
+      },
+      http_filters: [
+        { name: 'shards', config_discovery: { config_source: ADS, type_urls: [LUA_TYPE] } },
+        {
+          name: 'envoy.filters.http.router',
+          typed_config: { '@type': 'type.googleapis.com/envoy.extensions.filters.http.router.v3.Router' },
+        },
+      ],
+    },
+  };
 }
 
 /** The filter that the listener asks for, by ECDS. */

@@ -20,6 +20,16 @@ function release(
   });
 }
 
+function rotation(version: number, probes: Record<string, string>): LiveRelease {
+  const { path, body } = { path: '/certificate-edge', body: '' };
+  const asked = Object.entries(probes).map(([name, fingerprint]) => ({
+    path: `tls://127.0.0.1:8443/${name}/certificate-edge`,
+    body: fingerprint,
+  }));
+  const whole = { changed: [{ typeUrl: 'secret', name: 'certificate-edge' }], probes: [{ path, body }, ...asked] };
+  return LiveRelease.fromPartial({ releaseId: `1.1.${version}`, version, coversFrom: version, ...whole });
+}
+
 const MARKER = { path: '/.well-known/chancery/marker', body: 'marker' };
 
 describe('releases that are not proven', () => {
@@ -35,6 +45,20 @@ describe('releases that are not proven', () => {
         [shard('a'), 'a4'],
         [shard('b'), 'b3'],
         [shard('c'), 'c5'],
+      ]),
+    );
+  });
+
+  it('are asked for the certificate of each name that the newest one has, and for no name that it has lost', () => {
+    const unproven = new UnprovenReleases();
+    unproven.add(rotation(1, { 'a.example': 'f1', 'b.example': 'f1' }), 1);
+    unproven.add(release(2, { a: 'a2' }), 2);
+    unproven.add(rotation(3, { 'a.example': 'f3' }), 3);
+    const probes = askable(unproven.merge()?.probes ?? new Map());
+    expect(probes).toEqual(
+      new Map([
+        [shard('a'), 'a2'],
+        ['tls://127.0.0.1:8443/a.example/certificate-edge', 'f3'],
       ]),
     );
   });

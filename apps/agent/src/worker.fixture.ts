@@ -36,6 +36,7 @@ export interface ReleaseOptions {
   readonly force?: boolean;
   readonly bend?: (bootstrap: Bootstrap) => void;
   readonly endpoints?: Readonly<Record<string, string>>;
+  readonly probes?: readonly { path: string; body: string }[];
 }
 
 export interface LivePush {
@@ -212,6 +213,7 @@ function encodeTestRelease(httpPort: number, fence: Fence, releaseId: string, se
       ...endpoints.map((file) => ({ typeUrl: ENDPOINTS_TYPE, name: file.name, sha256: sha256Hex(file.json) })),
     ],
     marker: releaseId,
+    probes: [...(options.probes ?? [])],
     drainTimeS: options.drainTimeS ?? 1,
     parentShutdownTimeS: options.parentShutdownTimeS ?? 2,
     force: options.force ?? false,

@@ -5,6 +5,8 @@ import type { LoggedVersion } from '#platform/eventstore/follower.js';
 import { contentHash } from '#platform/kernel/digest.js';
 import { canonicalJson, type JsonObject } from '#platform/kernel/json.js';
 
+import { type FoldedCertificate, foldedCertificate } from './folded-certificate.js';
+
 /** A mapping as it stands, and since which version of the gateway. */
 export interface FoldedMapping {
   readonly state: MappingState;
@@ -17,6 +19,9 @@ export interface FoldedMapping {
 export interface FoldChange {
   readonly mappings: ReadonlyMap<string, { readonly before: FoldedMapping | undefined; readonly after: FoldedMapping | undefined }>;
   readonly settings: boolean;
+  /** Certificates, by name, that are others now; and whether the list of principals is another. */
+  readonly certificates: ReadonlySet<string>;
+  readonly principals: boolean;
   /** The mappings that nobody named: an import made them what they are. */
   readonly imported: ReadonlySet<string>;
 }
@@ -35,6 +40,8 @@ export class GatewayFold {
   #seenAtMs = Date.now();
   #immediateVersion = 1;
   readonly #mappings = new Map<string, FoldedMapping>();
+  readonly #certificates = new Map<string, FoldedCertificate>();
+  readonly #principals = new Map<string, string>();
 
   constructor(readonly gateway: string) {}
 
@@ -60,6 +67,15 @@ export class GatewayFold {
     return this.#mappings;
   }
 
+  get certificates(): ReadonlyMap<string, FoldedCertificate> {
+    return this.#certificates;
+  }
+
+  /** The fingerprints of the clients that are known, by the names of the principals. */
+  get principals(): ReadonlyMap<string, string> {
+    return this.#principals;
+  }
+
   /** What a snapshot does not tell: since which version of it the settings do not deploy at once. */
   knowImmediate(version: number): void {
     this.#immediateVersion = version;
@@ -78,13 +94,14 @@ export class GatewayFold {
   apply(versions: readonly LoggedVersion[]): FoldChange {
     const mappings = new Map<string, { before: FoldedMapping | undefined; after: FoldedMapping | undefined }>();
     const imported = new Set<string>();
-    let settings = false;
+    const certificates = new Set<string>();
+    let [settings, principals] = [false, false];
     for (const version of versions) {
       if (version.version <= this.#version) continue; // brought again after an error further on
       if (version.version !== this.#version + 1)
         throw new Error(`gateway ${this.gateway}: version ${version.version} after ${this.#version}`);
       for (const { subject, state } of version.events) {
-        const name = mappingName(subject);
+        const name = nameIn('mapping/', subject);
         const before = name === undefined ? undefined : this.#mappings.get(name);
         this.#take({ subject, state, streamVersion: version.version });
         if (name !== undefined)
@@ -92,25 +109,40 @@ export class GatewayFold {
         if (name !== undefined && isNamedOrder(version.action)) imported.delete(name);
         else if (name !== undefined) imported.add(name);
         settings ||= subject === 'gateway';
+        principals ||= subject.startsWith('principal/');
+        const certificate = nameIn('certificate/', subject);
+        if (certificate !== undefined) certificates.add(certificate);
       }
       this.#version = version.version;
       if (this.#settings.rollout.strategy === 'immediate') this.#immediateVersion = version.version;
       this.#seenAtMs = Date.now();
     }
-    return { mappings, settings, imported };
+    return { mappings, settings, imported, certificates, principals };
   }
 
   #take({ subject, state, streamVersion }: LoggedSubject): void {
     if (subject === 'gateway' && state !== null) this.#settings = settingsOf(state);
-    const name = mappingName(subject);
-    if (name === undefined) return;
-    if (state === null) this.#mappings.delete(name);
-    else this.#mappings.set(name, new Folded(name, state, streamVersion));
+    const name = nameIn('mapping/', subject);
+    if (name !== undefined) {
+      if (state === null) this.#mappings.delete(name);
+      else this.#mappings.set(name, new Folded(name, state, streamVersion));
+      return;
+    }
+    const certificate = nameIn('certificate/', subject);
+    if (certificate !== undefined) {
+      const folded = state === null ? undefined : foldedCertificate(certificate, state, streamVersion);
+      if (folded === undefined) this.#certificates.delete(certificate);
+      else this.#certificates.set(certificate, folded);
+    }
+    const principal = nameIn('principal/', subject);
+    if (principal === undefined) return;
+    if (typeof state?.fingerprint !== 'string') this.#principals.delete(principal);
+    else this.#principals.set(principal, state.fingerprint.replaceAll(':', '').toLowerCase());
   }
 }
 
-function mappingName(subject: string): string | undefined {
-  return subject.startsWith('mapping/') ? subject.slice('mapping/'.length) : undefined;
+function nameIn(kind: string, subject: string): string | undefined {
+  return subject.startsWith(kind) ? subject.slice(kind.length) : undefined;
 }
 
 class Folded implements FoldedMapping {
@@ -133,7 +165,7 @@ class Folded implements FoldedMapping {
 /** Whether the record is read back without a loss: it has exactly the members of a mapping, each of its type. */
 function isWhole(name: string, recorded: JsonObject): boolean {
   return (
-    Object.keys(recorded).length === 11 &&
+    Object.keys(recorded).length === (recorded.tls === undefined ? 11 : 12) &&
     recorded.name === name &&
     isText(recorded.host) &&
     (recorded.prefix === null || isText(recorded.prefix)) &&
@@ -145,7 +177,17 @@ function isWhole(name: string, recorded: JsonObject): boolean {
     areTexts(recorded.headers) &&
     typeof recorded.precedence === 'number' &&
     typeof recorded.timeoutMs === 'number' &&
-    areTexts(recorded.labels)
+    areTexts(recorded.labels) &&
+    isTls(recorded.tls)
+  );
+}
+
+function isTls(value: unknown): boolean {
+  if (value === undefined) return true;
+  const members = typeof value === 'object' && value !== null ? Object.entries(value) : [];
+  return (
+    members.length === 3 &&
+    members.every(([key, member]) => ['sni', 'caBundle', 'certificate'].includes(key) && (member === null || isText(member)))
   );
 }
 

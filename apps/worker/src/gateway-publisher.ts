@@ -12,12 +12,14 @@ import type { LiveAnswer } from '#platform/xds/live-stream.js';
 import { BLOCK_SIZE, FenceBlock } from './fence-block.js';
 import type { FoldChange, GatewayFold } from './gateway-fold.js';
 import { headGuard } from './head-guard.js';
+import type { SecretSource } from './lane-secrets.js';
 import { type LaneSource, LiveLane } from './live-lane.js';
 import { LiveSession, type SentRelease } from './live-session.js';
 import { MappingStatuses } from './mapping-statuses.js';
 import { SetAsides } from './set-asides.js';
 import type { ShrinkGuard } from './shrink-guard.js';
 import type { TargetSession } from './target-session.js';
+import { inTurns } from './turns.js';
 
 export interface PublisherOptions {
   readonly db: Db;
@@ -27,6 +29,7 @@ export interface PublisherOptions {
   targets(): readonly TargetSession[];
   found(): ReadonlyMap<string, Found>;
   allowsLoopback(source: LaneSource): boolean;
+  readonly secrets: SecretSource;
   onAnswer(live: LiveSession, release: SentRelease, answer: LiveAnswer): void;
   onUnchanged(live: LiveSession): void;
   /** The push that is held back by the log's account, or may go out. */
@@ -144,7 +147,8 @@ export class GatewayPublisher {
       return;
     }
     this.#guard?.order(change);
-    const all = { mappings: change.mappings.keys(), services, settings: change.settings };
+    const secrets = change.certificates.size > 0 || change.principals;
+    const all = { mappings: change.mappings.keys(), services, settings: change.settings, secrets };
     this.#guarded(this.#head, () => this.#head?.apply(all));
     this.#statuses.touch();
   }
@@ -155,10 +159,21 @@ export class GatewayPublisher {
     const taking = this.#taking.then(async () => {
       const names = this.asides.take(await readStatusRows(this.#options.db, this.gateway));
       if (names.length === 0) return;
-      for (const lane of this.#lanes) this.#guarded(lane, () => lane.apply({ mappings: names, services: [], settings: false }));
+      for (const lane of this.#lanes)
+        this.#guarded(lane, () => lane.apply({ mappings: names, services: [], settings: false, secrets: false }));
     });
     this.#taking = taking.catch(() => undefined); // told to whoever asked
     return taking;
+  }
+
+  /** What is known of secrets has changed. */
+  takeSecrets(): void {
+    for (const lane of this.#lanes) this.#guarded(lane, () => lane.apply({ mappings: [], services: [], settings: false, secrets: true }));
+  }
+
+  /** The secrets that the lanes use, by their ids. */
+  secretsInUse(): ReadonlySet<string> {
+    return new Set([...this.#lanes].flatMap(({ source }) => [...source.certificates.values()].map(({ secret }) => secret.id)));
   }
 
   /** Another lane, for targets that stay at a version or come to it before others. Close it when no target is on it any more. */
@@ -176,7 +191,8 @@ export class GatewayPublisher {
   /** A lane that brings nothing: targets on it stay at what they run. */
   get pending(): LiveLane {
     const { gateway, settings } = this.#options.fold;
-    this.#pending ??= this.#lane({ gateway, version: 0, seenAtMs: 0, settings, mappings: new Map() }, () => '', this.#options.found);
+    const nothing = { mappings: new Map(), certificates: new Map(), principals: new Map() };
+    this.#pending ??= this.#lane({ gateway, version: 0, seenAtMs: 0, settings, ...nothing }, () => '', this.#options.found);
     return this.#pending;
   }
 
@@ -207,13 +223,14 @@ export class GatewayPublisher {
   }
 
   #lane(source: LaneSource, lowerVersionReason: () => string, found: () => ReadonlyMap<string, Found>, guard?: ShrinkGuard): LiveLane {
-    const { allowsLoopback, log } = this.#options;
+    const { allowsLoopback, log, secrets } = this.#options;
     const lane: LiveLane = new LiveLane({
       source,
       lowerVersionReason,
       guard,
       endpointsOf: (key) => found().get(key)?.endpoints ?? [],
       allowsLoopback: () => allowsLoopback(source),
+      secrets,
       asideOf: (name, mapping) => this.asides.asideOf(name, mapping),
       onChange: () => this.#publish(lane),
       onError: (err) => this.#failed(lane, err),
@@ -279,20 +296,10 @@ export class GatewayPublisher {
   }
 
   #publish(lane: LiveLane): void {
-    if (lane === this.#head) this.#write([...this.#sessions.values()], lane, 0);
-    else for (const live of this.#sessions.values()) if (live.lane === lane) live.update();
+    const write = (live: LiveSession) => live.lane === lane && live.update();
+    // A thousand targets take longer than a turn of the event loop may: unless a newer change does it all anew, the rest goes on in the next one.
+    if (lane === this.#head) inTurns([...this.#sessions.values()], write, SLICE_MS);
+    else for (const live of this.#sessions.values()) write(live);
     this.#options.onLane();
-  }
-
-  /** A thousand targets take longer than a turn of the event loop may: the rest goes on in the next one, unless a newer change does it all anew. */
-  #write(sessions: readonly LiveSession[], lane: LiveLane, from: number): void {
-    const until = performance.now() + SLICE_MS;
-    let i = from;
-    for (; i < sessions.length; i++) {
-      const live = sessions[i];
-      if (live?.lane === lane) live.update();
-      if (performance.now() > until) break;
-    }
-    if (i < sessions.length) setImmediate(() => this.#write(sessions, lane, i + 1));
   }
 }

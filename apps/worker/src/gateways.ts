@@ -36,7 +36,13 @@ export interface GatewaysOptions {
 
 /** So many subjects are read and folded in one turn of the event loop: 8 ms. */
 const PAGE = 2_000;
-const NOTHING: FoldChange = { mappings: new Map(), settings: false, imported: new Set() };
+const NOTHING: FoldChange = {
+  mappings: new Map(),
+  settings: false,
+  certificates: new Set(),
+  principals: false,
+  imported: new Set(),
+};
 const NO_SERVICES: ReadonlySet<string> = new Set();
 
 /** All gateways as they stand: their folds, and where their services are. */

@@ -9,6 +9,7 @@ import type { ResourceKey } from '#platform/xds/xds-resource.js';
 
 import type { FoldChange, GatewayFold } from './gateway-fold.js';
 import { GatewayPublisher } from './gateway-publisher.js';
+import type { SecretSource } from './lane-secrets.js';
 import type { LiveLane } from './live-lane.js';
 import { LiveOutcomes, type LiveOutcomesOptions } from './live-outcomes.js';
 import { LiveRefusals } from './live-refusals.js';
@@ -21,6 +22,7 @@ export interface LiveDeliveryOptions extends Pick<LiveOutcomesOptions, 'onRecord
   /** How long the outcome of a push is waited for. Milliseconds. */
   readonly pushDeadlineMs: number;
   readonly heldBackDeadlineMs: number;
+  readonly secrets: SecretSource;
   sessions(): readonly TargetSession[];
   onAnswer(session: TargetSession, typeUrl: string, result: 'ack' | 'nack'): void;
   hold(gateway: string): HoldState | null;
@@ -45,7 +47,12 @@ export class LiveDelivery {
   constructor(options: LiveDeliveryOptions) {
     const { context, heldBackDeadlineMs, onRecord, onEnd } = options;
     this.#options = options;
-    this.#refusals = new LiveRefusals({ context, heldBackDeadlineMs, onSetAside: (gateway) => this.takeAsides(gateway) });
+    this.#refusals = new LiveRefusals({
+      context,
+      secrets: options.secrets,
+      heldBackDeadlineMs,
+      onSetAside: (gateway) => this.takeAsides(gateway),
+    });
     this.#outcomes = new LiveOutcomes({
       db: context.db,
       log: context.log,
@@ -67,6 +74,7 @@ export class LiveDelivery {
       targets: () => sessions().filter(({ gateway }) => gateway === fold.gateway),
       found: () => context.gateways.found(fold.gateway),
       allowsLoopback: (source) => context.gateways.allowsLoopback(source),
+      secrets: this.#options.secrets,
       onAnswer: (live, sent, answer) => this.#answered(live, sent, answer),
       onUnchanged: (live) => this.#unchanged(live),
       hold: () => this.#options.hold(fold.gateway),
@@ -132,9 +140,18 @@ export class LiveDelivery {
     await this.#publishers.get(gateway)?.takeAsides();
   }
 
+  /** As `takeAsides`, for a hint: one that comes to nothing is the sweep's. */
+  heardOfAsides(gateway: string): void {
+    const { log } = this.#options.context;
+    this.takeAsides(gateway).catch((err: unknown) => log.warn({ err, gateway }, 'what is set aside could not be read; the sweep reads it'));
+  }
+
   /** The same for all of them: what a lost notification would have told. */
   async sweep(): Promise<void> {
-    for (const publisher of this.#publishers.values()) if (publisher.isLive) await publisher.takeAsides();
+    for (const publisher of this.#publishers.values()) {
+      if (publisher.isLive) await publisher.takeAsides();
+      this.#options.secrets.keep(publisher.gateway, publisher.secretsInUse());
+    }
   }
 
   /**
@@ -177,7 +194,7 @@ export class LiveDelivery {
   #answered(live: LiveSession, sent: SentRelease, answer: LiveAnswer): void {
     const { context, onAnswer } = this.#options;
     onAnswer(live.session, LIVE_TYPE, answer.kind === 'acknowledged' ? 'ack' : 'nack');
-    if (answer.kind === 'acknowledged' || answer.message.startsWith('base_mismatch')) return;
+    if (answer.kind === 'acknowledged' || /^(base_mismatch|secret_missing)/.test(answer.message)) return;
     context.log.warn({ target: live.session.target, release: sent.releaseId, message: answer.message }, 'an agent refused a release');
     this.#outcomes
       .giveUp(live, sent, { state: 'refused', code: 'agent_refused', detail: answer.message })

@@ -1,14 +1,16 @@
 import type { Endpoint } from '#features/discovery/discovery.js';
 import type { GatewaySettings } from '#features/gateway/gateway.js';
+import { certificateSecretName } from '#features/gateway/tls-secrets.envoy.js';
 import { type Aside, LiveTable } from '#features/layout/live-table.js';
+import type { ListenerSecrets } from '#features/layout/node-resources.js';
 import type { Phase } from '#features/layout/phase.js';
 import { endpointResource } from '#features/layout/upstream-resources.js';
-import { clusterName } from '#features/mapping/mapping-cluster.envoy.js';
 import { ResourceSet } from '#platform/xds/resource-set.js';
 import { CLUSTER_TYPE, ENDPOINT_TYPE, type ResourceChange, type ResourceKey, type XdsResource } from '#platform/xds/xds-resource.js';
 
+import type { FoldedCertificate } from './folded-certificate.js';
 import type { FoldedMapping } from './gateway-fold.js';
-import { serviceOf } from './gateways.js';
+import { LaneSecrets, type NodeSecrets, type SecretSource } from './lane-secrets.js';
 import { laterChange } from './live-change.js';
 
 /** Where a lane's mappings come from: the gateway as it is, or as it was at a version. */
@@ -19,6 +21,9 @@ export interface LaneSource {
   readonly seenAtMs: number;
   readonly settings: GatewaySettings;
   readonly mappings: ReadonlyMap<string, FoldedMapping>;
+  readonly certificates: ReadonlyMap<string, FoldedCertificate>;
+  /** Fingerprints of the clients that are known, by their names. */
+  readonly principals: ReadonlyMap<string, string>;
 }
 
 /** What a change of the configuration may have made served or not. */
@@ -28,6 +33,14 @@ export interface Touched {
   readonly services: Iterable<string>;
 }
 
+export interface LaneChange {
+  readonly mappings: Iterable<string>;
+  readonly services: Iterable<string>;
+  readonly settings: boolean;
+  /** Certificates, principals, or what is known of the secrets of either. */
+  readonly secrets: boolean;
+}
+
 export interface LiveLaneOptions {
   readonly source: LaneSource;
   /** Why targets may be brought to a lower version than they have, where a recorded decision says so; '' otherwise. */
@@ -35,6 +48,7 @@ export interface LiveLaneOptions {
   /** What was found for a service, by ServiceReference.key. */
   endpointsOf(key: string): readonly Endpoint[];
   allowsLoopback(): boolean;
+  readonly secrets: SecretSource;
   /** A mapping that is set aside as it stands now. */
   asideOf(name: string, mapping: FoldedMapping): Aside | undefined;
   /** The set, the version or what nodes have of their own has changed. Called in the moment in which it has. */
@@ -46,7 +60,8 @@ export interface LiveLaneOptions {
 
 /** What the resources that a node has of its own depend on, beside the node. */
 export interface NodeBasis {
-  readonly settings: Pick<GatewaySettings, 'http' | 'idleTimeoutMs'>;
+  readonly settings: Pick<GatewaySettings, 'http' | 'https' | 'tls' | 'idleTimeoutMs'>;
+  readonly secrets: ListenerSecrets;
   readonly phases: readonly Phase[];
 }
 
@@ -69,7 +84,11 @@ export class LiveLane {
   readonly #mappings = new Set<string>();
   readonly #services = new Set<string>();
   readonly #digests = new Map<string, number>();
+  readonly #secrets: LaneSecrets;
   #settingsChanged = false;
+  #secretsChanged = true;
+  /** The oldest version that waits for a secret. */
+  #waitsFor: number | undefined;
   #slicing: Promise<void> | undefined;
   #finishing: NodeJS.Timeout | undefined;
   /** What was made and is not let out. */
@@ -78,11 +97,13 @@ export class LiveLane {
   #version = 0;
   #seenAtMs = 0;
   #basis: { key: string; value: NodeBasis } | undefined;
+  #given: NodeSecrets | undefined;
   #closed = false;
 
   constructor(options: LiveLaneOptions) {
     this.#options = options;
     this.#table = new LiveTable({ settings: this.#tableSettings() });
+    this.#secrets = new LaneSecrets(options.source, options.secrets);
   }
 
   /** Makes everything. To be called once, before anything else. */
@@ -139,16 +160,22 @@ export class LiveLane {
     return this.#basis.value;
   }
 
+  /** What the nodes have of certificates and their like, beside the set; the same object as long as it is the same. */
+  get secrets(): NodeSecrets {
+    return this.#secrets.state;
+  }
+
   /** The revision of the set at which it had this digest; undefined when that is too long ago, or never was. */
   revisionOf(digest: string): number | undefined {
     return this.#digests.get(digest);
   }
 
-  /** These mappings, services or the settings are not what they were. */
-  apply(change: { readonly mappings: Iterable<string>; readonly services: Iterable<string>; readonly settings: boolean }): void {
+  /** These mappings, services, the settings or what is known of secrets are not what they were. */
+  apply(change: LaneChange): void {
     for (const name of change.mappings) this.#mappings.add(name);
     for (const key of change.services) this.#services.add(key);
     this.#settingsChanged ||= change.settings;
+    this.#secretsChanged ||= change.settings || change.secrets;
     this.#flush();
   }
 
@@ -194,19 +221,25 @@ export class LiveLane {
     touched: { readonly mappings: readonly string[] | 'all'; readonly services: readonly string[] },
   ): void {
     if (this.#closed) return;
+    if (this.#secretsChanged) this.#waitsFor = this.#secrets.settle();
+    this.#secretsChanged = false;
     const next = this.#withEndpoints(made, touched.services);
     const change = this.#waiting === undefined ? next : laterChange(this.#waiting.change, next);
     this.#waiting = { change, at };
+    // Nodes have listeners with certificates: nothing is sent before it is known what they are to have.
+    if (this.#waitsFor !== undefined && this.#version === 0) return;
     if (this.#options.guard?.lets(touched) === false) return;
     this.#waiting = undefined;
-    const [revision, version, basis] = [this.set.revision, this.#version, this.#basis];
+    const [revision, version, basis, given] = [this.set.revision, this.#version, this.#basis, this.#given];
     this.set.apply(change);
-    this.#version = at.version;
+    this.#given = this.#secrets.state;
+    this.#version = Math.max(version, Math.min(at.version, (this.#waitsFor ?? Number.POSITIVE_INFINITY) - 1));
     this.#seenAtMs = at.seenAtMs;
     this.#setBasis();
     if (this.set.revision !== revision || revision === 0) this.#remember();
     if (this.#table.unfinished) this.#finishLater();
-    if (this.set.revision !== revision || this.#version !== version || this.#basis !== basis) this.#options.onChange();
+    const isOther = this.#version !== version || this.#basis !== basis || this.#given !== given;
+    if (isOther || this.set.revision !== revision) this.#options.onChange();
   }
 
   /** Each cluster of the change with its endpoints, and the endpoints of the services that moved. */
@@ -216,12 +249,7 @@ export class LiveLane {
       const service = typeUrl === CLUSTER_TYPE ? this.#table.upstreams.get(name) : undefined;
       if (service !== undefined) endpoints.set(name, this.#endpoints(name, service.key));
     }
-    for (const key of services) {
-      const service = serviceOf(key);
-      if (service === undefined) continue;
-      const name = clusterName(service);
-      if (this.#table.upstreams.has(name)) endpoints.set(name, this.#endpoints(name, key));
-    }
+    for (const key of services) for (const name of this.#table.clustersOf(key)) endpoints.set(name, this.#endpoints(name, key));
     const gone = change.removed.filter(({ typeUrl }) => typeUrl === CLUSTER_TYPE);
     const removed: ResourceKey[] = gone.map(({ name }) => ({ typeUrl: ENDPOINT_TYPE, name }));
     return { upserts: [...change.upserts, ...endpoints.values()], removed: [...change.removed, ...removed] };
@@ -232,8 +260,15 @@ export class LiveLane {
   }
 
   #setBasis(): void {
-    const { http, idleTimeoutMs } = this.#options.source.settings;
-    const value: NodeBasis = { settings: { http, idleTimeoutMs }, phases: this.#table.phases };
+    const { http, https, tls, idleTimeoutMs } = this.#options.source.settings;
+    const { certificates, tickets } = this.#secrets.state;
+    // Authorities are in a secret, and long.
+    const clientCertificates = tls.clientCertificates === null ? null : { ...tls.clientCertificates, caBundle: null };
+    const value: NodeBasis = {
+      settings: { http, https, tls: { ...tls, clientCertificates }, idleTimeoutMs },
+      secrets: { certificates: certificates.map(({ name }) => certificateSecretName(name)), tickets },
+      phases: this.#table.phases,
+    };
     const key = JSON.stringify(value);
     if (key !== this.#basis?.key) this.#basis = { key, value };
   }

@@ -1,3 +1,4 @@
+import { type ShownCertificate, writeShownCertificates } from '#features/rollout/certificate-status.table.js';
 import { type LiveOutcome, recordLivePush } from '#features/rollout/live-push.table.js';
 import { type FinalState, finalState, parseReleaseId } from '#features/rollout/rollout.js';
 import { writeProvenVersion } from '#features/rollout/target-stream.table.js';
@@ -30,6 +31,8 @@ type Ending = Pick<LiveOutcome, 'state' | 'code' | 'detail' | 'report' | 'report
  */
 export class LiveOutcomes {
   readonly #options: LiveOutcomesOptions;
+  /** What was noted of a target last. */
+  readonly #shown = new WeakMap<TargetSession, readonly ShownCertificate[]>();
 
   constructor(options: LiveOutcomesOptions) {
     this.#options = options;
@@ -53,6 +56,7 @@ export class LiveOutcomes {
     if (state === 'proven') live?.blocks.proven(place.sequence);
     const { code, detail, id, atMs, durationMs, epochFrom, epochTo } = report;
     const ending = { state, code, detail, report: id, reportedAtMs: atMs, durationMs, epochFrom, epochTo };
+    const shown = live?.sent(report.releaseId)?.certificates;
     const isLive = await this.#end(session, live, { ...sentOf(live, report), releaseId: report.releaseId }, ending);
     // What was sent before it is over with it; on a refusal the rest of the release is still to be proven.
     if (state !== 'refused' && place.term === session.owner.term) live?.forget(place.sequence);
@@ -64,7 +68,10 @@ export class LiveOutcomes {
       );
       return 'later';
     }
-    if (state === 'proven' && live !== undefined && !(isLive && live.newest?.version === report.version)) await this.settle(live);
+    if (state === 'proven' && live !== undefined) {
+      await this.#noteCertificates(session, shown);
+      if (!(isLive && live.newest?.version === report.version)) await this.settle(live);
+    }
     return 'taken';
   }
 
@@ -94,8 +101,19 @@ export class LiveOutcomes {
     await writeProvenVersion(this.#options.db, session.owner, newest.version, newest.renderSha256);
   }
 
+  async #noteCertificates(session: TargetSession, shown: readonly ShownCertificate[] | undefined): Promise<void> {
+    if (shown === undefined || this.#shown.get(session) === shown) return;
+    await writeShownCertificates(this.#options.db, session, shown);
+    this.#shown.set(session, shown);
+  }
+
   /** @returns whether the target's row has the push's version as proven now, by this very outcome */
-  async #end(session: TargetSession, live: LiveSession | undefined, sent: Omit<SentRelease, 'sequence'>, ending: Ending): Promise<boolean> {
+  async #end(
+    session: TargetSession,
+    live: LiveSession | undefined,
+    sent: Omit<SentRelease, 'sequence' | 'certificates'>,
+    ending: Ending,
+  ): Promise<boolean> {
     const { db, onRecord, onEnd } = this.#options;
     const proves = ending.state === 'proven' && live?.blocks.any !== true;
     const status = session.written;
@@ -122,7 +140,7 @@ export class LiveOutcomes {
 }
 
 /** What was sent under this release: as this worker remembers it, otherwise as the agent reports it. */
-function sentOf(live: LiveSession | undefined, report: Report): Omit<SentRelease, 'sequence' | 'releaseId'> {
+function sentOf(live: LiveSession | undefined, report: Report): Omit<SentRelease, 'sequence' | 'releaseId' | 'certificates'> {
   const { version, renderSha256, atMs, durationMs } = report;
   const sent = live?.sent(report.releaseId);
   const coversFrom = report.coversFrom > 0 ? report.coversFrom : (sent?.coversFrom ?? 0);

@@ -1,7 +1,9 @@
+import { certificateSecretName } from '#features/gateway/tls-secrets.envoy.js';
 import type { Log } from '#platform/log/log.js';
 import type { Report } from '#platform/xds/generated/delivery.js';
-import { CLUSTER_TYPE, ENDPOINT_TYPE, type ResourceKey, resourceId, SCOPED_ROUTE_TYPE } from '#platform/xds/xds-resource.js';
+import { CLUSTER_TYPE, ENDPOINT_TYPE, type ResourceKey, resourceId, SCOPED_ROUTE_TYPE, SECRET_TYPE } from '#platform/xds/xds-resource.js';
 
+import type { SecretSource } from './lane-secrets.js';
 import type { LiveLane } from './live-lane.js';
 import type { LiveSession } from './live-session.js';
 import { type SetAsideContext, setAsideAmong, writeSetAside } from './set-aside.js';
@@ -14,6 +16,7 @@ export interface LiveRefusalsOptions {
   readonly heldBackDeadlineMs: number;
   /** What is set aside on this gateway has changed: its targets are brought to it. */
   onSetAside(gateway: string): Promise<void>;
+  readonly secrets: Pick<SecretSource, 'refuse'>;
 }
 
 /** What an Envoy refused, each resource when it was sent alone. */
@@ -93,6 +96,12 @@ export class LiveRefusals {
   async #findCause(lane: LiveLane, { validator, message }: Refusal, key: ResourceKey, stands: boolean): Promise<void> {
     const { context, onSetAside } = this.#options;
     const { source } = lane;
+    if (key.typeUrl === SECRET_TYPE) {
+      const certificate = [...source.certificates.values()].find(({ name }) => certificateSecretName(name) === key.name);
+      if (certificate !== undefined) this.#options.secrets.refuse(source.gateway, certificate, message.slice(0, 300));
+      else context.log.error({ gateway: source.gateway, secret: key.name, message }, 'Envoy refuses a secret that is no certificate');
+      return;
+    }
     if (key.typeUrl === CLUSTER_TYPE || key.typeUrl === ENDPOINT_TYPE) {
       const users = mappingsTo(lane, key.name);
       await writeSetAside(

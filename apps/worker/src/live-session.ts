@@ -1,3 +1,6 @@
+import type { ListenAddress } from '#features/gateway/gateway.js';
+import { sessionTickets } from '#features/gateway/tls-secrets.envoy.js';
+import { certificateProbes, type ServedCertificate } from '#features/layout/certificate-probes.js';
 import { nodeResources } from '#features/layout/node-resources.js';
 import { shardProbes } from '#features/layout/shard-probes.js';
 import { releaseId, type Trigger } from '#features/rollout/rollout.js';
@@ -6,9 +9,10 @@ import { sha256Hex } from '#platform/kernel/digest.js';
 import { encodeLiveRelease, type LiveReleaseHead } from '#platform/xds/live-release.js';
 import type { LiveAnswer } from '#platform/xds/live-stream.js';
 import { digestOfSets, ResourceSet } from '#platform/xds/resource-set.js';
-import type { ResourceChange } from '#platform/xds/xds-resource.js';
+import { type ResourceChange, resourceId, type XdsResource } from '#platform/xds/xds-resource.js';
 
 import type { FenceBlock } from './fence-block.js';
+import type { NodeSecrets } from './lane-secrets.js';
 import { LiveBlocks } from './live-blocks.js';
 import { changeBetween, digestDifference, mergedChange } from './live-change.js';
 import type { LiveLane, NodeBasis } from './live-lane.js';
@@ -36,6 +40,8 @@ export interface SentRelease {
   readonly seenAtMs: number;
   /** Of the lane's set. */
   readonly revision: number;
+  /** Which the target has then. */
+  readonly certificates: readonly ServedCertificate[];
 }
 
 export interface LiveSessionOptions {
@@ -65,6 +71,12 @@ export class LiveSession {
   readonly #sent = new Map<string, SentRelease>();
   #lane: LiveLane;
   #basis: NodeBasis | undefined;
+  #secrets: NodeSecrets | undefined;
+  #overlay: readonly XdsResource[] = [];
+  #overlayOf = '';
+  /** The target does not have what only nodes have. */
+  #withoutHeld = false;
+  #https: ListenAddress | null = null;
   #bootstrap: { readonly json: Buffer; readonly sha256: string; readonly marker: string } | undefined;
   #held: Held | undefined;
   #opened = false;
@@ -153,16 +165,33 @@ export class LiveSession {
   }
 
   #refreshNode(): void {
-    const { basis, source } = this.#lane;
-    if (this.#basis === basis) return;
-    const { http, proofSecret } = this.session.delivery.hello;
-    const at = http === undefined || http.port === 0 ? null : { address: http.address, port: http.port };
-    const made = nodeResources({ gateway: source.gateway, ...basis, node: { http: at, proofSecret } });
-    const names = new Set(made.overlay.map(({ typeUrl, name }) => `${typeUrl}/${name}`));
-    const removed = [...this.#node].filter(({ typeUrl, name }) => !names.has(`${typeUrl}/${name}`));
-    this.#node.apply({ upserts: made.overlay, removed });
-    this.#bootstrap = { json: made.bootstrap, sha256: made.bootstrapSha256, marker: made.marker };
+    const { basis, secrets } = this.#lane;
+    if (this.#basis === basis && this.#secrets === secrets) return;
+    const isHere = ({ value }: XdsResource) => value.length > 0 || !this.#withoutHeld;
+    const resources = secrets.resources.filter(isHere);
+    const names = new Set(resources.map(({ name }) => name));
+    const certificates = basis.secrets.certificates.filter((name) => names.has(name));
+    this.#refreshOverlay({ ...basis, secrets: { certificates, tickets: names.has(sessionTickets) } });
+    const own = [...this.#overlay, ...resources];
+    // What has bytes now, and had none: an equal version alone would be no change.
+    const opened = resources.filter((resource) => resource.value.length > 0 && this.#node.get(resource)?.value.length === 0);
+    this.#node.apply({ upserts: [], removed: opened });
+    const kept = new Set(own.map(resourceId));
+    this.#node.apply({ upserts: own, removed: [...this.#node].filter((resource) => !kept.has(resourceId(resource))) });
     this.#basis = basis;
+    this.#secrets = secrets;
+  }
+
+  #refreshOverlay(basis: NodeBasis): void {
+    const of = JSON.stringify(basis);
+    if (of === this.#overlayOf) return; // a rotation leaves the listener alone, and costs a target nothing but the secret
+    this.#overlayOf = of;
+    const { http, https, proofSecret } = this.session.delivery.hello;
+    const node = { http: listenAddress(http), https: listenAddress(https), proofSecret };
+    const made = nodeResources({ gateway: this.#lane.source.gateway, ...basis, node });
+    this.#overlay = made.overlay;
+    this.#https = node.https ?? basis.settings.https;
+    this.#bootstrap = { json: made.bootstrap, sha256: made.bootstrapSha256, marker: made.marker };
   }
 
   /** From what the target holds to what it should hold; with nothing to start from, everything. */
@@ -195,7 +224,7 @@ export class LiveSession {
       bootstrap: held?.bootstrapSha256 === bootstrap.sha256 ? undefined : bootstrap.json,
       bootstrapSha256: bootstrap.sha256,
       renderSha256: this.#renderOf(digest),
-      probes: shardProbes(change),
+      probes: [...shardProbes(change), ...certificateProbes(change, { ...lane.secrets, at: this.#https })],
       marker: bootstrap.marker,
       drainTimeS: settings.drainTimeS,
       parentShutdownTimeS: settings.parentShutdownTimeS,
@@ -212,6 +241,7 @@ export class LiveSession {
       renderSha256,
       trigger,
       sentAtMs: Date.now(),
+      certificates: lane.secrets.certificates,
     };
     const sent: SentRelease = { ...release, seenAtMs: lane.seenAtMs, revision: lane.set.revision };
     const base = { held, version: this.#version };
@@ -238,9 +268,11 @@ export class LiveSession {
       this.#sent.delete(sent.releaseId);
       this.#version = base.version;
       const isBase = answer.message.startsWith('base_mismatch');
+      const isWithout = answer.message.startsWith('secret_missing') && !this.#withoutHeld;
+      if (isWithout) [this.#withoutHeld, this.#basis] = [true, undefined];
       this.#held = isBase ? undefined : base.held;
       // A second time in a row it is no misunderstanding about what the target holds.
-      if (!isBase || this.#refusedBase) this.#refused = { revision: this.#lane.set.revision, version: this.#lane.version };
+      if (!isWithout && (!isBase || this.#refusedBase)) this.#refused = { revision: this.#lane.set.revision, version: this.#lane.version };
       this.#refusedBase = isBase;
     }
     this.#options.onAnswer(this, sent, answer);
@@ -260,4 +292,8 @@ export class LiveSession {
     if (this.#lane.version !== this.#version) return 'change';
     return this.#held === undefined ? 'drift' : 'endpoints';
   }
+}
+
+function listenAddress(at: { readonly address: string; readonly port: number } | undefined): ListenAddress | null {
+  return at === undefined || at.port === 0 ? null : { address: at.address, port: at.port };
 }

@@ -1,3 +1,4 @@
+import { writeShownCertificates } from '#features/rollout/certificate-status.table.js';
 import { endPush, listRunningPushes } from '#features/rollout/push.table.js';
 import { nextStep, parseReleaseId } from '#features/rollout/rollout.js';
 import { notifyLook, readFacts, readHolder, writeProvenVersion } from '#features/rollout/target-stream.table.js';
@@ -84,6 +85,7 @@ async function step(context: LookContext, session: TargetSession, retry: boolean
       const seenAtMs = next.trigger === 'change' ? fold.seenAtMs : undefined;
       const result = await push(context, session, { fold, render, trigger: next.trigger, force: next.force });
       context.onPushEnd(result, performance.now() - startedMs, seenAtMs);
+      if (result.state === 'proven') await writeShownCertificates(context.db, session, render.certificates);
       return afterPush(context, session, render.key, result);
     }
   }
@@ -108,6 +110,7 @@ async function afterPush(context: LookContext, session: TargetSession, key: stri
     case 'superseded':
       return true;
     case 'refused':
+      if (result.code === 'agent_refused' && session.leaveOutHeld()) return true;
       if (result.code === 'envoy_refused') {
         if (await setAsideRefused(context, session, result.detail)) return true;
         context.log.error(

@@ -8,6 +8,7 @@ import { readWorkerConfig, type WorkerConfig } from '#platform/config/worker-con
 import { useFailpoints } from '#platform/failpoint/failpoint.js';
 import { DomainError } from '#platform/kernel/errors.js';
 import { createLog } from '#platform/log/log.js';
+import { KeyFile } from '#platform/vault/key-file.js';
 import type { ServerCertificate } from '#platform/xds/server-credentials.js';
 
 import { startWorker } from './worker.js';
@@ -31,6 +32,7 @@ async function main(): Promise<void> {
     servicesFile: config.servicesFile,
     allowLoopback: config.allowLoopbackUpstreams,
     ownPorts: ownPorts(config),
+    keys: new KeyFile(config.kekFile),
     authenticate: async (token, { db, events }) => {
       verifier ??= new TokenVerifier({ db, events });
       return verifier.verify(token);

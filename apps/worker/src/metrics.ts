@@ -90,12 +90,10 @@ export class WorkerMetrics {
     this.#acks.inc({ gateway, type_url: typeUrl, result });
   }
 
-  pushed(result: string, durationMs: number): void {
+  /** @param seenAtMs when the change that was pushed was seen; undefined for other causes */
+  pushEnded(result: string, durationMs: number, seenAtMs: number | undefined): void {
     this.#pushes.observe({ result }, durationMs / 1_000);
-  }
-
-  propagated(durationMs: number): void {
-    this.#propagation.observe(durationMs / 1_000);
+    if (result === 'proven' && seenAtMs !== undefined) this.#propagation.observe((Date.now() - seenAtMs) / 1_000);
   }
 
   #liveGauges(sources: MetricSources): void {

@@ -63,6 +63,7 @@ export async function push(
     force: what.force,
     lowerVersionReason: render.lowerVersionReason,
     proofAnswers: 30,
+    probes: [...render.probes],
   };
   log.info({ target: session.target, release, version: render.version, trigger: what.trigger }, 'pushing a release');
   const acknowledged = session.delivery.push({

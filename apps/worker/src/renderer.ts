@@ -1,12 +1,16 @@
 import type { Found } from '#features/discovery/discovery.js';
-import { bootstrapBytes, compile, type Endpoint, type Rendered } from '#features/rollout/compile.js';
+import { certificateSecretName, sessionTickets } from '#features/gateway/tls-secrets.envoy.js';
+import { certificateProbes } from '#features/layout/certificate-probes.js';
+import { bootstrapBytes, compile, type Endpoint, type Rendered, type SecretFiles } from '#features/rollout/compile.js';
 import { readStatusRows, replaceStatusRows, type StatusRow } from '#features/rollout/set-aside.table.js';
 import type { Db } from '#platform/database/database.js';
 import { contentHash } from '#platform/kernel/digest.js';
-import { type EncodedResource, encodeBootstrap, encodeEndpointFile } from '#platform/xds/resource.js';
+import type { LiveProbe } from '#platform/xds/generated/delivery.js';
+import { type EncodedResource, encodeBootstrap, encodeEndpointFile, encodeHeldFile } from '#platform/xds/resource.js';
 
 import type { GatewayFold } from './gateway-fold.js';
 import { type Gateways, serviceOf } from './gateways.js';
+import { LaneSecrets, type NodeSecrets, type SecretSource } from './lane-secrets.js';
 import type { LaneSource } from './live-lane.js';
 import type { TargetRender } from './target-render.js';
 import type { TargetSession } from './target-session.js';
@@ -22,11 +26,13 @@ export type SetAsideMap = ReadonlyMap<string, { readonly code: string; readonly 
 /** Renders targets from the folds, what discovery found and what is set aside, and keeps the mappings' statuses. */
 export class Renderer {
   readonly #encoded = new Map<string, EncodedResource>();
+  readonly #secrets = new WeakMap<LaneSource, LaneSecrets>();
   readonly #sourceOf: (gateway: string, target: string) => TargetSource | undefined;
 
   constructor(
     readonly db: Db,
     readonly gateways: Gateways,
+    readonly secretSource: SecretSource,
     sourceOf: (gateway: string, target: string) => TargetSource | undefined,
   ) {
     this.#sourceOf = sourceOf;
@@ -40,7 +46,9 @@ export class Renderer {
     const generation = this.gateways.generation(session.gateway);
     const rows = await readStatusRows(this.db, session.gateway);
     const setAside = currentSetAsides(rows, fold);
-    const key = `${generation} ${fold.version} ${contentHash([...setAside])}`;
+    const secrets = this.#secretsOf(fold);
+    if (secrets.settle() !== undefined) return undefined; // whoever opens them tells when they are open
+    const key = `${generation} ${fold.version} ${contentHash([...setAside])} ${secrets.revision} ${session.withoutHeld}`;
     if (session.render?.key === key) return session.render;
     const startedMs = performance.now();
     const rendered = this.compileWith(session, fold, setAside);
@@ -52,6 +60,9 @@ export class Renderer {
       renderSha256: rendered.renderSha256,
       endpointsSha256: endpointsHash(rendered),
       durationMs: performance.now() - startedMs,
+      certificates: secrets.state.certificates,
+      probes: probesOf(session, fold, secrets.state),
+      hasHeld: [...rendered.endpointFiles.values()].some(({ json }) => json.length === 0),
     };
     session.render = render;
     for (const [mapping, prefix] of rendered.statPrefixOf) session.mappingOfPrefix.set(prefix, mapping);
@@ -71,8 +82,15 @@ export class Renderer {
       mappings: [...chosen].map(({ state }) => state),
       endpoints: endpointsByKey(this.#found(fold)),
       setAside,
+      ...(only === undefined ? { secrets: secretFiles(this.#secretsOf(fold).state, session.withoutHeld) } : {}),
       node: { http: listen(hello.http), https: listen(hello.https), proofSecret: hello.proofSecret },
     });
+  }
+
+  #secretsOf(source: LaneSource): LaneSecrets {
+    const known = this.#secrets.get(source) ?? new LaneSecrets(source, this.secretSource);
+    this.#secrets.set(source, known);
+    return known;
   }
 
   #found({ gateway, version }: LaneSource) {
@@ -89,6 +107,7 @@ export class Renderer {
   encode(render: TargetRender): { bootstrap: EncodedResource; endpoints: EncodedResource[]; marker: string } {
     const marker = markerOf(render);
     const endpoints = [...render.rendered.endpointFiles].map(([cluster, { json, sha256 }]) => {
+      if (json.length === 0) return encodeHeldFile(cluster, sha256);
       const known = this.#encoded.get(`${cluster} ${sha256}`);
       if (known !== undefined) return known;
       const encoded = encodeEndpointFile(cluster, json);
@@ -119,6 +138,19 @@ export class Renderer {
     }
     await replaceStatusRows(this.db, fold.gateway, before, after);
   }
+}
+
+function secretFiles({ certificates, tickets, files: all }: NodeSecrets, withoutHeld: boolean): SecretFiles {
+  const files = new Map([...all].filter(([, { json }]) => json.length > 0 || !withoutHeld));
+  const names = certificates.map(({ name }) => certificateSecretName(name)).filter((name) => files.has(name));
+  return { certificates: names, tickets: tickets && files.has(sessionTickets), files };
+}
+
+/** All certificates, whatever has changed: another Envoy shows them, or may. */
+function probesOf({ delivery: { hello } }: TargetSession, { settings }: LaneSource, { certificates, resources }: NodeSecrets): LiveProbe[] {
+  const own = hello.https === undefined || hello.https.port === 0 ? null : hello.https;
+  const probes = certificateProbes({ upserts: resources, removed: [] }, { certificates, at: own ?? settings.https });
+  return probes.filter(({ body }) => body !== '');
 }
 
 /** What the proof request must get: it names what is served. */

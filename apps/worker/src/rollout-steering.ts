@@ -79,7 +79,7 @@ export class RolloutSteering {
 
   /** What was found for these services of a version is not what it was. */
   found(gateway: string, version: number, services: ReadonlySet<string>): void {
-    this.#open.get(gateway)?.get(version)?.lane?.apply({ mappings: [], services, settings: false });
+    this.#open.get(gateway)?.get(version)?.lane?.apply({ mappings: [], services, settings: false, secrets: false });
     this.#options.onVersion(gateway);
   }
 

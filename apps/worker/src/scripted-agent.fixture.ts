@@ -1,3 +1,4 @@
+import { sha256Hex } from '#platform/kernel/digest.js';
 import { type AgentConnection, connectAgent, DeliveryRefusal } from '#platform/xds/agent-connection.js';
 import type { Fence, Hello, LiveRelease, Manifest, Report, Status } from '#platform/xds/generated/delivery.js';
 import { BOOTSTRAP_TYPE, ENDPOINTS_TYPE } from '#platform/xds/resource.js';
@@ -8,6 +9,8 @@ export interface ScriptedAgentOptions {
   readonly target: string;
   readonly gateway: string;
   readonly token?: string;
+  /** Where its Envoy takes TLS. */
+  readonly https?: { readonly address: string; readonly port: number };
   /** How long the parent drains after a restart. */
   readonly drainMs?: number;
   /** How long gate, restart and proof take together. */
@@ -78,7 +81,7 @@ export class ScriptedAgent {
       agentVersion: 'scripted',
       envoyVersion: '1.40.0',
       http: { address: '127.0.0.1', port: 10_080 },
-      https: undefined,
+      https: this.options.https,
       proofSecret: 'a-proof-secret-of-the-test',
       lastFence: this.lastFence,
       status: this.status,
@@ -215,7 +218,8 @@ export class ScriptedAgent {
   #accept(manifest: Manifest): void {
     const fence = this.#passFence(manifest);
     for (const item of manifest.items) {
-      if (this.files.get(item.name)?.version !== item.sha256)
+      const file = this.files.get(item.name);
+      if (file?.version !== item.sha256 || (item.typeUrl === ENDPOINTS_TYPE && sha256Hex(file.json) !== item.sha256))
         throw new DeliveryRefusal(`${item.name} of ${manifest.releaseId} is not here`);
     }
     this.lastFence = fence;

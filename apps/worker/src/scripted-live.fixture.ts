@@ -35,7 +35,11 @@ export class ScriptedLive {
   accept(release: LiveRelease): void {
     if (release.baseDigest !== '' && release.baseDigest !== this.set.digest)
       throw new DeliveryRefusal(`base_mismatch: ${this.set.digest} is held`);
-    const upserts = release.changed.map(({ typeUrl, name, sha256, value, needs }): XdsResource => {
+    const missing = release.changed.filter((item) => item.value.length === 0 && !this.#has(item));
+    if (missing.length > 0) throw new DeliveryRefusal(`secret_missing: ${missing.map(({ name }) => name).join(', ')}`);
+    const upserts = release.changed.map((item): XdsResource => {
+      const { typeUrl, name, sha256, needs } = item;
+      const value = item.value.length === 0 ? (this.set.get(item)?.value ?? item.value) : item.value;
       if (sha256Hex(value) !== sha256.toString('hex')) throw new DeliveryRefusal(`damaged: ${name}`);
       return { typeUrl, name, version: sha256.toString('hex'), value: Buffer.from(value), needs };
     });
@@ -50,6 +54,10 @@ export class ScriptedLive {
     this.bootstrapSha256 = release.bootstrapSha256;
     this.releases.push(release);
     this.unproven.push(release);
+  }
+
+  #has(item: LiveRelease['changed'][number]): boolean {
+    return this.set.get(item)?.version === item.sha256.toString('hex');
   }
 
   /** The release that one proof shows now, with the first version that it covers; undefined when there is nothing to prove. */

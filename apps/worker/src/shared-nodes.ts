@@ -2,7 +2,9 @@ import { randomBytes } from 'node:crypto';
 
 import { nodeResources } from '#features/layout/node-resources.js';
 import { ResourceSet } from '#platform/xds/resource-set.js';
+import { resourceId } from '#platform/xds/xds-resource.js';
 
+import type { NodeSecrets } from './lane-secrets.js';
 import type { LiveLane, NodeBasis } from './live-lane.js';
 
 /** What Envoys without an agent have beside the resources of their lane; those that have the same share it. */
@@ -14,6 +16,7 @@ class Node implements SharedNode {
   readonly set = new ResourceSet();
   users = 0;
   #basis: NodeBasis | undefined;
+  #secrets: NodeSecrets | undefined;
 
   constructor(
     readonly lane: LiveLane,
@@ -22,13 +25,15 @@ class Node implements SharedNode {
 
   /** Brings it up to the lane. */
   refresh(): void {
-    const { basis, source } = this.lane;
-    if (basis === this.#basis) return;
-    const { overlay } = nodeResources({ gateway: source.gateway, ...basis, node: { http: null, proofSecret: this.proofSecret } });
-    const names = new Set(overlay.map(({ typeUrl, name }) => `${typeUrl}/${name}`));
-    const removed = [...this.set].filter(({ typeUrl, name }) => !names.has(`${typeUrl}/${name}`));
-    this.set.apply({ upserts: overlay, removed });
+    const { basis, secrets, source } = this.lane;
+    if (basis === this.#basis && secrets === this.#secrets) return;
+    const node = { http: null, https: null, proofSecret: this.proofSecret };
+    const { overlay } = nodeResources({ gateway: source.gateway, ...basis, node });
+    const own = [...overlay, ...secrets.resources];
+    const names = new Set(own.map(resourceId));
+    this.set.apply({ upserts: own, removed: [...this.set].filter((resource) => !names.has(resourceId(resource))) });
     this.#basis = basis;
+    this.#secrets = secrets;
   }
 }
 

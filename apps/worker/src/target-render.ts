@@ -1,5 +1,7 @@
+import type { ServedCertificate } from '#features/layout/certificate-probes.js';
 import type { Rendered } from '#features/rollout/compile.js';
 import type { NewestRender } from '#features/rollout/rollout.js';
+import type { LiveProbe } from '#platform/xds/generated/delivery.js';
 
 /** The newest configuration of one target. */
 export interface TargetRender extends NewestRender {
@@ -9,4 +11,9 @@ export interface TargetRender extends NewestRender {
   /** The record that says that the target should run this version, for one that is not the head; else ''. */
   readonly lowerVersionReason: string;
   readonly durationMs: number;
+  /** The certificates that its Envoy must show, and how they are asked for. */
+  readonly certificates: readonly ServedCertificate[];
+  readonly probes: readonly LiveProbe[];
+  /** Something in it is only on nodes that have it. */
+  readonly hasHeld: boolean;
 }

@@ -41,6 +41,8 @@ export class TargetSession {
   settledKey = '';
   /** Nothing may be sent to the target, as its row says why. */
   readOnly = false;
+  /** The target does not have what a render left to nodes that have it. */
+  withoutHeld = false;
   /** Counts what a waiting look must hear of although the agent's status is the same: a forced redeployment. */
   nudges = 0;
   /** Of every render of this session: the mapping behind a statistics prefix. */
@@ -66,6 +68,13 @@ export class TargetSession {
 
   get open(): boolean {
     return this.delivery.closedBecause === undefined;
+  }
+
+  /** What nodes were to have is left out from now on; false when there was nothing of that kind. */
+  leaveOutHeld(): boolean {
+    if (this.withoutHeld || this.render?.hasHeld !== true) return false;
+    this.withoutHeld = true;
+    return true;
   }
 
   takeStatus(status: Status): void {

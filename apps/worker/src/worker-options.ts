@@ -1,6 +1,7 @@
 import type { Db } from '#platform/database/database.js';
 import type { EventStore } from '#platform/eventstore/event-store.js';
 import type { Log } from '#platform/log/log.js';
+import type { KeyFile } from '#platform/vault/key-file.js';
 import type { AgentIdentity } from '#platform/xds/delivery-server.js';
 import type { ServerCertificate } from '#platform/xds/server-credentials.js';
 
@@ -17,6 +18,8 @@ export interface WorkerOptions {
   readonly servicesFile?: string | undefined;
   readonly allowLoopback: boolean;
   readonly ownPorts: ReadonlySet<number>;
+  /** What secrets are kept under; without it certificates cannot be opened, and nodes keep what they have of them. */
+  readonly keys?: KeyFile | undefined;
   /** Who presents this token; undefined or a DomainError for a bad one. */
   authenticate(token: string, log: { readonly db: Db; readonly events: EventStore }): Promise<AgentIdentity | undefined>;
   readonly queueName?: string;
@@ -49,6 +52,9 @@ export interface Tuning {
   readonly confirmationsMs: number;
   /** How often waves are looked at. */
   readonly wavesMs: number;
+  /** How old the newest key of session tickets becomes, and how often that is looked at. */
+  readonly ticketKeyMs: number;
+  readonly ticketLookMs: number;
 }
 
 export const defaultTuning: Tuning = {
@@ -66,4 +72,6 @@ export const defaultTuning: Tuning = {
   backoffMs: 1_000,
   confirmationsMs: 1_000,
   wavesMs: 1_000,
+  ticketKeyMs: 12 * 3_600_000,
+  ticketLookMs: 60_000,
 };

@@ -19,6 +19,7 @@ import { Recorder } from './recorder.js';
 import { followRedeployments } from './redeployments.js';
 import { Renderer } from './renderer.js';
 import { Rollouts } from './rollouts.js';
+import { Secrets } from './secrets.js';
 import { startStatusServer } from './status-server.js';
 import { StockEnvoys } from './stock-envoys.js';
 import { Sweep } from './sweep.js';
@@ -53,6 +54,7 @@ class Worker {
   readonly #rollouts: Rollouts;
   readonly #renderer: Renderer;
   readonly #live: LiveDelivery;
+  readonly #secrets: Secrets;
   readonly #envoys: StockEnvoys;
   readonly #handlers: AgentHandlers;
   readonly #runner: LookRunner;
@@ -91,7 +93,12 @@ class Worker {
       publisher: (gateway) => this.#live.publisher(gateway),
       onVersion: (gateway) => this.#gatewayChanged(gateway),
     });
-    this.#renderer = new Renderer(db, this.#gateways, (...target) => this.#rollouts.steering.sourceOf(...target));
+    this.#secrets = new Secrets({
+      ...{ db, log, tuning, keys: options.keys },
+      fold: (gateway) => this.#gateways.fold(gateway),
+      onChange: (gateway) => this.#secretsChanged(gateway),
+    });
+    this.#renderer = new Renderer(db, this.#gateways, this.#secrets, (...target) => this.#rollouts.steering.sourceOf(...target));
     this.#live = this.#liveDelivery();
     const authenticate = (token: string) => options.authenticate(token, { db, events: this.#events });
     this.#envoys = this.#stockEnvoys(authenticate);
@@ -142,7 +149,7 @@ class Worker {
       url: databaseUrl,
       channels: ['chancery_look', 'chancery_aside'],
       onNotify: (channel, name) => {
-        if (channel === 'chancery_aside') this.#takeAsides(name);
+        if (channel === 'chancery_aside') this.#live.heardOfAsides(name);
         else if (this.#handlers.session(name) !== undefined) this.#runner.runNow(name);
       },
       onReconnect: () => undefined, // what was missed meanwhile is the sweep's
@@ -173,6 +180,7 @@ class Worker {
     await this.#envoys.close();
     await this.#server?.close();
     await this.#live.close();
+    await this.#secrets.close();
     await this.#queue?.close();
     await this.#runner.close();
     await Promise.all([this.#recorder.close(), this.#confirmations.close()]);
@@ -192,6 +200,7 @@ class Worker {
       onApplied: (fold, change, services) => {
         this.#rollouts.applied(fold, change); // first: what is not for every target must not be sent to any
         this.#live.apply(fold, change, services);
+        this.#secrets.applied(fold.gateway, change);
       },
       onVersionFound: (...found) => this.#rollouts.steering.found(...found),
       onChange: (gateway) => this.#gatewayChanged(gateway),
@@ -213,22 +222,17 @@ class Worker {
   }
 
   #lookContext(): LookContext {
-    const { db } = this.#database;
+    const { pushDeadlineMs, readyDeadlineMs, validateDeadlineMs } = this.#tuning;
     return {
-      db,
+      ...{ pushDeadlineMs, readyDeadlineMs, validateDeadlineMs, db: this.#database.db, log: this.#options.log },
       worker: this.#options.name,
       gateways: this.#gateways,
       renderer: this.#renderer,
       live: this.#live,
-      log: this.#options.log,
-      pushDeadlineMs: this.#tuning.pushDeadlineMs,
-      readyDeadlineMs: this.#tuning.readyDeadlineMs,
-      validateDeadlineMs: this.#tuning.validateDeadlineMs,
       session: (target) => this.#handlers.session(target),
       onAnswer: (session, typeUrl, result) => this.#metrics.answered(session.gateway, typeUrl, result),
       onPushEnd: (result, durationMs, seenAtMs) => {
-        this.#metrics.pushed(result.state, durationMs);
-        if (result.state === 'proven' && seenAtMs !== undefined) this.#metrics.propagated(Date.now() - seenAtMs);
+        this.#metrics.pushEnded(result.state, durationMs, seenAtMs);
         this.#recorder.kick();
       },
     };
@@ -241,12 +245,10 @@ class Worker {
       context: { db: this.#database.db, gateways: this.#gateways, renderer: this.#renderer, log, validateDeadlineMs },
       pushDeadlineMs,
       heldBackDeadlineMs,
+      secrets: this.#secrets,
       sessions: () => this.#handlers.sessions(),
       onRecord: () => this.#recorder.kick(),
-      onEnd: (state, durationMs, seenAtMs) => {
-        this.#metrics.pushed(state, durationMs);
-        if (state === 'proven' && seenAtMs !== undefined) this.#metrics.propagated(Date.now() - seenAtMs);
-      },
+      onEnd: (...end) => this.#metrics.pushEnded(...end),
       onAnswer: (session, typeUrl, result) => this.#metrics.answered(session.gateway, typeUrl, result),
       hold: (gateway) => this.#rollouts.director.hold(gateway).state,
       onVerdict: (...verdict) => this.#rollouts.holds.take(...verdict),
@@ -268,10 +270,9 @@ class Worker {
     });
   }
 
-  #takeAsides(gateway: string): void {
-    this.#live
-      .takeAsides(gateway)
-      .catch((err: unknown) => this.#options.log.warn({ err, gateway }, 'what is set aside could not be read; the sweep reads it'));
+  #secretsChanged(gateway: string): void {
+    this.#live.publisher(gateway)?.takeSecrets();
+    this.#gatewayChanged(gateway);
   }
 
   #gatewayChanged(gateway: string): void {

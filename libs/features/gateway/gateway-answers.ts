@@ -22,6 +22,17 @@ export const settingsSchema = z.object({
     errorRisePercent: z.number(),
     shrinkPercent: z.int(),
   }),
+  tls: z.object({
+    minimumVersion: z.enum(['1.2', '1.3']),
+    ciphers: z.array(z.string()),
+    http2: z.boolean(),
+    redirectHttp: z.boolean(),
+    redirectPort: z.int().nullable(),
+    defaultCertificate: z.string().nullable(),
+    clientCertificates: z
+      .object({ hosts: z.array(z.string()), caBundle: z.string().nullable(), principals: z.boolean(), forward: z.boolean() })
+      .nullable(),
+  }),
 });
 
 export const gatewaySummarySchema = z.object({ name: z.string(), version: z.int(), hash: z.string() });

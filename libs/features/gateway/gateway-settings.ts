@@ -8,6 +8,7 @@ import { DomainError, type FieldError } from '#platform/kernel/errors.js';
 
 import { defaultSettings, type GatewaySettings, hotRestartWindowMs } from './gateway.js';
 import { defaultRollout, rolloutFaults } from './rollout-policy.js';
+import { defaultClientCertificates, defaultTls, type TlsPolicy, tlsFaults } from './tls-policy.js';
 
 const listen = z.strictObject({ address: z.string(), port: z.int() });
 
@@ -27,6 +28,27 @@ const rollout = z
   })
   .partial();
 
+const clientCertificates = z
+  .strictObject({
+    hosts: z.array(z.string()).describe('Which names are served to clients with a certificate only: exact, *.suffix, or * for all.'),
+    caBundle: z.string().nullable().describe("PEM of the authorities that clients' certificates are checked against."),
+    principals: z.boolean().describe("Only certificates whose fingerprints are those of the gateway's principals."),
+    forward: z.boolean().describe('Tell services who the client is, in x-forwarded-client-cert.'),
+  })
+  .partial();
+
+const tls = z
+  .strictObject({
+    minimumVersion: z.enum(['1.2', '1.3']),
+    ciphers: z.array(z.string()).describe('Of TLS 1.2, the first preferred.'),
+    http2: z.boolean().describe('Offer HTTP/2 by ALPN.'),
+    redirectHttp: z.boolean().describe('Answer requests over http with a redirect (308) to https.'),
+    redirectPort: z.int().nullable().describe('The port in that redirect; null: the one that https listens on.'),
+    defaultCertificate: z.string().nullable().describe('The certificate for names that none has; null: the first by name.'),
+    clientCertificates: clientCertificates.nullable().describe('Demand certificates of clients; null: of none.'),
+  })
+  .partial();
+
 const fields = {
   http: listen,
   https: listen.nullable(),
@@ -39,6 +61,7 @@ const fields = {
   perRouteStats: z.enum(['auto', 'on', 'off']),
   delivery: z.enum(['live', 'hot-restart']),
   rollout,
+  tls,
 };
 
 /** The body of `PUT /v1/gateways/{gateway}/settings`: what is left out has its default. */
@@ -56,21 +79,34 @@ export const GatewayCreateInput = z.strictObject({ name: z.string(), settings: G
 
 /** Settings out of a replace: every default filled in, and checked. @throws DomainError `invalid`. */
 export function replacedSettings(input: GatewaySettingsInput): GatewaySettings {
-  const { rollout: policy, ...rest } = input;
-  return checked({ ...defaultSettings, ...defined(rest), rollout: { ...defaultRollout, ...defined(policy ?? {}) } });
+  const { rollout: policy, tls: said, ...rest } = input;
+  return checked({
+    ...defaultSettings,
+    ...defined(rest),
+    rollout: { ...defaultRollout, ...defined(policy ?? {}) },
+    tls: mergedTls(defaultTls, said ?? {}),
+  });
 }
 
 /** Settings out of a merge patch over what is there. @throws DomainError `invalid`. */
 export function patchedSettings(present: GatewaySettings, patch: GatewaySettingsPatch): GatewaySettings {
-  const { http, services, rollout: policy, ...rest } = patch;
+  const { http, services, rollout: policy, tls: said, ...rest } = patch;
   const merged = new Map<string, readonly string[] | null>([...Object.entries(present.services), ...Object.entries(services ?? {})]);
   return checked({
     ...present,
     ...defined(rest),
     http: { ...present.http, ...defined(http ?? {}) },
     rollout: { ...present.rollout, ...defined(policy ?? {}) },
+    tls: mergedTls(present.tls, said ?? {}),
     services: Object.fromEntries([...merged].filter((entry): entry is [string, readonly string[]] => entry[1] !== null)),
   });
+}
+
+function mergedTls(present: TlsPolicy, { clientCertificates: clients, ...rest }: z.infer<typeof tls>): TlsPolicy {
+  const merged = { ...present, ...defined(rest) };
+  if (clients === undefined) return merged;
+  const before = present.clientCertificates ?? defaultClientCertificates;
+  return { ...merged, clientCertificates: clients === null ? null : { ...before, ...defined(clients) } };
 }
 
 /** The name of a gateway: it becomes part of stream names, file names and URLs. @throws DomainError `invalid`. */
@@ -104,7 +140,13 @@ function defined<T extends object>(value: T): { [K in keyof T]: Exclude<T[K], un
 }
 
 function checked(settings: GatewaySettings): GatewaySettings {
-  const errors = [...listenFaults(settings), ...timeFaults(settings), ...serviceFaults(settings), ...rolloutFaults(settings.rollout)];
+  const errors = [
+    ...listenFaults(settings),
+    ...timeFaults(settings),
+    ...serviceFaults(settings),
+    ...rolloutFaults(settings.rollout),
+    ...tlsFaults(settings.tls),
+  ];
   const first = errors[0];
   if (first !== undefined) throw new DomainError('invalid', first.code, first.message, { errors });
   return settings;

@@ -1,67 +1,18 @@
-import type {
-  Bootstrap,
-  BootstrapFrame,
-  HttpConnectionManager,
-  Listener,
-  LiveBootstrap,
-  ManagerHardening,
-  ScopedConnectionManager,
-} from '#platform/envoy/model/bootstrap.js';
-import type { Cluster, PathConfigSource } from '#platform/envoy/model/cluster.js';
-import { duration, literal } from '#platform/envoy/model/envoy-text.js';
-import {
-  ADMIN_SOCKET,
-  ADS_CLUSTER,
-  ADS_SOCKET,
-  MARKER_PATH,
-  NO_CLUSTER,
-  PROOF_HEADER,
-  RELEASE_HEADER,
-  RESERVED_PREFIX,
-} from '#platform/envoy/model/reserved.js';
-import type { Route, RouteConfiguration, VirtualHost } from '#platform/envoy/model/route.js';
+import type { Bootstrap, BootstrapFrame, HttpConnectionManager, Listener, LiveBootstrap } from '#platform/envoy/model/bootstrap.js';
+import type { Cluster } from '#platform/envoy/model/cluster.js';
+import type { PathConfigSource } from '#platform/envoy/model/config-source.js';
+import { ADMIN_SOCKET, ADS_CLUSTER, ADS_SOCKET, MARKER_PATH, NO_CLUSTER } from '#platform/envoy/model/reserved.js';
+import type { Route, VirtualHost } from '#platform/envoy/model/route.js';
 import type { JsonObject } from '#platform/kernel/json.js';
 
-import { type GatewaySettings, type ListenAddress, settingsOf } from './gateway.js';
-
-/** What the marker route answers: the release that this configuration is. */
-export interface Marker {
-  readonly releaseId: string;
-  readonly body: string;
-}
+import { type GatewaySettings, settingsOf } from './gateway.js';
+import { statPrefix } from './listener.envoy.js';
+import { type Marker, markerRoute, markerRouteName } from './routes.envoy.js';
+import { type StaticListenerParts, toStaticListeners } from './static-listeners.envoy.js';
 
 /** The settings out of the log, as they are translated: what an older version did not know has its default. */
 export function gatewaySettingsOf(state: JsonObject): GatewaySettings {
   return settingsOf(state);
-}
-
-const markerRouteName = 'chancery-marker';
-const noMarker: Marker = { releaseId: '', body: '' };
-
-/** Envoy refuses a longer body of a direct response. */
-const maxDirectResponseBytes = 4096;
-
-/**
- * The routes that stand before every mapping in every virtual host: the marker, which answers only to the node's proof
- * secret, and 404 for all else under the reserved prefix.
- */
-export function reservedRoutes(proofSecret: string, marker: Marker = noMarker): Route[] {
-  return [
-    markerRoute(proofSecret, marker),
-    { name: 'chancery-reserved', match: { prefix: RESERVED_PREFIX }, direct_response: { status: 404 } },
-  ];
-}
-
-function markerRoute(proofSecret: string, marker: Marker): Route {
-  return {
-    name: markerRouteName,
-    match: { path: MARKER_PATH, headers: [{ name: PROOF_HEADER, string_match: { exact: proofSecret } }] },
-    direct_response: { status: 200, body: { inline_string: marker.body } },
-    response_headers_to_add: [
-      { header: { key: RELEASE_HEADER, value: literal(marker.releaseId) }, append_action: 'OVERWRITE_IF_EXISTS_OR_ADD' },
-      { header: { key: 'cache-control', value: 'no-store' }, append_action: 'OVERWRITE_IF_EXISTS_OR_ADD' },
-    ],
-  };
 }
 
 /** The same bootstrap with the marker filled in. Everything that is not a marker route is shared, not copied. */
@@ -91,12 +42,8 @@ export function withMarker(bootstrap: Bootstrap, marker: Marker): Bootstrap {
 }
 
 /** The parts that a bootstrap is made of. */
-export interface BootstrapParts {
+export interface BootstrapParts extends Omit<StaticListenerParts, 'validateClusters'> {
   readonly gateway: string;
-  readonly http: ListenAddress;
-  readonly settings: Pick<GatewaySettings, 'idleTimeoutMs'>;
-  readonly streamIdleTimeoutMs: number;
-  readonly virtualHosts: readonly VirtualHost[];
   readonly clusters: readonly Cluster[];
   /** A watched file with more clusters, or null. */
   readonly clusterFile: PathConfigSource | null;
@@ -104,19 +51,11 @@ export interface BootstrapParts {
 
 /** A fully static bootstrap, hardened as Envoy's own page on edge proxies asks. */
 export function toBootstrap(parts: BootstrapParts): Bootstrap {
-  const manager: HttpConnectionManager = {
-    ...hardened(parts),
-    // Clusters of a file are loaded after the routes are checked; the compiler names no other than its own.
-    route_config: toRouteConfiguration('routes', parts.virtualHosts, {
-      validateClusters: parts.clusterFile === null,
-      ownHeaders: [PROOF_HEADER],
-    }),
-    http_filters: [router],
-  };
+  const { gateway, clusters, clusterFile } = parts;
   return {
-    ...frame(parts.gateway),
-    static_resources: { listeners: [toListener('http', parts.http, manager)], clusters: parts.clusters },
-    ...(parts.clusterFile === null ? {} : { dynamic_resources: { cds_config: parts.clusterFile } }),
+    ...frame(gateway),
+    static_resources: { listeners: toStaticListeners({ ...parts, validateClusters: clusterFile === null }), clusters },
+    ...(clusterFile === null ? {} : { dynamic_resources: { cds_config: clusterFile } }),
   };
 }
 
@@ -174,39 +113,6 @@ export function toAgentBootstrap(gateway: string): LiveBootstrap {
   return { ...live, dynamic_resources: { ...live.dynamic_resources, ads_config: { ...ads_config, grpc_services } } };
 }
 
-/** Where the routes of a listener come from when they are not within it, and the filters that choose among them. */
-export type ScopedParts = Pick<ScopedConnectionManager, 'scoped_routes' | 'http_filters'>;
-
-/** A listener whose routes come in scopes. It is hardened as the static one is. `filters` go before the router. */
-export function toScopedListener(
-  parts: Pick<BootstrapParts, 'http' | 'settings' | 'streamIdleTimeoutMs'>,
-  { scoped_routes, http_filters }: ScopedParts,
-): Listener<ScopedConnectionManager> {
-  return toListener('http', parts.http, { ...hardened(parts), scoped_routes, http_filters: [...http_filters, router] });
-}
-
-/** `ownHeaders` are ours and kept from services. */
-export function toRouteConfiguration(
-  name: string,
-  virtualHosts: readonly VirtualHost[],
-  options: { readonly validateClusters: boolean; readonly ownHeaders: readonly string[] },
-): RouteConfiguration {
-  return {
-    name,
-    virtual_hosts: virtualHosts,
-    validate_clusters: options.validateClusters,
-    max_direct_response_body_size_bytes: maxDirectResponseBytes,
-    request_headers_to_remove: options.ownHeaders,
-  };
-}
-
-const statPrefix = 'ingress_http';
-
-const router = {
-  name: 'envoy.filters.http.router',
-  typed_config: { '@type': 'type.googleapis.com/envoy.extensions.filters.http.router.v3.Router' },
-} as const;
-
 function frame(gateway: string): BootstrapFrame {
   return {
     node: { id: gateway, cluster: gateway },
@@ -225,44 +131,5 @@ function frame(gateway: string): BootstrapFrame {
         },
       ],
     },
-  };
-}
-
-function toListener<Manager>(name: string, at: ListenAddress, manager: Manager): Listener<Manager> {
-  return {
-    name,
-    address: { socket_address: { address: at.address, port_value: at.port } },
-    per_connection_buffer_limit_bytes: 32_768,
-    tcp_backlog_size: 4096,
-    filter_chains: [{ filters: [{ name: 'envoy.filters.network.http_connection_manager', typed_config: manager }] }],
-  };
-}
-
-/** The hardening of Envoy's own page on edge proxies, the same wherever the routes come from. */
-function hardened(parts: Pick<BootstrapParts, 'settings' | 'streamIdleTimeoutMs'>): ManagerHardening {
-  return {
-    '@type': 'type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager',
-    stat_prefix: statPrefix,
-    codec_type: 'AUTO',
-    use_remote_address: true,
-    // Nobody is internal: x-envoy-* headers of clients are removed wherever they connect from.
-    internal_address_config: { unix_sockets: false, cidr_ranges: [] },
-    normalize_path: true,
-    merge_slashes: true,
-    path_with_escaped_slashes_action: 'REJECT_REQUEST',
-    strip_any_host_port: true,
-    strip_trailing_host_dot: true,
-    common_http_protocol_options: {
-      idle_timeout: duration(parts.settings.idleTimeoutMs),
-      headers_with_underscores_action: 'REJECT_REQUEST',
-      max_headers_count: 100,
-    },
-    http2_protocol_options: { max_concurrent_streams: 100, initial_stream_window_size: 65_536, initial_connection_window_size: 1_048_576 },
-    max_request_headers_kb: 60,
-    request_headers_timeout: '10s',
-    stream_idle_timeout: duration(parts.streamIdleTimeoutMs),
-    // HTTP/2 clients hear "no new streams" this long before the connection is closed.
-    drain_timeout: '1s',
-    upgrade_configs: [{ upgrade_type: 'websocket' }],
   };
 }

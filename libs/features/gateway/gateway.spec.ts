@@ -9,7 +9,7 @@ import { parseGatewayCreate, parseSettings, parseSettingsPatch, patchedSettings,
 describe('decisions', () => {
   test('a gateway is created once, with every setting written out', () => {
     expect(given({}).when(createGateway(defaultSettings)).events()).toEqual([
-      { type: 'GatewayCreated', schemaVersion: 2, subject: 'gateway', state: defaultSettings },
+      { type: 'GatewayCreated', schemaVersion: 3, subject: 'gateway', state: defaultSettings },
     ]);
     expect(given({ gateway: defaultSettings }).when(createGateway(defaultSettings)).refusal()).toMatchObject({
       kind: 'conflict',

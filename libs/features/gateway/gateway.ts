@@ -3,6 +3,7 @@ import { DomainError } from '#platform/kernel/errors.js';
 import { canonicalJson, type JsonObject } from '#platform/kernel/json.js';
 
 import { defaultRollout, type RolloutPolicy, rolloutPolicyOf } from './rollout-policy.js';
+import { defaultTls, type TlsPolicy, tlsPolicyOf } from './tls-policy.js';
 
 /** Where a gateway takes its traffic. The address is an IP literal of the node. */
 export interface ListenAddress {
@@ -14,7 +15,7 @@ export interface ListenAddress {
 export interface GatewaySettings {
   /** A node may say otherwise for itself; this is what it uses when it does not. */
   readonly http: ListenAddress;
-  /** Reserved: no listener is made of it yet. */
+  /** Where TLS is taken, as `http`; null: nowhere, unless a node says so. There is no listener before there is a certificate. */
   readonly https: ListenAddress | null;
   /** How long a replaced Envoy keeps asking its clients to leave. Seconds. */
   readonly drainTimeS: number;
@@ -33,6 +34,7 @@ export interface GatewaySettings {
   /** `live`: Envoy takes changes without a restart. `hot-restart`: each change starts the next Envoy. */
   readonly delivery: 'live' | 'hot-restart';
   readonly rollout: RolloutPolicy;
+  readonly tls: TlsPolicy;
 }
 
 /**
@@ -51,6 +53,7 @@ export const defaultSettings: GatewaySettings = {
   perRouteStats: 'auto',
   delivery: 'live',
   rollout: defaultRollout,
+  tls: defaultTls,
 };
 
 /** How long a request or a pause may last without being cut by a hot restart, in milliseconds. */
@@ -67,8 +70,8 @@ interface GatewayConfigured extends NewEvent {
   readonly type: 'GatewayConfigured';
 }
 
-/** 2: with `rollout`. */
-const schemaVersion = 2;
+/** 2: with `rollout`. 3: with `tls`. */
+const schemaVersion = 3;
 const subject = 'gateway';
 
 /** Creates a gateway. @throws DomainError `conflict` `gateway_exists`. */
@@ -77,7 +80,7 @@ export const createGateway =
   (view: View): GatewayEvent[] => {
     if (view.subject(subject).state !== null)
       throw new DomainError('conflict', 'gateway_exists', 'There is a gateway of this name already.');
-    return [{ type: 'GatewayCreated', schemaVersion, subject, state: settingsToJson(settings) }];
+    return [{ type: 'GatewayCreated', schemaVersion, subject, state: settingsToJson(settings), ...references(settings.tls) }];
   };
 
 /** Replaces the settings whole. Nothing to do when they are the same. @throws DomainError `not_found` `gateway_not_found`. */
@@ -97,24 +100,36 @@ export const configureGateway =
 export function settingsTransition(_subject: string, before: JsonObject | null, after: JsonObject | null): GatewayEvent | undefined {
   if (before === null || after === null)
     throw new DomainError('conflict', 'gateway_stays', 'A gateway is not created or ended by a change of its configuration.');
-  return canonicalJson(before) === canonicalJson(after) ? undefined : { type: 'GatewayConfigured', schemaVersion, subject, state: after };
+  if (canonicalJson(before) === canonicalJson(after)) return undefined;
+  return { type: 'GatewayConfigured', schemaVersion, subject, state: after, ...references(tlsPolicyOf(after.tls)) };
+}
+
+/** What must live as long as the settings name it. */
+function references({ defaultCertificate: name }: TlsPolicy): Pick<NewEvent, 'references'> {
+  return name === null ? {} : { references: [`certificate/${name}`] };
 }
 
 /** Settings out of the log; what an older version did not know has its default, and the delivery that there was then. */
 export function settingsOf(state: JsonObject): GatewaySettings {
   const known = Object.keys(defaultSettings).filter((key) => state[key] !== undefined && state[key] !== null);
   const said = Object.fromEntries(known.map((key) => [key, state[key]]));
-  return { ...defaultSettings, delivery: 'hot-restart', ...said, rollout: rolloutPolicyOf(state.rollout) };
+  return { ...defaultSettings, delivery: 'hot-restart', ...said, rollout: rolloutPolicyOf(state.rollout), tls: tlsPolicyOf(state.tls) };
 }
 
 /** Settings as the log holds them. */
 export function settingsToJson(settings: GatewaySettings): JsonObject {
-  const { http, https, services } = settings;
+  const { http, https, services, tls } = settings;
+  const { clientCertificates: clients } = tls;
   return {
     ...settings,
     http: { ...http },
     https: https === null ? null : { ...https },
     rollout: { ...settings.rollout },
+    tls: {
+      ...tls,
+      ciphers: [...tls.ciphers],
+      clientCertificates: clients === null ? null : { ...clients, hosts: [...clients.hosts] },
+    },
     services: Object.fromEntries(Object.entries(services).map(([name, at]) => [name, [...at]])),
   };
 }

@@ -5,6 +5,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { Server, ServerCredentials } from '@grpc/grpc-js';
 
+import { defaultSettings, type GatewaySettings } from '#features/gateway/gateway.js';
 import { type Answer, ask, type RunningEnvoy, startEnvoy } from '#features/rollout/running-envoy.fixture.js';
 import { ADS_SOCKET } from '#platform/envoy/model/reserved.js';
 import { waitUntil } from '#platform/envoy/wait-until.js';
@@ -12,10 +13,10 @@ import { createLog } from '#platform/log/log.js';
 import { AdsEndpoint, adsServerOptions, adsService } from '#platform/xds/ads-endpoint.js';
 import type { Rejection } from '#platform/xds/envoy-session.js';
 import { ResourceSet } from '#platform/xds/resource-set.js';
-import { CLUSTER_TYPE, ENDPOINT_TYPE, type ResourceChange } from '#platform/xds/xds-resource.js';
+import { CLUSTER_TYPE, ENDPOINT_TYPE, type ResourceChange, type XdsResource } from '#platform/xds/xds-resource.js';
 
 import type { LiveTable } from './live-table.js';
-import { nodeResources } from './node-resources.js';
+import { type ListenerSecrets, nodeResources } from './node-resources.js';
 import { endpointResource } from './upstream-resources.js';
 
 export const proofSecret = 'proof " of \\ this % node';
@@ -37,13 +38,30 @@ export interface LiveEnvoy {
   stop(): Promise<void>;
 }
 
+/** What its TLS listener has: read anew with every change. */
+export interface LiveTls {
+  policy: GatewaySettings['tls'];
+  secrets: ListenerSecrets;
+  /** In the set from the start. */
+  readonly resources: readonly XdsResource[];
+}
+
+const noTls: LiveTls = { policy: defaultSettings.tls, secrets: { certificates: [], tickets: false }, resources: [] };
+
 /** Starts one with what the table holds. `upstream` is where every cluster leads. */
-export async function startLiveEnvoy(table: LiveTable, upstream: number): Promise<LiveEnvoy> {
+export async function startLiveEnvoy(table: LiveTable, upstream: number, tls: LiveTls = noTls): Promise<LiveEnvoy> {
   const folder = mkdtempSync(join(tmpdir(), 'chancery-live-'));
   const set = new ResourceSet();
   const rejections: Rejection[] = [];
-  const settings = { http: { address: '127.0.0.1', port: 0 }, idleTimeoutMs: 5000 };
-  const node = () => nodeResources({ gateway: 'default', settings, node: { http: null, proofSecret }, phases: table.phases });
+  const here = { address: '127.0.0.1', port: 0 };
+  const node = () =>
+    nodeResources({
+      gateway: 'default',
+      settings: { ...defaultSettings, http: here, tls: tls.policy },
+      secrets: tls.secrets,
+      node: { http: null, https: tls.secrets.certificates.length === 0 ? null : here, proofSecret },
+      phases: table.phases,
+    });
   const put = (change: ResourceChange) => {
     const clusters = change.upserts.filter(({ typeUrl }) => typeUrl === CLUSTER_TYPE);
     const endpoints = clusters.map(({ name }) =>
@@ -80,6 +98,7 @@ export async function startLiveEnvoy(table: LiveTable, upstream: number): Promis
     endpoint.update();
     await wait();
   };
+  put({ upserts: tls.resources, removed: [] });
   do put(table.changes());
   while (table.unfinished);
   const bootstrap = node().bootstrap.toString().replace(`"${ADS_SOCKET}"`, JSON.stringify(socket));

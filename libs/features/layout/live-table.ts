@@ -1,7 +1,7 @@
 import type { GatewaySettings } from '#features/gateway/gateway.js';
 import { planMapping } from '#features/mapping/mapping.envoy.js';
 import type { MappingState } from '#features/mapping/mapping-state.js';
-import type { ServiceReference } from '#features/mapping/service-reference.js';
+import type { Upstream } from '#features/mapping/upstream-tls.js';
 import { statToken } from '#platform/envoy/model/envoy-text.js';
 import { type ResourceChange, type ResourceKey, SCOPED_ROUTE_TYPE, type XdsResource } from '#platform/xds/xds-resource.js';
 
@@ -144,8 +144,13 @@ export class LiveTable {
     return this.#refused;
   }
 
+  /** The clusters that lead to a service, by ServiceReference.key: several when it is spoken to in several ways. */
+  clustersOf(key: string): Iterable<string> {
+    return this.#upstreams.clustersOf(key);
+  }
+
   /** The distinct upstreams of routes that forward, by cluster name. */
-  get upstreams(): ReadonlyMap<string, ServiceReference> {
+  get upstreams(): ReadonlyMap<string, Upstream> {
     return this.#upstreams.services;
   }
 

@@ -6,6 +6,23 @@ import { HASH_FACTOR, type Phase } from './phase.js';
 /** The scope of the paths that are the gateway's own. */
 export const RESERVED_SCOPE = 'reserved';
 
+/** The scope of what is sent to https, and of what is asked for on a connection that may not have it. */
+export const REDIRECT_SCOPE = 'redirect';
+export const MISDIRECTED_SCOPE = 'misdirected';
+
+/** Scopes that are no shards. */
+export const OWN_SCOPES: ReadonlySet<string> = new Set([RESERVED_SCOPE, REDIRECT_SCOPE, MISDIRECTED_SCOPE]);
+
+/** Which requests are not given to the table by the connection that they come over. */
+export interface Admission {
+  /** Without TLS none is. */
+  readonly redirect: boolean;
+  /** Hosts (exact, `*.suffix`, `*`) that are for clients whose certificate the listener has checked. */
+  readonly demanded: readonly string[];
+}
+
+export const everybody: Admission = { redirect: false, demanded: [] };
+
 /** What ECDS may bring under that name. */
 export const SHARD_FILTER_TYPE: LuaFilter['@type'] = 'type.googleapis.com/envoy.extensions.filters.http.lua.v3.Lua';
 
@@ -22,7 +39,7 @@ export const mostTransitions = 7;
  * The filter that finds the shards of a request, one for each phase: the first in the header that is the scope key, the others in the header that
  * the next filters read. What clients say in these headers is overwritten. It knows the node's secret, so that nobody else reaches a shard's marker.
  */
-export function shardFilter(phases: readonly Phase[], proofSecret: string): LuaFilter {
+export function shardFilter(phases: readonly Phase[], proofSecret: string, admission: Admission = everybody): LuaFilter {
   const keys = phases.map(({ id, shards, byHost, part }) => {
     const segment = part === 'segment' ? 'segment' : part === 'none' ? '""' : `string.sub(segment, 1, ${part})`;
     const text = byHost ? `host .. "\\n" .. ${segment}` : segment;
@@ -48,10 +65,32 @@ function envoy_on_request(handle)
   end
   local segment = string.match(path, "^/([^/?#]*)") or ""
   local host = string.lower(headers:get(":authority") or "")
-  headers:replace("${SHARD_HEADER}", ${first})
+${admitted(admission)}  headers:replace("${SHARD_HEADER}", ${first})
   ${others.length === 0 ? `headers:remove("${NEXT_HEADER}")` : `headers:replace("${NEXT_HEADER}", ${others.join(' .. " " .. ')})`}
 end
 `);
+}
+
+/** Sends a request elsewhere than to the table; nothing where everything is admitted. */
+function admitted({ redirect, demanded }: Admission): string {
+  const send = (scope: string) => `    headers:replace("${SHARD_HEADER}", "${scope}")
+    headers:remove("${NEXT_HEADER}")
+    return
+  end
+`;
+  const lines = redirect || demanded.length > 0 ? '  local ssl = handle:connection():ssl()\n' : '';
+  const redirected = redirect ? `  if ssl == nil then\n${send(REDIRECT_SCOPE)}` : '';
+  if (demanded.length === 0) return lines + redirected;
+  const exact = demanded.filter((pattern) => !pattern.startsWith('*'));
+  const suffixes = demanded.filter((pattern) => pattern.startsWith('*.')).map((pattern) => pattern.slice(1));
+  const tests = [
+    ...(demanded.includes('*') ? ['true'] : []),
+    ...exact.map((name) => `host == ${quoted(name)}`),
+    ...suffixes.map((suffix) => `string.sub(host, -${suffix.length}) == ${quoted(suffix)}`),
+  ];
+  // Only a chain that checks clients' certificates asks for one, so one that was presented was checked.
+  return `${lines}${redirected}  if (${tests.join(' or ')}) and (ssl == nil or not ssl:peerCertificatePresented()) then
+${send(MISDIRECTED_SCOPE)}`;
 }
 
 /** Goes on to the next phase when the shard that was asked has no route for the request. */

@@ -1,4 +1,4 @@
-import { toRouteConfiguration } from '#features/gateway/gateway.envoy.js';
+import { toRouteConfiguration } from '#features/gateway/routes.envoy.js';
 import { partOfTable, type RowOutcome } from '#features/mapping/mapping.envoy.js';
 import type { MappingState } from '#features/mapping/mapping-state.js';
 import { NEXT_HEADER, NO_CLUSTER, PROOF_HEADER, SHARD_HEADER, SHARD_MARKER_PREFIX } from '#platform/envoy/model/reserved.js';

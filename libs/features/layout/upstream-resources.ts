@@ -1,14 +1,15 @@
 import { rootCertificates } from 'node:tls';
 import type { GatewaySettings } from '#features/gateway/gateway.js';
-import { assignment, type Endpoint, reachable, streamedCluster, trustSecret } from '#features/mapping/mapping-cluster.envoy.js';
-import type { ServiceReference } from '#features/mapping/service-reference.js';
-import { clusterMessage, loadAssignmentMessage, secretMessage } from '#platform/envoy/wire/cluster-messages.js';
+import { assignment, type Endpoint, reachable, streamedCluster, trustName, trustSecret } from '#features/mapping/mapping-cluster.envoy.js';
+import type { Upstream } from '#features/mapping/upstream-tls.js';
+import { clusterMessage, loadAssignmentMessage } from '#platform/envoy/wire/cluster-messages.js';
 import { encode, type Message } from '#platform/envoy/wire/message-fields.js';
+import { secretMessage } from '#platform/envoy/wire/tls-messages.js';
 import { sha256Hex } from '#platform/kernel/digest.js';
 import { CLUSTER_TYPE, ENDPOINT_TYPE, type ResourceKey, SECRET_TYPE, type XdsResource } from '#platform/xds/xds-resource.js';
 
 /** One upstream as a cluster whose endpoints come over the same stream (EDS over ADS). */
-export function clusterResource(name: string, service: ServiceReference): XdsResource {
+export function clusterResource(name: string, service: Upstream): XdsResource {
   return toResource({ typeUrl: CLUSTER_TYPE, name }, clusterMessage, streamedCluster(name, service));
 }
 
@@ -25,13 +26,17 @@ export function endpointResource(
   return toResource({ typeUrl: ENDPOINT_TYPE, name: cluster }, loadAssignmentMessage, assignment(cluster, allowed));
 }
 
-let trust: XdsResource | undefined;
+let publicTrust: XdsResource | undefined;
 
-/** What https upstreams are checked against: the public authorities that this build of Node carries. */
-export function trustResource(): XdsResource {
-  const secret = trustSecret(rootCertificates);
-  trust ??= toResource({ typeUrl: SECRET_TYPE, name: secret.name }, secretMessage, secret);
-  return trust;
+/** What an https upstream is checked against: its own bundle, or the public authorities that this build of Node carries. */
+export function trustResource(service: Upstream): XdsResource {
+  const name = trustName(service);
+  const bundle = service.tls?.caBundle ?? null;
+  const made = () =>
+    toResource({ typeUrl: SECRET_TYPE, name }, secretMessage, trustSecret(bundle === null ? rootCertificates : [bundle], name));
+  if (bundle !== null) return made();
+  publicTrust ??= made();
+  return publicTrust;
 }
 
 /** A resource that names no cluster. */

@@ -1,5 +1,6 @@
 import type { RowOutcome, RowPlan } from '#features/mapping/mapping.envoy.js';
-import type { ServiceReference } from '#features/mapping/service-reference.js';
+import { trustName } from '#features/mapping/mapping-cluster.envoy.js';
+import type { Upstream } from '#features/mapping/upstream-tls.js';
 import { CLUSTER_TYPE, type ResourceChange, type ResourceKey, SECRET_TYPE } from '#platform/xds/xds-resource.js';
 
 import { clusterResource, trustResource } from './upstream-resources.js';
@@ -12,14 +13,17 @@ interface Use {
 /** Which upstreams the rows of a table forward to, and the clusters that come and go with that. */
 export class UpstreamUse {
   readonly #uses = new Map<string, Use>();
-  readonly #services = new Map<string, ServiceReference>();
+  readonly #services = new Map<string, Upstream>();
   readonly #given = new Set<string>();
   readonly #touched = new Set<string>();
-  #isTrustGiven = false;
-  #https = 0;
+  /** By the name of a secret that https upstreams are checked against: one of them, and how many there are. */
+  readonly #trust = new Map<string, { readonly of: Upstream; upstreams: number }>();
+  readonly #trustGiven = new Set<string>();
+  /** The clusters of a service (ServiceReference.key) that is spoken to in several ways. */
+  readonly #clusters = new Map<string, Set<string>>();
 
   /** By cluster name. */
-  get services(): ReadonlyMap<string, ServiceReference> {
+  get services(): ReadonlyMap<string, Upstream> {
     return this.#services;
   }
 
@@ -32,7 +36,7 @@ export class UpstreamUse {
       this.#uses.set(outcome.cluster, use);
       this.#services.set(outcome.cluster, service);
       this.#touched.add(outcome.cluster);
-      if (service.scheme === 'https') this.#https += 1;
+      this.#count(outcome.cluster, service, 1);
     }
     use.rows += 1;
     return use.outcome;
@@ -46,8 +50,26 @@ export class UpstreamUse {
     if (use.rows > 0) return;
     this.#uses.delete(outcome.cluster);
     this.#touched.add(outcome.cluster);
-    if (this.#services.get(outcome.cluster)?.scheme === 'https') this.#https -= 1;
+    const service = this.#services.get(outcome.cluster);
+    if (service !== undefined) this.#count(outcome.cluster, service, -1);
     this.#services.delete(outcome.cluster);
+  }
+
+  /** The clusters that lead to a service, by ServiceReference.key. */
+  clustersOf(key: string): Iterable<string> {
+    return this.#clusters.get(key) ?? [];
+  }
+
+  #count(cluster: string, service: Upstream, more: 1 | -1): void {
+    const clusters = this.#clusters.get(service.key) ?? new Set();
+    if (more > 0) this.#clusters.set(service.key, clusters.add(cluster));
+    else if (clusters.delete(cluster) && clusters.size === 0) this.#clusters.delete(service.key);
+    if (service.scheme !== 'https') return;
+    const name = trustName(service);
+    const trust = this.#trust.get(name) ?? { of: service, upstreams: 0 };
+    trust.upstreams += more;
+    if (trust.upstreams > 0) this.#trust.set(name, trust);
+    else this.#trust.delete(name);
   }
 
   /** The clusters, and the trust of https, that came and went since the last time. With `keep`, what went is told the next time instead. */
@@ -67,14 +89,18 @@ export class UpstreamUse {
   }
 
   *#trustCame() {
-    if (this.#https === 0 || this.#isTrustGiven) return;
-    this.#isTrustGiven = true;
-    yield trustResource();
+    for (const [name, { of }] of this.#trust) {
+      if (this.#trustGiven.has(name)) continue;
+      this.#trustGiven.add(name);
+      yield trustResource(of);
+    }
   }
 
   *#trustWent() {
-    if (this.#https > 0 || !this.#isTrustGiven) return;
-    this.#isTrustGiven = false;
-    yield { typeUrl: SECRET_TYPE, name: trustResource().name };
+    for (const name of this.#trustGiven) {
+      if (this.#trust.has(name)) continue;
+      this.#trustGiven.delete(name);
+      yield { typeUrl: SECRET_TYPE, name };
+    }
   }
 }

@@ -1,7 +1,7 @@
 import { rootCertificates } from 'node:tls';
 
 import { expect, jest, test } from '@jest/globals';
-import { toScopedListener } from '#features/gateway/gateway.envoy.js';
+import { toScopedListener } from '#features/gateway/listener.envoy.js';
 import { planMapping, streamIdleTimeoutMs } from '#features/mapping/mapping.envoy.js';
 import { aMapping } from '#features/mapping/mapping.fixture.js';
 import { streamedCluster, trustSecret } from '#features/mapping/mapping-cluster.envoy.js';

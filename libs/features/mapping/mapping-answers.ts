@@ -16,6 +16,7 @@ const stateFields = {
   precedence: z.int(),
   timeoutMs: z.int(),
   labels: texts,
+  tls: z.object({ sni: z.string().nullable(), caBundle: z.string().nullable(), certificate: z.string().nullable() }).optional(),
 };
 
 const mappingStatusSchema = z.object({

@@ -1,20 +1,24 @@
-import type {
-  Cluster,
-  ClusterLoadAssignment,
-  ConfigSource,
-  PathConfigSource,
-  Secret,
-  UpstreamTlsContext,
-} from '#platform/envoy/model/cluster.js';
+import { certificateSecretName } from '#features/gateway/tls-secrets.envoy.js';
+import type { Cluster, ClusterLoadAssignment } from '#platform/envoy/model/cluster.js';
+import type { ConfigSource, PathConfigSource } from '#platform/envoy/model/config-source.js';
 import { statToken } from '#platform/envoy/model/envoy-text.js';
 import { endpointFile } from '#platform/envoy/model/reserved.js';
+import type { UpstreamTlsContext, ValidationSecret } from '#platform/envoy/model/tls.js';
 import { addressFault } from '#platform/envoy/model/upstream-address.js';
+import { sha256Hex } from '#platform/kernel/digest.js';
+import { canonicalJson } from '#platform/kernel/json.js';
 
-import type { ServiceReference } from './service-reference.js';
+import type { Upstream } from './upstream-tls.js';
 
 /** The name of an upstream's cluster: readable, one per upstream, fit for a file name and for statistics. */
-export function clusterName(service: ServiceReference): string {
-  return `${service.scheme}-${statToken(service.name)}-${service.port}`;
+export function clusterName(service: Upstream): string {
+  const name = `${service.scheme}-${statToken(service.name)}-${service.port}`;
+  return service.tls === undefined ? name : `${name}-${sha256Hex(canonicalJson({ ...service.tls })).slice(0, 12)}`;
+}
+
+/** The name of the secret that an https upstream is checked against. */
+export function trustName({ tls }: Upstream): string {
+  return tls === undefined || tls.caBundle === null ? upstreamTrust : `${upstreamTrust}-${sha256Hex(tls.caBundle).slice(0, 16)}`;
 }
 
 /** The name of the secret, and of the watched file, with the authorities that https upstreams are checked against. */
@@ -29,28 +33,28 @@ export const upstreamTrust = 'upstream-trust';
 export const mostWatchedClusters = 20;
 
 /** The cluster of one upstream with its endpoints in a watched file. Mappings with one upstream share it. */
-export function watchedCluster(name: string, service: ServiceReference): Cluster {
-  return { ...toCluster(name, service, watched(upstreamTrust)), type: 'EDS', eds_cluster_config: { eds_config: watched(name) } };
+export function watchedCluster(name: string, service: Upstream): Cluster {
+  return { ...toCluster(name, service, watched), type: 'EDS', eds_cluster_config: { eds_config: watched(name) } };
 }
 
 /** The cluster of one upstream with its endpoints, and what it is trusted by, from the stream that it came over itself. */
-export function streamedCluster(name: string, service: ServiceReference): Cluster {
-  return { ...toCluster(name, service, ads), type: 'EDS', eds_cluster_config: { eds_config: ads } };
+export function streamedCluster(name: string, service: Upstream): Cluster {
+  return { ...toCluster(name, service, () => ads), type: 'EDS', eds_cluster_config: { eds_config: ads } };
 }
 
 const ads: ConfigSource = { ads: {}, resource_api_version: 'V3' };
 
 /** The cluster of one upstream with its endpoints within it, as an entry of a file of clusters. */
-export function inlineCluster(name: string, service: ServiceReference, assignment: ClusterLoadAssignment): Cluster {
+export function inlineCluster(name: string, service: Upstream, assignment: ClusterLoadAssignment): Cluster {
   return {
     '@type': 'type.googleapis.com/envoy.config.cluster.v3.Cluster',
-    ...toCluster(name, service, watched(upstreamTrust)),
+    ...toCluster(name, service, watched),
     type: 'STATIC',
     load_assignment: assignment,
   };
 }
 
-function toCluster(name: string, service: ServiceReference, trust: ConfigSource): Omit<Cluster, 'type'> {
+function toCluster(name: string, service: Upstream, source: (secret: string) => ConfigSource): Omit<Cluster, 'type'> {
   return {
     name,
     connect_timeout: '2s',
@@ -68,24 +72,28 @@ function toCluster(name: string, service: ServiceReference, trust: ConfigSource)
       },
     },
     ...(service.scheme === 'https'
-      ? { transport_socket: { name: 'envoy.transport_sockets.tls', typed_config: toTls(service, trust) } as const }
+      ? { transport_socket: { name: 'envoy.transport_sockets.tls', typed_config: toTls(service, source) } as const }
       : {}),
   };
 }
 
 /** An https upstream is verified: its chain against the public authorities, its name against the service's. Never unverified. */
-function toTls(service: ServiceReference, trust: ConfigSource): UpstreamTlsContext {
-  const literal = service.ipVersion !== 0;
+function toTls(service: Upstream, source: (secret: string) => ConfigSource): UpstreamTlsContext {
+  const { sni = null, certificate = null } = service.tls ?? {};
+  const literal = service.ipVersion !== 0 && sni === null;
+  const name = sni ?? service.name;
+  const own = certificate === null ? undefined : certificateSecretName(certificate);
   return {
     '@type': 'type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.UpstreamTlsContext',
-    ...(literal ? {} : { sni: service.name }),
+    ...(literal ? {} : { sni: name }),
     common_tls_context: {
       tls_params: { tls_minimum_protocol_version: 'TLSv1_2' },
+      ...(own === undefined ? {} : { tls_certificate_sds_secret_configs: [{ name: own, sds_config: source(own) }] }),
       combined_validation_context: {
         default_validation_context: {
-          match_typed_subject_alt_names: [{ san_type: literal ? 'IP_ADDRESS' : 'DNS', matcher: { exact: service.name } }],
+          match_typed_subject_alt_names: [{ san_type: literal ? 'IP_ADDRESS' : 'DNS', matcher: { exact: name } }],
         },
-        validation_context_sds_secret_config: { name: upstreamTrust, sds_config: trust },
+        validation_context_sds_secret_config: { name: trustName(service), sds_config: source(trustName(service)) },
       },
     },
   };
@@ -122,10 +130,10 @@ export function assignment(cluster: string, endpoints: readonly Endpoint[]): Clu
 }
 
 /** The secret by which https upstreams are checked: these authorities, PEM. */
-export function trustSecret(authorities: readonly string[]): Secret {
+export function trustSecret(authorities: readonly string[], name = upstreamTrust): ValidationSecret {
   return {
     '@type': 'type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.Secret',
-    name: upstreamTrust,
+    name,
     validation_context: { trusted_ca: { inline_string: `${authorities.join('\n')}\n` } },
   };
 }

@@ -10,8 +10,15 @@ import { nameFault, readHeaders, readLabels, readMethods } from './mapping-field
 import { pathFault } from './request-path.js';
 import { readService, upstreamFault } from './service-reference.js';
 import { isFault } from './text.js';
+import { readUpstreamTls, type UpstreamTls } from './upstream-tls.js';
 
 const texts = z.record(z.string(), z.string());
+
+const tls = z.strictObject({
+  sni: z.string().nullable().describe("The name that is asked for and checked. Default: the service's.").optional(),
+  caBundle: z.string().nullable().describe('PEM of the authorities that it is checked against. Default: the public ones.').optional(),
+  certificate: z.string().nullable().describe('The certificate of this gateway that is shown to it. Default: none.').optional(),
+});
 
 const fields = {
   host: z.string().describe('"*", an exact name, or "*." before a suffix. Default: any host.').optional(),
@@ -24,6 +31,7 @@ const fields = {
   precedence: z.int().describe('Higher is asked first among the mappings of one host. Default: 0.').optional(),
   timeoutMs: z.int().describe("Milliseconds. Default: the gateway's defaultTimeoutMs.").optional(),
   labels: texts.describe('For people and filters; no effect on routing.').optional(),
+  tls: tls.nullable().describe('How an https:// service is spoken to.').optional(),
 };
 
 /** The body of `POST /v1/gateways/{gateway}/mappings`. */
@@ -45,6 +53,7 @@ export const MappingPatch = z.strictObject({
   precedence: z.int().nullable().optional(),
   timeoutMs: z.int().nullable().optional(),
   labels: z.record(z.string(), z.string().nullable()).nullable().optional(),
+  tls: tls.nullable().optional(),
 });
 export type MappingPatch = z.infer<typeof MappingPatch>;
 
@@ -67,6 +76,7 @@ export interface MappingInput {
   /** undefined: the gateway's default. */
   readonly timeoutMs: number | undefined;
   readonly labels: Readonly<Record<string, string>>;
+  readonly tls?: UpstreamTls | undefined;
 }
 
 /**
@@ -123,6 +133,7 @@ export function checkMapping(name: string, body: MappingBody): MappingInput {
   const service = readService(body.service);
   if (isFault(service)) faults.add('/service', service.code, service.message);
   checkNumbers(body, faults);
+  const upstreamTls = readUpstreamTls(body.tls, body.service, faults);
   const input: MappingInput = {
     name,
     host: isFault(host) ? '*' : host.host,
@@ -135,6 +146,7 @@ export function checkMapping(name: string, body: MappingBody): MappingInput {
     precedence: body.precedence ?? 0,
     timeoutMs: body.timeoutMs,
     labels: Object.fromEntries(readLabels(new Map(Object.entries(body.labels ?? {})), faults)),
+    ...(upstreamTls === undefined ? {} : { tls: upstreamTls }),
   };
   if (!faults.any && isTooLarge(input)) {
     faults.add('', 'mapping_too_large', `A mapping has at most ${limits.stateBytes} bytes; shorten its headers or labels.`);

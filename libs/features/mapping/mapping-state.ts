@@ -1,5 +1,7 @@
 import type { JsonObject } from '#platform/kernel/json.js';
 
+import { type UpstreamTls, upstreamTlsOf } from './upstream-tls.js';
+
 /** One route of a gateway, as it is recorded: complete and normalised, with no default left open. */
 export interface MappingState {
   readonly name: string;
@@ -21,13 +23,16 @@ export interface MappingState {
   /** The whole request, up to the last byte of the answer's head; in milliseconds. */
   readonly timeoutMs: number;
   readonly labels: Readonly<Record<string, string>>;
+  /** Left out where an https service is reached by its own name and checked against the public authorities. */
+  readonly tls?: UpstreamTls | undefined;
 }
 
 /** The request part of a mapping: what decides whether it is asked at all. */
 export type MappingMatch = Pick<MappingState, 'host' | 'prefix' | 'path' | 'methods' | 'headers'>;
 
 export function toJson(state: MappingState): JsonObject {
-  return { ...state, methods: [...state.methods] };
+  const { tls, ...rest } = state;
+  return { ...rest, methods: [...state.methods], ...(tls === undefined ? {} : { tls: { ...tls } }) };
 }
 
 /**
@@ -50,6 +55,7 @@ export function fromJson(name: string, json: JsonObject): MappingState {
     precedence: number(json.precedence, 0),
     timeoutMs: number(json.timeoutMs, 5000),
     labels: texts(json.labels),
+    ...(json.tls === undefined ? {} : { tls: upstreamTlsOf(json.tls) }),
   };
 }
 

@@ -7,8 +7,9 @@ import { clusterName } from './mapping-cluster.envoy.js';
 import { fromJson, type MappingState } from './mapping-state.js';
 import { buildRouteTable, compareRows, type RouteRow, type RouteTableRow, routeRow } from './route-table.js';
 import { type Refusal, rowFault } from './row-fault.js';
-import { readService, type ServiceReference } from './service-reference.js';
+import { readService } from './service-reference.js';
 import { isFault } from './text.js';
+import type { Upstream } from './upstream-tls.js';
 import { mostCopiedBytes, toVirtualHosts } from './virtual-hosts.js';
 
 /** What the translation needs to know beside the table. */
@@ -20,6 +21,8 @@ export interface EnvoyContext {
   readonly perRouteStats: boolean;
   /** How much JSON of broader hosts' routes may be copied into narrower hosts, all together; the budget of virtual-hosts.ts by default. */
   readonly maxCopiedBytes?: number | undefined;
+  /** Is there a certificate of this name to be shown to upstreams? Left out: yes. */
+  hasCertificate?(name: string): boolean;
 }
 
 /** A table in Envoy's terms. */
@@ -27,7 +30,7 @@ export interface EnvoyMappings {
   /** One per distinct host, and always one for any host, last. */
   readonly virtualHosts: readonly VirtualHost[];
   /** The distinct upstreams of live routes, by cluster name, sorted. */
-  readonly upstreams: ReadonlyMap<string, ServiceReference>;
+  readonly upstreams: ReadonlyMap<string, Upstream>;
   /** Mappings that make no sense to Envoy, with the reason. They harm nobody else. */
   readonly refused: ReadonlyMap<string, Refusal>;
   readonly clusterOf: ReadonlyMap<string, string>;
@@ -64,10 +67,10 @@ export function toEnvoy(mappings: readonly MappingState[], context: EnvoyContext
   const refused = new Map<string, Refusal>();
   const clusterOf = new Map<string, string>();
   const statPrefixOf = new Map<string, string>();
-  const upstreams = new Map<string, ServiceReference>();
+  const upstreams = new Map<string, Upstream>();
   const rendered = new Map<RouteTableRow, readonly Route[]>();
   for (const row of table) {
-    const { refusal, outcome, service } = planRow(row, context.setAside.get(row.mapping), context.allowLoopback);
+    const { refusal, outcome, service } = planRow(row, asideOf(row, context), context.allowLoopback);
     if (refusal !== undefined) refused.set(row.mapping, refusal);
     if (outcome.kind === 'dropped') continue;
     if (context.perRouteStats) statPrefixOf.set(row.mapping, statToken(row.mapping));
@@ -81,6 +84,13 @@ export function toEnvoy(mappings: readonly MappingState[], context: EnvoyContext
   return { virtualHosts, upstreams: new Map([...upstreams].sort(([a], [b]) => (a < b ? -1 : 1))), refused, clusterOf, statPrefixOf };
 }
 
+/** Without the certificate that its service demands, a mapping is answered by itself and not without one. */
+function asideOf({ mapping, tls }: RouteRow, { setAside, hasCertificate }: EnvoyContext) {
+  const certificate = tls?.certificate ?? null;
+  if (certificate !== null && hasCertificate?.(certificate) === false) return { code: 'certificate_unavailable', drop: false };
+  return setAside.get(mapping);
+}
+
 /** What becomes of one row: no route, one that says why there is none, or one that forwards. */
 export type RowOutcome =
   | { readonly kind: 'dropped' }
@@ -91,7 +101,7 @@ export type RowOutcome =
 export interface RowPlan {
   readonly outcome: RowOutcome;
   readonly refusal: Refusal | undefined;
-  readonly service: ServiceReference | undefined;
+  readonly service: Upstream | undefined;
 }
 
 /** As `planRow`, for a mapping by itself. */
@@ -112,7 +122,8 @@ function planRow(row: RouteRow, setAside: { readonly code: string; readonly drop
   }
   const service = readService(row.service);
   if (isFault(service)) throw new Error(`rowFault let the service of ${row.mapping} through`);
-  return { outcome: { kind: 'forwarded', cluster: clusterName(service) }, refusal, service };
+  const upstream = row.tls === undefined ? service : { ...service, tls: row.tls };
+  return { outcome: { kind: 'forwarded', cluster: clusterName(upstream) }, refusal, service: upstream };
 }
 
 /** A row's routes, in the order in which they are asked; none for a dropped one. */

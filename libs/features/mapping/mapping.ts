@@ -152,19 +152,32 @@ function changed(before: JsonObject, after: MappingState): MappingEvent[] {
 }
 
 function live<T extends 'MappingCreated' | 'MappingUpdated'>(type: T, state: MappingState): NewEvent & { readonly type: T } {
-  return { type, schemaVersion, subject: mappingSubject(state.name), state: toJson(state), claims: matchClaims(state) };
+  return {
+    type,
+    schemaVersion,
+    subject: mappingSubject(state.name),
+    state: toJson(state),
+    claims: matchClaims(state),
+    ...references(state),
+  };
+}
+
+/** What must live as long as the mapping does. */
+function references({ tls }: MappingState): Pick<NewEvent, 'references'> {
+  return tls === undefined || tls.certificate === null ? {} : { references: [`certificate/${tls.certificate}`] };
 }
 
 function merged(before: MappingState, patch: MappingPatch): Parameters<typeof checkMapping>[1] {
   const { name: _name, ...whole } = before;
   const body = { ...whole, methods: [...whole.methods] };
   // RFC 7396: null removes a member (here: back to its default); nested objects merge; everything else replaces.
-  const rest = Object.entries(patch).filter(([key]) => key !== 'headers' && key !== 'labels' && key !== 'name');
+  const rest = Object.entries(patch).filter(([key]) => !['headers', 'labels', 'name', 'tls'].includes(key));
   return {
     ...body,
     ...Object.fromEntries(rest.map(([key, value]) => [key, value ?? undefined])),
     headers: mergedTexts(before.headers, patch.headers),
     labels: mergedTexts(before.labels, patch.labels),
+    tls: patch.tls === null ? undefined : { ...before.tls, ...patch.tls },
   };
 }
 

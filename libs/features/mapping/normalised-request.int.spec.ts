@@ -20,6 +20,10 @@ beforeAll(async () => {
   const bootstrap = toBootstrap({
     gateway: 'default',
     http: { address: '127.0.0.1', port: 0 },
+    https: null,
+    policy: defaultSettings.tls,
+    tls: undefined,
+    reserved: [],
     settings: defaultSettings,
     streamIdleTimeoutMs: 5000,
     virtualHosts: [{ name: 'any', domains: ['*'], routes: [echo] }],

@@ -2,6 +2,7 @@ import { type HostKind, hostKind } from './host.js';
 import type { MappingState } from './mapping-state.js';
 import { readService } from './service-reference.js';
 import { compareText, isFault } from './text.js';
+import type { UpstreamTls } from './upstream-tls.js';
 
 /** One row of a gateway's route table: a mapping in its place. The first row that matches a request gets it. */
 export interface RouteTableRow {
@@ -15,6 +16,7 @@ export interface RouteTableRow {
   readonly headers: Readonly<Record<string, string>>;
   readonly precedence: number;
   readonly service: string;
+  readonly tls?: UpstreamTls | undefined;
   /** The identity of the upstream (`http://usersvc:80`), or null for a service that makes no sense. */
   readonly upstream: string | null;
   readonly rewrite: string;
@@ -53,6 +55,7 @@ export function routeRow(mapping: MappingState): RouteRow {
     headers: mapping.headers,
     precedence: mapping.precedence,
     service: mapping.service,
+    ...(mapping.tls === undefined ? {} : { tls: mapping.tls }),
     rewrite: mapping.rewrite,
     timeoutMs: mapping.timeoutMs,
   };

@@ -1,11 +1,14 @@
 import type { GatewaySettings } from '#features/gateway/gateway.js';
 import { defaultSettings } from '#features/gateway/gateway.js';
+import { clientTrust, sessionTickets } from '#features/gateway/tls-secrets.envoy.js';
 import { upstreamTrust } from '#features/mapping/mapping-cluster.envoy.js';
 import type { MappingState } from '#features/mapping/mapping-state.js';
 import { parseInstance } from '#platform/envoy/model/upstream-address.js';
+import { sha256Hex } from '#platform/kernel/digest.js';
 import { canonicalJson } from '#platform/kernel/json.js';
 
-import { bootstrapBytes, type CompileInput, compile, type Endpoint, type Rendered } from './compile.js';
+import { bootstrapBytes, type CompileInput, compile, type Endpoint, type Rendered, type SecretFiles } from './compile.js';
+import { watchedFile } from './watched-file.js';
 
 /** What a golden input may say; the rest has its default. */
 export interface GoldenInput {
@@ -16,6 +19,7 @@ export interface GoldenInput {
   readonly setAside?: Readonly<Record<string, { readonly code: string; readonly drop: boolean }>>;
   readonly node?: { readonly address: string; readonly port: number };
   readonly maxCopiedBytes?: number;
+  readonly secrets?: { readonly certificates: readonly string[]; readonly tickets: boolean };
 }
 
 export const proofSecret = 'proof-of-this-node';
@@ -30,8 +34,19 @@ export function inputOf(golden: Omit<GoldenInput, 'title'>): CompileInput {
     endpoints: new Map(Object.entries(golden.endpoints ?? {}).map(([key, at]) => [key, at.map(endpoint)])),
     setAside: new Map(Object.entries(golden.setAside ?? {})),
     node: { http: golden.node ?? null, https: null, proofSecret },
+    ...(golden.secrets === undefined ? {} : { secrets: secretsOf(golden.secrets, golden.settings?.tls ?? defaultSettings.tls) }),
     ...(golden.maxCopiedBytes === undefined ? {} : { maxCopiedBytes: golden.maxCopiedBytes }),
   };
+}
+
+/** Files of nothing: what they hold is not the compiler's. */
+function secretsOf(
+  { certificates, tickets }: NonNullable<GoldenInput['secrets']>,
+  { clientCertificates }: GatewaySettings['tls'],
+): SecretFiles {
+  const own = [...(tickets ? [sessionTickets] : []), ...(clientCertificates === null ? [] : [clientTrust])];
+  const json = watchedFile([]);
+  return { certificates, tickets, files: new Map([...certificates, ...own].map((name) => [name, { json, sha256: sha256Hex(json) }])) };
 }
 
 function endpoint(text: string): Endpoint {

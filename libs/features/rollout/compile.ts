@@ -1,6 +1,8 @@
 import { rootCertificates } from 'node:tls';
-import { type Marker, reservedRoutes, toBootstrap, withMarker } from '#features/gateway/gateway.envoy.js';
+import { toBootstrap, withMarker } from '#features/gateway/gateway.envoy.js';
 import type { GatewaySettings, ListenAddress } from '#features/gateway/gateway.js';
+import { type Marker, reservedRoutes } from '#features/gateway/routes.envoy.js';
+import { certificateSecretName } from '#features/gateway/tls-secrets.envoy.js';
 import { streamIdleTimeoutMs, toEnvoy } from '#features/mapping/mapping.envoy.js';
 import {
   assignment,
@@ -8,17 +10,20 @@ import {
   inlineCluster,
   mostWatchedClusters,
   reachable,
+  trustName,
   trustSecret,
-  upstreamTrust,
   watched,
   watchedCluster,
 } from '#features/mapping/mapping-cluster.envoy.js';
 import type { MappingState } from '#features/mapping/mapping-state.js';
-import type { ServiceReference } from '#features/mapping/service-reference.js';
+import type { Upstream } from '#features/mapping/upstream-tls.js';
 import type { Bootstrap } from '#platform/envoy/model/bootstrap.js';
-import type { Cluster, DiscoveryResponse, PathConfigSource } from '#platform/envoy/model/cluster.js';
+import type { Cluster } from '#platform/envoy/model/cluster.js';
+import type { PathConfigSource } from '#platform/envoy/model/config-source.js';
 import { contentHash, sha256Hex } from '#platform/kernel/digest.js';
 import { canonicalJson } from '#platform/kernel/json.js';
+
+import { watchedFile } from './watched-file.js';
 
 export type { Endpoint };
 
@@ -29,6 +34,20 @@ interface NodeFacts {
   readonly https: ListenAddress | null;
   /** Opens the marker path on this node only. */
   readonly proofSecret: string;
+}
+
+/** Certificates and what belongs to them, as files that Envoy watches: they change without a restart. */
+export interface SecretFiles {
+  /** Names of secrets in the order of the listener. None: there is no listener with TLS. */
+  readonly certificates: readonly string[];
+  readonly tickets: boolean;
+  /** By the name of the secret. A file without bytes is for nodes that have it. */
+  readonly files: ReadonlyMap<string, SecretFile>;
+}
+
+export interface SecretFile {
+  readonly json: Buffer;
+  readonly sha256: string;
 }
 
 /** Everything that a configuration is made of; equal inputs give equal bytes. */
@@ -42,6 +61,8 @@ export interface CompileInput {
   readonly endpoints: ReadonlyMap<string, readonly Endpoint[]>;
   readonly setAside: ReadonlyMap<string, { readonly code: string; readonly drop: boolean }>;
   readonly node: NodeFacts;
+  /** Left out where a configuration is only tried or compared. */
+  readonly secrets?: SecretFiles;
   /** Where a test wants another budget than that of virtual-hosts.ts. */
   readonly maxCopiedBytes?: number;
 }
@@ -74,6 +95,8 @@ const autoStatsLimit = 10_000;
  */
 export function compile(input: CompileInput): Rendered {
   const { settings, node } = input;
+  const secrets = input.secrets === undefined ? undefined : withinWatches(input.secrets);
+  const reserved = reservedRoutes(node.proofSecret);
   const translated = toEnvoy(
     input.mappings,
     {
@@ -81,27 +104,49 @@ export function compile(input: CompileInput): Rendered {
       allowLoopback: settings.allowLoopbackUpstreams,
       perRouteStats: settings.perRouteStats === 'on' || (settings.perRouteStats === 'auto' && input.mappings.length <= autoStatsLimit),
       maxCopiedBytes: input.maxCopiedBytes,
+      hasCertificate: (name) => secrets === undefined || secrets.files.has(certificateSecretName(name)),
     },
-    reservedRoutes(node.proofSecret),
+    reserved,
   );
   const upstreams = toUpstreams(translated.upstreams, (key) => reachable(input.endpoints.get(key) ?? [], settings.allowLoopbackUpstreams));
   const bootstrap = toBootstrap({
     gateway: input.gateway,
     http: node.http ?? settings.http,
+    https: node.https ?? settings.https,
+    policy: settings.tls,
+    tls: secrets === undefined || secrets.certificates.length === 0 ? undefined : { ...secrets, policy: settings.tls, source: watched },
+    reserved,
     settings,
     streamIdleTimeoutMs,
     virtualHosts: translated.virtualHosts,
     clusters: upstreams.clusters,
     clusterFile: upstreams.clusterFile,
   });
+  const used = new Set([...translated.upstreams.values()].map(({ tls }) => certificateSecretName(tls?.certificate ?? '')));
+  const isTls = bootstrap.static_resources.listeners.length > 1;
+  const named = [...(secrets?.files ?? [])].filter(([name]) => isTls || used.has(name));
   return {
     bootstrap,
     renderSha256: contentHash(bootstrap),
-    endpointFiles: new Map([...upstreams.files].map(([name, json]) => [name, { json, sha256: sha256Hex(json) }])),
+    endpointFiles: new Map([...[...upstreams.files].map(([name, json]) => [name, { json, sha256: sha256Hex(json) }] as const), ...named]),
     clusters: upstreams.all,
     refused: new Map([...translated.refused].map(([name, { code, detail }]) => [name, { code, detail }])),
     clusterOf: translated.clusterOf,
     statPrefixOf: translated.statPrefixOf,
+  };
+}
+
+/**
+ * Certificates whose files one Envoy may watch beside its clusters' (see mostWatchedClusters); the others by name are left out, and need live delivery.
+ */
+export const mostWatchedCertificates = 18;
+
+function withinWatches({ certificates, tickets, files }: SecretFiles): SecretFiles {
+  const over = new Set(certificates.slice(mostWatchedCertificates));
+  return {
+    certificates: certificates.filter((name) => !over.has(name)),
+    tickets,
+    files: over.size === 0 ? files : new Map([...files].filter(([name]) => !over.has(name))),
   };
 }
 
@@ -114,9 +159,9 @@ interface Upstreams {
 }
 
 /** The clusters of these upstreams, and the files that hold what changes without a restart. */
-function toUpstreams(services: ReadonlyMap<string, ServiceReference>, find: (key: string) => readonly Endpoint[]): Upstreams {
-  const isHttps = [...services.values()].some(({ scheme }) => scheme === 'https');
-  const trust: [string, Buffer][] = isHttps ? [[upstreamTrust, trustFile()]] : [];
+function toUpstreams(services: ReadonlyMap<string, Upstream>, find: (key: string) => readonly Endpoint[]): Upstreams {
+  const https = [...services.values()].filter(({ scheme }) => scheme === 'https');
+  const trust = new Map(https.map((service) => [trustName(service), trustFile(service)]));
   const entries = [...services].map(([name, service]) => ({ name, service, assignment: assignment(name, find(service.key)) }));
   if (entries.length <= mostWatchedClusters) {
     const clusters = entries.map(({ name, service }) => watchedCluster(name, service));
@@ -144,12 +189,8 @@ export function bootstrapBytes(rendered: Rendered, marker: Marker): Buffer {
 
 const typeOfAssignment = { '@type': 'type.googleapis.com/envoy.config.endpoint.v3.ClusterLoadAssignment' } as const;
 
-/** The public authorities that this build of Node carries: the same on every machine that runs the same release. */
-function trustFile(): Buffer {
-  return watchedFile([trustSecret(rootCertificates)]);
-}
-
-function watchedFile(resources: DiscoveryResponse['resources']): Buffer {
-  const response: DiscoveryResponse = { version_info: contentHash(resources), resources };
-  return Buffer.from(canonicalJson(response));
+/** Its own bundle, or the public authorities that this build of Node carries: the same on every machine that runs the same release. */
+function trustFile(service: Upstream): Buffer {
+  const bundle = service.tls?.caBundle ?? null;
+  return watchedFile([trustSecret(bundle === null ? rootCertificates : [bundle], trustName(service))]);
 }

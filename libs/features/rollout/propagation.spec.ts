@@ -35,6 +35,7 @@ const sight = (
   head: 9,
   targets,
   setAside,
+  certificates: [],
   strategy: 'immediate',
   wave: null,
   hold: null,

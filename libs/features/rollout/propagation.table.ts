@@ -1,6 +1,6 @@
 import { type Db, sqlQuery } from '#platform/database/database.js';
 
-import type { RolloutSight, SetAsideSight, TargetSight } from './propagation.js';
+import type { CertificateSight, RolloutSight, SetAsideSight, TargetSight } from './propagation.js';
 
 interface TargetRow {
   head: number;
@@ -48,6 +48,13 @@ const setAside = `
    where m.gateway = $1 and m.state = 'set_aside'
    order by s.from_version desc, m.mapping limit 1000`;
 
+const closed = `
+  select c.certificate as name, c.code, c.reason, s.from_version as "fromVersion"
+    from chancery.certificate_status c
+    join chancery.subject s on s.stream = 'gateway/' || c.gateway and s.subject = 'certificate/' || c.certificate and s.state ->> 'fingerprint' = c.fingerprint
+   where c.gateway = $1
+   order by s.from_version desc, c.certificate limit 1000`;
+
 /**
  * How far each target of a gateway is. The targets are read first: what was set aside for a release was written before it was sent, so a target that is
  * seen to have proven a version is never seen without it.
@@ -55,8 +62,9 @@ const setAside = `
 export async function readRolloutSight(db: Db, gateway: string): Promise<RolloutSight> {
   const rows = await sqlQuery<TargetRow>(db, targets, [gateway]);
   const aside = await sqlQuery<SetAsideSight>(db, setAside, [gateway]);
+  const certificates = await sqlQuery<CertificateSight>(db, closed, [gateway]);
   const { head = 0, strategy = 'immediate', wave = null, hold = null } = rows[0] ?? {};
-  return { head, targets: rows.flatMap(toSight), setAside: aside, strategy, wave, hold };
+  return { head, targets: rows.flatMap(toSight), setAside: aside, certificates, strategy, wave, hold };
 }
 
 function toSight(row: TargetRow): TargetSight[] {

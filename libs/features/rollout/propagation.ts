@@ -40,11 +40,21 @@ export interface SetAsideSight {
   readonly state: JsonObject;
 }
 
+/** A certificate that cannot be brought to Envoys as it stands. */
+export interface CertificateSight {
+  readonly name: string;
+  readonly code: string;
+  readonly reason: string;
+  /** The gateway's version that made it what it is. */
+  readonly fromVersion: number;
+}
+
 /** A gateway's rollout as it is seen at one moment. */
 export interface RolloutSight {
   readonly head: number;
   readonly targets: readonly TargetSight[];
   readonly setAside: readonly SetAsideSight[];
+  readonly certificates: readonly CertificateSight[];
   /** How versions come to the targets. */
   readonly strategy: string;
   readonly wave: WaveState | null;
@@ -72,6 +82,8 @@ export interface TargetPropagation {
   readonly reason: Reason | null;
   /** The mappings of this version or an older one that are set aside: they answer 503, and the rest goes live. */
   readonly mappings: readonly (Reason & { readonly name: string })[];
+  /** The certificates of this version or an older one that targets do not get: they keep the one before, or none. */
+  readonly certificates: readonly (Reason & { readonly name: string })[];
 }
 
 /** Whether a version is live, on which targets, and what keeps it from the others. */
@@ -91,7 +103,9 @@ const SEARCH_MS = 15_000;
 export function propagationOf(sight: RolloutSight, version: number): Propagation {
   const aside = sight.setAside.filter((row) => row.fromVersion <= version && contentHash(row.state) === row.digest);
   const mappings = aside.map(({ name, code, reason }) => ({ name, code, message: reason }));
-  const ownFault = aside.find((row) => row.fromVersion === version);
+  const closed = sight.certificates.filter((row) => row.fromVersion <= version);
+  const certificates = closed.map(({ name, code, reason }) => ({ name, code, message: reason }));
+  const ownFault = faultOf('mapping', aside, version) ?? faultOf('certificate', closed, version);
   const targets = sight.targets.map((target): TargetPropagation => {
     const { state, reason } = judge(target, version, ownFault, sight);
     return {
@@ -103,10 +117,17 @@ export function propagationOf(sight: RolloutSight, version: number): Propagation
       supersededBy: target.provenVersion > version ? target.provenVersion : null,
       reason,
       mappings,
+      certificates,
     };
   });
   const state = stateOf(targets.map((target) => target.state));
   return { version, state, satisfied: targets.length > 0 && (state === 'live' || state === 'no_targets'), targets };
+}
+
+/** What of this very version is not served. */
+function faultOf(kind: string, rows: readonly (SetAsideSight | CertificateSight)[], version: number): Reason | undefined {
+  const row = rows.find(({ fromVersion }) => fromVersion === version);
+  return row === undefined ? undefined : { code: row.code, message: `${kind} ${row.name}: ${row.reason}` };
 }
 
 function stateOf(states: readonly TargetPropagation['state'][]): Propagation['state'] {
@@ -123,9 +144,9 @@ interface Judgement {
   readonly reason: Reason | null;
 }
 
-function judge(target: TargetSight, version: number, ownFault: SetAsideSight | undefined, sight: RolloutSight): Judgement {
+function judge(target: TargetSight, version: number, ownFault: Reason | undefined, sight: RolloutSight): Judgement {
   if (target.away) return { state: 'away', reason: null };
-  if (ownFault) return { state: 'refused', reason: { code: ownFault.code, message: `mapping ${ownFault.name}: ${ownFault.reason}` } };
+  if (ownFault) return { state: 'refused', reason: ownFault };
   if (target.kind === 'envoy' && target.appliedVersion >= version) return { state: 'acked', reason: null };
   if (target.provenVersion === version) return { state: 'live', reason: null };
   if (target.provenVersion > version) return { state: 'superseded', reason: null };

@@ -67,6 +67,9 @@ export const propagationSchema = z.object({
       mappings: z
         .array(z.object({ name: z.string(), ...reasonMembers }))
         .describe('Mappings of this version or an older one that are set aside: they answer 503, the rest is live.'),
+      certificates: z
+        .array(z.object({ name: z.string(), ...reasonMembers }))
+        .describe('Certificates of this version or an older one that targets do not get: they keep the one before, or none.'),
     }),
   ),
 });

@@ -106,6 +106,7 @@ const release = (sequence: number, bootstrap: string, endpoints: Record<string, 
     parentShutdownTimeS: 0,
     force: false,
     lowerVersionReason: '',
+    probes: [],
     proofAnswers: 0,
   };
   return {

@@ -41,6 +41,11 @@ export function encodeEndpointFile(cluster: string, json: Buffer): EncodedResour
   return encodeResource(ENDPOINTS_TYPE, cluster, EndpointFile.encode({ json }).finish(), sha256Hex(json));
 }
 
+/** A file that only nodes which have it can have: the same version, and no bytes. */
+export function encodeHeldFile(name: string, sha256: string): EncodedResource {
+  return encodeResource(ENDPOINTS_TYPE, name, EndpointFile.encode({ json: Buffer.alloc(0) }).finish(), sha256);
+}
+
 /** The release itself. Its version is the release id, which is unique per target. */
 export function encodeManifest(manifest: Manifest): EncodedResource {
   return encodeResource(MANIFEST_TYPE, MANIFEST_NAME, Manifest.encode(manifest).finish(), manifest.releaseId);

@@ -25,7 +25,7 @@ export function addDevCommand(program: Command, options: { defaultData: string; 
     .option('--data <dir>', 'the folder for everything it keeps', options.defaultData)
     .option('--api-port <n>', 'the REST API; 0 takes a free port', options.port, 8888)
     .option('--http-port <n>', "the gateway's plain HTTP; 0 takes a free port", options.port, 8080)
-    .option('--https-port <n>', "the gateway's TLS, for later; 0 takes a free port", options.port, 8443)
+    .option('--https-port <n>', "the gateway's TLS, once there is a certificate; 0 takes a free port", options.port, 8443)
     .option('--no-demo', 'without the demo services')
     .option('--fresh', 'forget the data first', false)
     .option('--json', 'one JSON object per line on stdout', false)

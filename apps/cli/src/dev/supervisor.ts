@@ -190,7 +190,12 @@ export class Supervisor {
   #announce(folder: DataFolder, ports: Ports, token: string, database: DevDatabase): void {
     this.#ready = true;
     this.#record();
-    const facts = { api: `http://127.0.0.1:${ports.api}`, gateway: `http://127.0.0.1:${ports.http}`, data: folder.path };
+    const facts = {
+      api: `http://127.0.0.1:${ports.api}`,
+      gateway: `http://127.0.0.1:${ports.http}`,
+      tls: `https://localhost:${ports.https}`,
+      data: folder.path,
+    };
     const usersvc = this.#options.demo ? `http://127.0.0.1:${ports.usersvc}` : undefined;
     const tookMs = performance.now() - this.#began;
     const withoutPassword = database.url.replace(/:[^:@/]+@/, ':***@');

@@ -2,6 +2,7 @@
 export interface Running {
   readonly api: string;
   readonly gateway: string;
+  readonly tls: string;
   readonly data: string;
   /** Where the demo service answers by itself. */
   readonly usersvc: string;
@@ -18,7 +19,7 @@ export interface WalkthroughStep {
  * `$T` holds the token and `$AMBASSADORURL` the gateway, set by the first line.
  */
 export function walkthrough(running: Running): readonly WalkthroughStep[] {
-  const { api, gateway, data, usersvc } = running;
+  const { api, gateway, tls, data, usersvc } = running;
   const call = (method: string, path: string, body?: string) =>
     `curl -sS -u x:$T${method === 'GET' ? '' : ` -X ${method}`} ${api}${path}${body === undefined ? '' : ` -H 'content-type: application/json' -d '${body}'`}`;
   return [
@@ -40,8 +41,23 @@ export function walkthrough(running: Running): readonly WalkthroughStep[] {
       line: call('POST', '/ambassador/mapping/grue', '{"prefix":"/grue/","service":"gruesvc","rewrite":"/grue/"}'),
     },
     { say: 'and through the gateway', line: 'curl -sS --retry 20 --retry-delay 1 --retry-all-errors -f $AMBASSADORURL/grue/health' },
+    { say: 'a certificate to try TLS with (signed by itself), put with its key', line: certificateLine(running) },
+    {
+      say: 'and the same over TLS',
+      line: `curl -sS --retry 20 --retry-delay 1 --retry-all-errors -f --cacert '${data}/localhost.crt' ${tls}/grue/health`,
+    },
     { say: 'the first one goes again; the other never misses a request', line: call('DELETE', '/ambassador/mapping/user') },
   ];
+}
+
+/** Makes a certificate for localhost and gives it to the gateway; a line of PEM is a line of JSON text. */
+function certificateLine({ api, data }: Running): string {
+  const [chain, key] = [`'${data}/localhost.crt'`, `'${data}/localhost.key'`];
+  const names = '-subj /CN=localhost -addext subjectAltName=DNS:localhost -addext basicConstraints=critical,CA:FALSE';
+  const made = `openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 90 ${names} -keyout ${key} -out ${chain} 2>/dev/null`;
+  const text = (file: string) => `$(awk '{printf "%s\\\\n",$0}' ${file})`;
+  const body = `"{\\"certificateChain\\":\\"${text(chain)}\\",\\"privateKey\\":\\"${text(key)}\\"}"`;
+  return `${made} && curl -sS -u x:$T -X PUT ${api}/v1/gateways/default/certificates/localhost -H 'content-type: application/json' -d ${body}`;
 }
 
 /** The page that `bin/dev` prints when all is ready. */
@@ -65,7 +81,7 @@ export function readyText(
       : [];
   return [
     `  API        ${running.api}            docs: ${running.api}/docs   spec: ${running.api}/v1/openapi.json`,
-    `  Gateway    ${running.gateway}`,
+    `  Gateway    ${running.gateway}    with TLS, once there is a certificate: ${running.tls}`,
     `  Metrics    ${running.api}/metrics    health: /healthz  /readyz`,
     `  Token      ${running.data}/token     (mode 0600; Authorization: Bearer, or as the password of Basic)`,
     `  Services   ${running.data}/services.yaml   names and addresses; saved changes are seen`,

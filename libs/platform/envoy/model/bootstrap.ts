@@ -1,5 +1,7 @@
-import type { AdsConfigSource, Cluster, ConfigSource, PathConfigSource, PipeAddress, SocketAddress } from './cluster.js';
+import type { Cluster, PipeAddress, SocketAddress } from './cluster.js';
+import type { AdsConfigSource, ConfigSource, PathConfigSource } from './config-source.js';
 import type { RouteConfiguration, ScopedRouteConfiguration } from './route.js';
+import type { DownstreamTlsContext } from './tls.js';
 
 /** Envoy's bootstrap in protobuf JSON, as far as Chancery writes it (envoy.config.bootstrap.v3 and what it holds). */
 
@@ -101,6 +103,9 @@ export interface ManagerHardening {
   readonly stream_idle_timeout: string;
   readonly drain_timeout: string;
   readonly upgrade_configs: readonly { readonly upgrade_type: 'websocket' }[];
+  /** What a service is told of the client's certificate; without it nothing, and what clients say of themselves is removed in any case. */
+  readonly forward_client_cert_details?: 'SANITIZE_SET';
+  readonly set_current_client_cert_details?: { readonly subject: boolean; readonly dns: boolean; readonly uri: boolean };
 }
 
 /** With its routes within it. */
@@ -120,12 +125,23 @@ export interface Listener<Manager = HttpConnectionManager> {
   readonly address: SocketAddress;
   readonly per_connection_buffer_limit_bytes: number;
   readonly tcp_backlog_size: number;
-  readonly filter_chains: readonly {
-    readonly filters: readonly {
-      readonly name: 'envoy.filters.network.http_connection_manager';
-      readonly typed_config: Manager;
-    }[];
+  /** Reads the name that a client asks for, before a chain is chosen. */
+  readonly listener_filters?: readonly {
+    readonly name: 'envoy.filters.listener.tls_inspector';
+    readonly typed_config: { readonly '@type': 'type.googleapis.com/envoy.extensions.filters.listener.tls_inspector.v3.TlsInspector' };
   }[];
+  readonly filter_chains: readonly FilterChain<Manager>[];
+}
+
+export interface FilterChain<Manager = HttpConnectionManager> {
+  readonly name?: string;
+  /** Names that clients ask for, exact or `*.suffix`; without it the chain is everybody's who has no other. */
+  readonly filter_chain_match?: { readonly server_names: readonly string[] };
+  readonly filters: readonly {
+    readonly name: 'envoy.filters.network.http_connection_manager';
+    readonly typed_config: Manager;
+  }[];
+  readonly transport_socket?: { readonly name: 'envoy.transport_sockets.tls'; readonly typed_config: DownstreamTlsContext };
 }
 
 interface OverloadManager {

@@ -1,3 +1,6 @@
+import type { ConfigSource } from './config-source.js';
+import type { Secret, UpstreamTlsContext } from './tls.js';
+
 /** Envoy's cluster and endpoint messages in protobuf JSON, as far as Chancery writes them (envoy.config.{cluster,endpoint}.v3). */
 
 export interface SocketAddress {
@@ -7,36 +10,6 @@ export interface SocketAddress {
 /** A Unix socket. */
 export interface PipeAddress {
   readonly pipe: { readonly path: string; readonly mode?: number };
-}
-
-export interface PathConfigSource {
-  readonly path_config_source: { readonly path: string };
-  readonly resource_api_version: 'V3';
-}
-
-/** The stream over which Envoy gets everything that changes. */
-export interface AdsConfigSource {
-  readonly ads: Record<string, never>;
-  readonly resource_api_version: 'V3';
-}
-
-export type ConfigSource = PathConfigSource | AdsConfigSource;
-
-export interface UpstreamTlsContext {
-  readonly '@type': 'type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.UpstreamTlsContext';
-  readonly sni?: string;
-  readonly common_tls_context: {
-    readonly tls_params: { readonly tls_minimum_protocol_version: 'TLSv1_2' };
-    readonly combined_validation_context: {
-      readonly default_validation_context: {
-        readonly match_typed_subject_alt_names: readonly {
-          readonly san_type: 'DNS' | 'IP_ADDRESS';
-          readonly matcher: { readonly exact: string };
-        }[];
-      };
-      readonly validation_context_sds_secret_config: { readonly name: string; readonly sds_config: ConfigSource };
-    };
-  };
 }
 
 export interface HttpProtocolOptions {
@@ -71,12 +44,6 @@ export interface ClusterLoadAssignment {
   readonly '@type'?: 'type.googleapis.com/envoy.config.endpoint.v3.ClusterLoadAssignment';
   readonly cluster_name: string;
   readonly endpoints: readonly { readonly lb_endpoints: readonly { readonly endpoint: { readonly address: SocketAddress } }[] }[];
-}
-
-export interface Secret {
-  readonly '@type': 'type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.Secret';
-  readonly name: string;
-  readonly validation_context: { readonly trusted_ca: { readonly inline_string: string } };
 }
 
 /** What a watched file holds. */

@@ -38,11 +38,20 @@ export interface RouteAction {
   readonly prefix_rewrite?: string;
 }
 
+/** To the same place over https. */
+export interface RedirectAction {
+  readonly https_redirect: true;
+  readonly port_redirect: number;
+  /** 308: the method and the body stay. */
+  readonly response_code: 'PERMANENT_REDIRECT';
+}
+
 export interface Route {
   readonly name: string;
   readonly match: RouteMatch;
-  /** Exactly one of the two. */
+  /** Exactly one of the three. */
   readonly route?: RouteAction;
+  readonly redirect?: RedirectAction;
   readonly direct_response?: DirectResponse;
   readonly stat_prefix?: string;
   /** What filters may read, by the name of their configuration. */

@@ -1,24 +1,11 @@
-import type {
-  Cluster,
-  ClusterLoadAssignment,
-  ConfigSource,
-  HttpProtocolOptions,
-  Secret,
-  SocketAddress,
-  Thresholds,
-  UpstreamTlsContext,
-} from '../model/cluster.js';
-import { any, anyMap, choice, chosenScalar, chosenText, duration, many, message, one, text, wrapped } from './message-fields.js';
+import type { Cluster, ClusterLoadAssignment, HttpProtocolOptions, SocketAddress, Thresholds } from '../model/cluster.js';
+import { configSource } from './config-source.js';
+import { any, anyMap, choice, chosenScalar, duration, many, message, one, text, wrapped } from './message-fields.js';
+import { upstreamTls } from './tls-messages.js';
 
 /* Field numbers of envoy.config.{cluster,endpoint,core}.v3 and of the extensions that clusters use. */
 
 const nothing = message<Record<never, never>>({});
-
-export const configSource = message<ConfigSource>({
-  ads: one(3, nothing),
-  resource_api_version: choice(6, { V3: 2 }),
-  path_config_source: one(8, message<{ readonly path: string }>({ path: text(1) })),
-});
 
 export const socketAddress = message<SocketAddress>({
   socket_address: one(1, message<SocketAddress['socket_address']>({ address: text(2), port_value: chosenScalar(3) })),
@@ -51,37 +38,6 @@ const upstreamOptions = message<HttpProtocolOptions>({
   explicit_http_config: one(3, message<HttpProtocolOptions['explicit_http_config']>({ http_protocol_options: one(1, nothing) })),
 });
 
-type CommonTls = UpstreamTlsContext['common_tls_context'];
-type Validation = CommonTls['combined_validation_context'];
-type SubjectName = Validation['default_validation_context']['match_typed_subject_alt_names'][number];
-
-const sdsSecret = message<Validation['validation_context_sds_secret_config']>({ name: text(1), sds_config: one(2, configSource) });
-
-const subjectName = message<SubjectName>({
-  san_type: choice(1, { DNS: 2, IP_ADDRESS: 4 }),
-  matcher: one(2, message<SubjectName['matcher']>({ exact: chosenText(1) })),
-});
-
-const upstreamTls = message<UpstreamTlsContext>({
-  common_tls_context: one(
-    1,
-    message<CommonTls>({
-      tls_params: one(1, message<CommonTls['tls_params']>({ tls_minimum_protocol_version: choice(1, { TLSv1_2: 3 }) })),
-      combined_validation_context: one(
-        8,
-        message<Validation>({
-          default_validation_context: one(
-            1,
-            message<Validation['default_validation_context']>({ match_typed_subject_alt_names: many(15, subjectName) }),
-          ),
-          validation_context_sds_secret_config: one(2, sdsSecret),
-        }),
-      ),
-    }),
-  ),
-  sni: text(2),
-});
-
 /** envoy.config.cluster.v3.Cluster */
 export const clusterMessage = message<Cluster>({
   name: text(1),
@@ -101,15 +57,4 @@ export const clusterMessage = message<Cluster>({
   typed_extension_protocol_options: anyMap(36, {
     'type.googleapis.com/envoy.extensions.upstreams.http.v3.HttpProtocolOptions': upstreamOptions,
   }),
-});
-
-/** envoy.extensions.transport_sockets.tls.v3.Secret */
-export const secretMessage = message<Secret>({
-  name: text(1),
-  validation_context: one(
-    4,
-    message<Secret['validation_context']>({
-      trusted_ca: one(1, message<Secret['validation_context']['trusted_ca']>({ inline_string: chosenText(3) })),
-    }),
-  ),
 });

@@ -1,6 +1,7 @@
 import type {
   DiscoveredFilter,
   ExtensionWithMatcher,
+  FilterChain,
   HttpConnectionManager,
   Listener,
   LuaFilter,
@@ -11,9 +12,11 @@ import type {
   StandingFilter,
   TypedExtensionConfig,
 } from '../model/bootstrap.js';
-import { configSource, socketAddress } from './cluster-messages.js';
+import { socketAddress } from './cluster-messages.js';
+import { configSource } from './config-source.js';
 import { any, choice, chosenScalar, chosenText, duration, many, message, one, scalar, text, texts, wrapped } from './message-fields.js';
 import { routeConfigurationMessage, scopedRouteMessage } from './route-messages.js';
+import { downstreamTls } from './tls-messages.js';
 
 /* Field numbers of envoy.config.listener.v3, of the HTTP connection manager and of the HTTP filters. */
 
@@ -114,6 +117,11 @@ const manager = message<HttpConnectionManager | ScopedConnectionManager>({
   ),
   drain_timeout: duration(12),
   use_remote_address: wrapped(14),
+  forward_client_cert_details: choice(16, { SANITIZE_SET: 3 }),
+  set_current_client_cert_details: one(
+    17,
+    message<NonNullable<ManagerHardening['set_current_client_cert_details']>>({ subject: wrapped(1), dns: scalar(4), uri: scalar(5) }),
+  ),
   upgrade_configs: many(23, message<ManagerHardening['upgrade_configs'][number]>({ upgrade_type: text(1) })),
   stream_idle_timeout: duration(24),
   internal_address_config: one(
@@ -139,26 +147,44 @@ const manager = message<HttpConnectionManager | ScopedConnectionManager>({
 });
 
 type AnyListener = Listener<HttpConnectionManager | ScopedConnectionManager>;
-type Chain = AnyListener['filter_chains'][number];
+type Chain = FilterChain<HttpConnectionManager | ScopedConnectionManager>;
+type ListenerFilter = NonNullable<AnyListener['listener_filters']>[number];
+
+const filterChain = message<Chain>({
+  filter_chain_match: one(1, message<NonNullable<Chain['filter_chain_match']>>({ server_names: texts(11) })),
+  filters: many(
+    3,
+    message<Chain['filters'][number]>({
+      name: text(1),
+      typed_config: any(4, {
+        'type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager': manager,
+      }),
+    }),
+  ),
+  transport_socket: one(
+    6,
+    message<NonNullable<Chain['transport_socket']>>({
+      name: text(1),
+      typed_config: any(3, { 'type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.DownstreamTlsContext': downstreamTls }),
+    }),
+  ),
+  name: text(7),
+});
 
 /** envoy.config.listener.v3.Listener */
 export const listenerMessage = message<AnyListener>({
   name: text(1),
   address: one(2, socketAddress),
-  filter_chains: many(
-    3,
-    message<Chain>({
-      filters: many(
-        3,
-        message<Chain['filters'][number]>({
-          name: text(1),
-          typed_config: any(4, {
-            'type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager': manager,
-          }),
-        }),
-      ),
+  filter_chains: many(3, filterChain),
+  per_connection_buffer_limit_bytes: wrapped(5),
+  listener_filters: many(
+    9,
+    message<ListenerFilter>({
+      name: text(1),
+      typed_config: any(3, {
+        'type.googleapis.com/envoy.extensions.filters.listener.tls_inspector.v3.TlsInspector': message<ListenerFilter['typed_config']>({}),
+      }),
     }),
   ),
-  per_connection_buffer_limit_bytes: wrapped(5),
   tcp_backlog_size: wrapped(24),
 });

@@ -64,6 +64,20 @@ export function chosenText(number: number): Field {
   };
 }
 
+/** Bytes, which the model has as JSON: base64. */
+export function base64(number: number): Field {
+  const tag = (number << 3) | BYTES;
+  return {
+    number,
+    write(writer, value: string) {
+      writer.varint(tag);
+      const open = writer.open();
+      writer.raw(Buffer.from(value, 'base64'));
+      writer.close(open);
+    },
+  };
+}
+
 export function texts(number: number): Field {
   const { write } = chosenText(number);
   return {

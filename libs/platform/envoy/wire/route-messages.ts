@@ -2,6 +2,7 @@ import type {
   DirectResponse,
   HeaderMatcher,
   HeaderValueOption,
+  RedirectAction,
   RetryPolicy,
   Route,
   RouteAction,
@@ -13,6 +14,7 @@ import type {
 } from '../model/route.js';
 import {
   choice,
+  chosenScalar,
   chosenText,
   duration,
   type Message,
@@ -54,6 +56,14 @@ const routeAction = message<RouteAction>({
 export const routeMessage: Message<Route> = message<Route>({
   match: one(1, routeMatch),
   route: one(2, routeAction),
+  redirect: one(
+    3,
+    message<RedirectAction>({
+      response_code: choice(3, { PERMANENT_REDIRECT: 4 }),
+      https_redirect: chosenScalar(4),
+      port_redirect: scalar(8),
+    }),
+  ),
   metadata: one(4, message<NonNullable<Route['metadata']>>({ filter_metadata: structMap(1) })),
   direct_response: one(7, directResponse),
   response_headers_to_add: many(10, headerValueOption),

@@ -73,6 +73,8 @@ export interface Manifest {
   lowerVersionReason: string;
   /** right answers in a row that make the proof, 30 by default */
   proofAnswers: number;
+  /** what proves it, beside the marker: certificates */
+  probes: LiveProbe[];
 }
 
 export interface BootstrapFile {
@@ -100,7 +102,10 @@ export interface LiveName {
   name: string;
 }
 
-/** What a new connection to the data plane must answer when the release is in force. */
+/**
+ * What a new connection to the data plane must answer when the release is in force. A path tls://address:port/name/secret asks for the certificate that a
+ * client gets which asks for that name; the answer is its SHA-256. An empty body: what was asked of the resource in the path's last part is asked no more.
+ */
 export interface LiveProbe {
   path: string;
   body: string;
@@ -529,6 +534,7 @@ function createBaseManifest(): Manifest {
     force: false,
     lowerVersionReason: "",
     proofAnswers: 0,
+    probes: [],
   };
 }
 
@@ -569,6 +575,9 @@ export const Manifest: MessageFns<Manifest> = {
     }
     if (message.proofAnswers !== 0) {
       writer.uint32(96).int32(message.proofAnswers);
+    }
+    for (const v of message.probes) {
+      LiveProbe.encode(v!, writer.uint32(106).fork()).join();
     }
     return writer;
   },
@@ -682,6 +691,14 @@ export const Manifest: MessageFns<Manifest> = {
             message.proofAnswers = reader.int32();
             continue;
           }
+          case 13: {
+            if (tag !== 106) {
+              break;
+            }
+
+            message.probes.push(LiveProbe.decode(reader, reader.uint32()));
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -732,6 +749,9 @@ export const Manifest: MessageFns<Manifest> = {
         : isSet(object.proof_answers)
         ? globalThis.Number(object.proof_answers)
         : 0,
+      probes: globalThis.Array.isArray(object?.probes)
+        ? object.probes.map((e: any) => LiveProbe.fromJSON(e))
+        : [],
     };
   },
 
@@ -773,6 +793,9 @@ export const Manifest: MessageFns<Manifest> = {
     if (message.proofAnswers !== 0) {
       obj.proofAnswers = Math.round(message.proofAnswers);
     }
+    if (message.probes?.length) {
+      obj.probes = message.probes.map((e) => LiveProbe.toJSON(e));
+    }
     return obj;
   },
 
@@ -793,6 +816,7 @@ export const Manifest: MessageFns<Manifest> = {
     message.force = object.force ?? false;
     message.lowerVersionReason = object.lowerVersionReason ?? "";
     message.proofAnswers = object.proofAnswers ?? 0;
+    message.probes = object.probes?.map((e) => LiveProbe.fromPartial(e)) || [];
     return message;
   },
 };
