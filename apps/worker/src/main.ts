@@ -10,6 +10,7 @@ import { DomainError } from '#platform/kernel/errors.js';
 import { createLog } from '#platform/log/log.js';
 import type { ServerCertificate } from '#platform/xds/server-credentials.js';
 
+import { openCluster } from './cluster.js';
 import { startWorker } from './worker.js';
 
 /** SIGTERM must be answered by an exit within 10 s; this leaves room for a slow disk. */
@@ -29,6 +30,7 @@ async function main(): Promise<void> {
     tls: config.tls === undefined ? undefined : readCertificate(config.tls),
     statusListen: config.metricsListen,
     servicesFile: config.servicesFile,
+    cluster: config.kubernetes === undefined ? undefined : await openCluster(config.kubernetes),
     allowLoopback: config.allowLoopbackUpstreams,
     ownPorts: ownPorts(config),
     authenticate: async (token, { db, events }) => {

@@ -81,6 +81,7 @@ export class WorkerMetrics {
     this.#gauge('chancery_queue_jobs', 'Jobs of the queue.', ['queue', 'state'], async (gauge) => {
       for (const [state, count] of Object.entries((await sources.queue()?.counts()) ?? {})) gauge.set({ queue: 'deploy', state }, count);
     });
+    this.#kubernetes(sources.gateways);
     this.#gauge('chancery_read_only_targets', 'Targets that stand still until an operator runs chancery recover.', [], async (gauge) => {
       gauge.set((await listReadOnlyTargets(sources.db)).length);
     });
@@ -96,6 +97,23 @@ export class WorkerMetrics {
 
   propagated(durationMs: number): void {
     this.#propagation.observe(durationMs / 1_000);
+  }
+
+  /** Not a condition of readiness: with the API server away, what is known is served on. */
+  #kubernetes(gateways: Gateways): void {
+    this.#gauge('chancery_kubernetes_heard', 'Whether the API server of Kubernetes is heard, where there is one.', [], (gauge) => {
+      if (Object.keys(gateways.clusterRestarts).length > 0) gauge.set(gateways.clusterError === '' ? 1 : 0);
+    });
+    new Counter({
+      name: 'chancery_k8s_watch_restarts_total',
+      help: 'How often a watch of Kubernetes was begun again.',
+      labelNames: ['resource'],
+      registers: [this.registry],
+      collect() {
+        this.reset();
+        for (const [resource, restarts] of Object.entries(gateways.clusterRestarts)) this.inc({ resource }, restarts);
+      },
+    });
   }
 
   #liveGauges(sources: MetricSources): void {

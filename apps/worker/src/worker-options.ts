@@ -1,3 +1,4 @@
+import type { ClusterScope } from '#features/discovery/cluster-source.js';
 import type { Db } from '#platform/database/database.js';
 import type { EventStore } from '#platform/eventstore/event-store.js';
 import type { Log } from '#platform/log/log.js';
@@ -15,6 +16,8 @@ export interface WorkerOptions {
   readonly tls?: ServerCertificate | undefined;
   readonly statusListen?: { readonly host: string; readonly port: number } | undefined;
   readonly servicesFile?: string | undefined;
+  /** Whose Services may be upstreams; undefined: there is no Kubernetes. */
+  readonly cluster?: ClusterScope | undefined;
   readonly allowLoopback: boolean;
   readonly ownPorts: ReadonlySet<number>;
   /** Who presents this token; undefined or a DomainError for a bad one. */

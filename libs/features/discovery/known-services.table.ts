@@ -1,11 +1,14 @@
 import { type Db, sqlQuery } from '#platform/database/database.js';
 
+import { answersOfKubernetes } from './kubernetes-service.table.js';
+
 /** What the discovery says of a name that it has not asked for yet; see `resolve`. */
 export const NOT_LOOKED_UP = 'not looked up yet';
 
 /**
  * Whether discovery has endpoints for a service of this gateway: for the warning of a mapping whose service is not there (yet).
- * true: a static list names it, whatever the port, or some mapping named it and a worker found it. false: a worker has looked, and found none.
+ * true: a static list names it, whatever the port, Kubernetes has an instance of it, or some mapping named it and a worker found it. false: a worker
+ * has looked, and found none.
  * undefined: nobody has looked yet, so it cannot be said; a name that only DNS knows is looked up when a mapping asks for it.
  */
 export async function isServiceKnown(
@@ -24,20 +27,20 @@ export async function areServicesKnown(
   services: readonly { readonly host: string; readonly port: number }[],
 ): Promise<(boolean | undefined)[]> {
   const names = services.map(({ host, port }) => [host, `${host}:${port}`]);
-  const rows = await sqlQuery<{ service: string; found: boolean; looked: boolean }>(db, SERVICES_KNOWN, [
-    gateway,
-    names.flat(),
-    NOT_LOOKED_UP,
+  const [rows, ofKubernetes] = await Promise.all([
+    sqlQuery<{ service: string; found: boolean; looked: boolean }>(db, SERVICES_KNOWN, [gateway, names.flat(), NOT_LOOKED_UP]),
+    answersOfKubernetes(db, services),
   ]);
   const byName = new Map<string, { found: boolean; looked: boolean }>();
   for (const { service, found, looked } of rows) {
     const sofar = byName.get(service);
     byName.set(service, { found: found || sofar?.found === true, looked: looked || sofar?.looked === true });
   }
-  return names.map((both) => {
+  return names.map((both, i) => {
     const said = both.flatMap((name) => byName.get(name) ?? []);
-    if (said.some(({ found }) => found)) return true;
-    return said.some(({ looked }) => looked) ? false : undefined;
+    const there = ofKubernetes[i];
+    if (said.some(({ found }) => found) || (there?.endpoints.length ?? 0) > 0) return true;
+    return there !== undefined || said.some(({ looked }) => looked) ? false : undefined;
   });
 }
 
@@ -61,7 +64,9 @@ export async function readKnownEndpoints(
       WHERE gateway = $1 AND service = ANY ($2) ORDER BY length(service) DESC LIMIT 1`,
     [gateway, [host, `${host}:${port}`]],
   );
-  return found;
+  if (found !== undefined) return found;
+  const [there] = await answersOfKubernetes(db, [{ host, port }]);
+  return there === undefined ? undefined : { source: 'kubernetes', endpoints: there.endpoints, error: there.error };
 }
 
 const SERVICES_KNOWN = `
