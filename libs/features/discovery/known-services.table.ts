@@ -1,6 +1,8 @@
 import { type Db, sqlQuery } from '#platform/database/database.js';
 
-import { answersOfKubernetes } from './kubernetes-service.table.js';
+import type { ServicePicture } from '#platform/kubernetes/service-picture.js';
+
+import { type ClusterAnswer, clusterAnswer } from './cluster-service.js';
 
 /** What the discovery says of a name that it has not asked for yet; see `resolve`. */
 export const NOT_LOOKED_UP = 'not looked up yet';
@@ -27,21 +29,35 @@ export async function areServicesKnown(
   services: readonly { readonly host: string; readonly port: number }[],
 ): Promise<(boolean | undefined)[]> {
   const names = services.map(({ host, port }) => [host, `${host}:${port}`]);
-  const [rows, ofKubernetes] = await Promise.all([
-    sqlQuery<{ service: string; found: boolean; looked: boolean }>(db, SERVICES_KNOWN, [gateway, names.flat(), NOT_LOOKED_UP]),
-    answersOfKubernetes(db, services),
-  ]);
+  const rows = await sqlQuery<KnownRow>(db, SERVICES_KNOWN, [gateway, names.flat(), NOT_LOOKED_UP, services.map(({ host }) => host)]);
   const byName = new Map<string, { found: boolean; looked: boolean }>();
-  for (const { service, found, looked } of rows) {
-    const sofar = byName.get(service);
-    byName.set(service, { found: found || sofar?.found === true, looked: looked || sofar?.looked === true });
+  const cluster = new Map<string, KnownRow>();
+  for (const row of rows) {
+    if (row.picture !== null) cluster.set(row.service, row);
+    const sofar = byName.get(row.service);
+    byName.set(row.service, { found: row.found || sofar?.found === true, looked: row.looked || sofar?.looked === true });
   }
-  return names.map((both, i) => {
-    const said = both.flatMap((name) => byName.get(name) ?? []);
-    const there = ofKubernetes[i];
+  return services.map(({ host, port }, i) => {
+    const said = (names[i] ?? []).flatMap((name) => byName.get(name) ?? []);
+    const there = answerOfCluster(cluster.get(host), port);
     if (said.some(({ found }) => found) || (there?.endpoints.length ?? 0) > 0) return true;
     return there !== undefined || said.some(({ looked }) => looked) ? false : undefined;
   });
+}
+
+interface KnownRow {
+  readonly service: string;
+  readonly found: boolean;
+  readonly looked: boolean;
+  /** Of a Service of Kubernetes; null for what discovery wrote of the gateway's services. */
+  readonly picture: ServicePicture | null;
+  readonly namespace: string;
+  readonly name: string;
+}
+
+function answerOfCluster(row: KnownRow | undefined, port: number): ClusterAnswer | undefined {
+  if (row === undefined || row.picture === null) return undefined;
+  return clusterAnswer({ ...row, isCertain: true }, port, { picture: row.picture, isListed: true });
 }
 
 /** What discovery wrote of a service. No endpoints: `error` says why when there is a reason. */
@@ -65,10 +81,14 @@ export async function readKnownEndpoints(
     [gateway, [host, `${host}:${port}`]],
   );
   if (found !== undefined) return found;
-  const [there] = await answersOfKubernetes(db, [{ host, port }]);
+  const rows = await sqlQuery<KnownRow>(db, SERVICES_KNOWN, [gateway, [], NOT_LOOKED_UP, [host]]);
+  const there = answerOfCluster(rows[0], port);
   return there === undefined ? undefined : { source: 'kubernetes', endpoints: there.endpoints, error: there.error };
 }
 
 const SERVICES_KNOWN = `
-  SELECT service, jsonb_array_length(endpoints) > 0 AS found, strpos(error, $3) = 0 AS looked
-    FROM chancery.discovered_service WHERE gateway = $1 AND service = ANY ($2)`;
+  SELECT service, jsonb_array_length(endpoints) > 0 AS found, strpos(error, $3) = 0 AS looked, null::jsonb AS picture, '' AS namespace, '' AS name
+    FROM chancery.discovered_service WHERE gateway = $1 AND service = ANY ($2)
+   UNION ALL
+  SELECT called, false, false, picture, namespace, name
+    FROM chancery.kubernetes_service, unnest(names) AS called WHERE names && $4 AND called = ANY ($4)`;

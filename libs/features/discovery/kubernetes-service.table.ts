@@ -1,7 +1,7 @@
 import { type Db, sqlQuery } from '#platform/database/database.js';
 import type { ServicePicture } from '#platform/kubernetes/service-picture.js';
 
-import { clusterAnswer, clusterNames } from './cluster-service.js';
+import { clusterNames } from './cluster-service.js';
 
 /** A Service's `namespace/name`, and what it is; undefined: there is none any more. */
 export type Pictures = ReadonlyMap<string, ServicePicture | undefined>;
@@ -49,23 +49,6 @@ export async function writeKubernetesServices(
       [...pictures.keys()],
     ],
   );
-}
-
-/** What Kubernetes last said of each of these services, in their order; undefined: it knows of none by that name. */
-export async function answersOfKubernetes(
-  db: Db,
-  services: readonly { readonly host: string; readonly port: number }[],
-): Promise<({ readonly endpoints: readonly { readonly address: string; readonly port: number }[]; readonly error: string } | undefined)[]> {
-  const rows = await sqlQuery<{ namespace: string; name: string; names: string[]; picture: ServicePicture }>(
-    db,
-    'select namespace, name, names, picture from chancery.kubernetes_service where names && $1',
-    [services.map(({ host }) => host)],
-  );
-  const byName = new Map(rows.flatMap((row) => row.names.map((name) => [name, row] as const)));
-  return services.map(({ host, port }) => {
-    const row = byName.get(host);
-    return row === undefined ? undefined : clusterAnswer({ ...row, isCertain: true }, port, { picture: row.picture, isListed: true });
-  });
 }
 
 function split(key: string): { namespace: string; name: string } {
