@@ -62,6 +62,15 @@ CREATE TABLE chancery.audit_subject (
   CONSTRAINT audit_subject_pkey PRIMARY KEY (subject, "position")
 );
 
+CREATE TABLE chancery.certificate_live (
+  gateway text COLLATE "C" NOT NULL,
+  certificate text COLLATE "C" NOT NULL,
+  target text COLLATE "C" NOT NULL,
+  fingerprint text NOT NULL,
+  proven_at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
+  CONSTRAINT certificate_live_pkey PRIMARY KEY (gateway, certificate, target)
+);
+
 CREATE TABLE chancery.claim (
   stream text COLLATE "C" NOT NULL,
   claim text COLLATE "C" NOT NULL,
@@ -288,6 +297,25 @@ CREATE TABLE chancery.route_projection (
   CONSTRAINT route_projection_check CHECK (((parked_version IS NULL) = (parked_reason IS NULL))),
   CONSTRAINT route_projection_pkey PRIMARY KEY (gateway)
 );
+
+CREATE TABLE chancery.secret (
+  id uuid NOT NULL,
+  gateway text COLLATE "C" NOT NULL,
+  name text COLLATE "C" NOT NULL,
+  version bigint NOT NULL,
+  kek_id text COLLATE "C" NOT NULL,
+  wrapped_key bytea NOT NULL,
+  iv bytea NOT NULL,
+  tag bytea NOT NULL,
+  ciphertext bytea NOT NULL,
+  open_part text NOT NULL,
+  created_at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
+  CONSTRAINT secret_gateway_name_version_key UNIQUE (gateway, name, version),
+  CONSTRAINT secret_iv_check CHECK ((octet_length(iv) = 12)),
+  CONSTRAINT secret_pkey PRIMARY KEY (id),
+  CONSTRAINT secret_tag_check CHECK ((octet_length(tag) = 16))
+);
+CREATE INDEX secret_kek ON chancery.secret USING btree (kek_id);
 
 CREATE TABLE chancery.stream (
   stream text COLLATE "C" NOT NULL,
@@ -919,6 +947,7 @@ GRANT DELETE, INSERT, SELECT, TRUNCATE, UPDATE ON TABLE chancery.audit TO chance
 GRANT DELETE, INSERT, SELECT, TRUNCATE, UPDATE ON TABLE chancery.audit_cursor TO chancery_app;
 GRANT SELECT, UPDATE ON TABLE chancery.audit_projection TO chancery_app;
 GRANT DELETE, INSERT, SELECT, TRUNCATE, UPDATE ON TABLE chancery.audit_subject TO chancery_app;
+GRANT DELETE, INSERT, SELECT, UPDATE ON TABLE chancery.certificate_live TO chancery_app;
 GRANT SELECT ON TABLE chancery.claim TO chancery_app;
 GRANT SELECT, UPDATE (settled) ON TABLE chancery.confirmation TO chancery_app;
 GRANT DELETE, INSERT, SELECT, UPDATE ON TABLE chancery.deployment TO chancery_app;
@@ -938,6 +967,7 @@ GRANT SELECT ON TABLE chancery.reference TO chancery_app;
 GRANT DELETE, INSERT, SELECT, UPDATE ON TABLE chancery.rollout_cursor TO chancery_app;
 GRANT DELETE, INSERT, SELECT, UPDATE ON TABLE chancery.route TO chancery_app;
 GRANT DELETE, INSERT, SELECT, UPDATE ON TABLE chancery.route_projection TO chancery_app;
+GRANT DELETE, INSERT, SELECT, UPDATE (kek_id), UPDATE (wrapped_key) ON TABLE chancery.secret TO chancery_app;
 GRANT SELECT ON TABLE chancery.stream TO chancery_app;
 GRANT SELECT ON TABLE chancery.subject TO chancery_app;
 GRANT SELECT ON TABLE chancery.subject_history TO chancery_app;

@@ -90,10 +90,10 @@ describe('access', () => {
   );
 
   it('refuses every route to an expired, a revoked and a foreign token', async () => {
-    const expired = await test.makeToken(['read', 'write', 'deploy', 'admin', 'audit'], { daysAgo: 2 });
-    const revoked = await test.makeToken(['read', 'write', 'deploy', 'admin', 'audit']);
+    const expired = await test.makeToken(['read', 'write', 'deploy', 'admin', 'certificates', 'audit'], { daysAgo: 2 });
+    const revoked = await test.makeToken(['read', 'write', 'deploy', 'admin', 'certificates', 'audit']);
     expect((await test.ask('DELETE', `/v1/tokens/${revoked.id}`)).status).toBe(200);
-    const other = await test.makeToken(['read', 'write', 'deploy', 'admin', 'audit']);
+    const other = await test.makeToken(['read', 'write', 'deploy', 'admin', 'certificates', 'audit']);
     const mixed = `${other.token.slice(0, 21)}${test.token.slice(21)}`; // one's id with another's secret
     for (const [token, code] of [
       [expired.token, 'token_expired'],
@@ -109,7 +109,7 @@ describe('access', () => {
   });
 
   it('refuses every route to a token that lacks one of its scopes', async () => {
-    const all = ['read', 'write', 'deploy', 'admin', 'audit'];
+    const all = ['read', 'write', 'deploy', 'admin', 'certificates', 'audit'];
     const without = new Map<string, string>();
     for (const scope of all) without.set(scope, (await test.makeToken([...all.filter((one) => one !== scope), 'agent:*'])).token);
     await eachClosed(async (route, method, path) => {

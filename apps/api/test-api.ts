@@ -30,7 +30,7 @@ export interface TestRequest {
 export interface TestApi {
   readonly api: Api;
   readonly database: TestDatabase;
-  /** Holds read, write, deploy, admin and audit. */
+  /** Holds read, write, deploy, admin, certificates and audit. */
   readonly token: string;
   /** Everything that the api logged, as text. */
   readonly logged: () => string;
@@ -77,7 +77,7 @@ export async function startTestApi(
     );
     return { token: issued.secret, id: issued.state.id };
   };
-  const { token } = await makeToken(['read', 'write', 'deploy', 'admin', 'audit']);
+  const { token } = await makeToken(['read', 'write', 'deploy', 'admin', 'certificates', 'audit']);
   const count = async (text: string) => JSON.stringify(await sqlQuery(api.database.db, text, []));
   return {
     api,

@@ -420,7 +420,7 @@ export class FaultHouse {
     this.#database = openDatabase({ url: postgres.url, applicationName: 'faults' });
     this.#events = new EventStore({ database: this.#database });
     this.databaseLine = await TcpProxy.start(() => Number(new URL(postgres.url).port));
-    const writer = await this.#makeToken(['read', 'write', 'deploy', 'admin', 'audit']);
+    const writer = await this.#makeToken(['read', 'write', 'deploy', 'admin', 'certificates', 'audit']);
     this.#token = writer.secret;
     this.#actor = `token/${writer.state.id}`;
     this.#agentToken = (await this.#makeToken(['agent:*'])).secret;

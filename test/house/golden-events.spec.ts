@@ -1,5 +1,6 @@
 import { basename, dirname } from 'node:path';
 import { describe, expect, test } from '@jest/globals';
+import { certificateKind } from '#features/certificate/certificate.kind.js';
 import { defaultSettings, settingsOf, settingsToJson } from '#features/gateway/gateway.js';
 import { gatewayKind } from '#features/gateway/gateway.kind.js';
 import { SubjectKinds, splitSubject } from '#features/history/subject-kind.js';
@@ -30,7 +31,7 @@ const golden: GoldenEvent[] = listFiles(['libs/features']).flatMap(({ path, text
   return type === undefined ? [] : [{ path, type, schemaVersion: Number(version), ...JSON.parse(text) }];
 });
 const written = eventTypes();
-const kinds = new SubjectKinds([gatewayKind, mappingKind(new Set()), principalKind, routeTestKind]);
+const kinds = new SubjectKinds([gatewayKind, mappingKind(new Set()), principalKind, routeTestKind, certificateKind]);
 
 /**
  * What reads a state of every shape there ever was, without being told which: decisions, the worker and the projector have nothing else. Subjects that
@@ -101,7 +102,7 @@ describe('golden events', () => {
     for (const { path, subject, reads } of golden) {
       const kind = kinds.of(subject);
       if (kind === undefined || reads === null) continue;
-      expect([path, kind.read(splitSubject(subject).name, kind.write(reads), { settings })]).toEqual([path, reads]);
+      expect([path, kind.read(splitSubject(subject).name, kind.write(reads), { settings, present: reads })]).toEqual([path, reads]);
     }
   });
 });

@@ -14,6 +14,11 @@ import { AmbassadorPrincipalController } from '#features/ambassador/ambassador-p
 import { Envelope } from '#features/ambassador/envelope.js';
 import { AuditController } from '#features/audit/audit.controller.js';
 import { ListAuditHandler, ReadAuditStandingHandler } from '#features/audit/list-audit.js';
+import { CertificateController } from '#features/certificate/certificate.controller.js';
+import { certificateKind } from '#features/certificate/certificate.kind.js';
+import { DeleteCertificateHandler } from '#features/certificate/delete-certificate.js';
+import { ListCertificatesHandler, ReadCertificateHandler } from '#features/certificate/list-certificates.js';
+import { PutCertificateHandler } from '#features/certificate/put-certificate.js';
 import { ApplyChangesetHandler } from '#features/changeset/apply-changeset.js';
 import { ChangesetController } from '#features/changeset/changeset.controller.js';
 import { ImportConfigurationHandler } from '#features/changeset/import-configuration.js';
@@ -101,6 +106,7 @@ import { HttpMetrics } from '#platform/http/http-metrics.js';
 import { QueryRunner } from '#platform/http/query-runner.js';
 import { DB, LOG } from '#platform/http/tokens.js';
 import type { Log } from '#platform/log/log.js';
+import { Vault } from '#platform/vault/vault.js';
 
 import { Build } from './build.js';
 import { InterfaceController } from './interface.controller.js';
@@ -117,6 +123,7 @@ const controllers = [
   RouteController,
   ExplainController,
   RouteTestController,
+  CertificateController,
   ChangesetController,
   VersionController,
   PropagationController,
@@ -149,6 +156,8 @@ const commandHandlers = [
   DeletePrincipalHandler,
   PutRouteTestHandler,
   DeleteRouteTestHandler,
+  PutCertificateHandler,
+  DeleteCertificateHandler,
   RequestRedeploymentHandler,
   RollBackHandler,
   RevertVersionHandler,
@@ -172,6 +181,8 @@ const queryHandlers = [
   ReadExplanationHandler,
   ListRouteTestsHandler,
   ReadRouteTestHandler,
+  ListCertificatesHandler,
+  ReadCertificateHandler,
   FindMappingWarningsHandler,
   FindSetWarningsHandler,
   ListVersionsHandler,
@@ -216,6 +227,7 @@ export interface ApiParts {
   readonly verifier: TokenVerifier;
   readonly limiter: AttemptLimiter;
   readonly streams: EventStreams;
+  readonly vault: Vault;
   /** Ports of the product itself, which no mapping may point at. */
   readonly ownPorts: readonly number[];
   /** A connection with limits of its own, and the anchors where they are kept. */
@@ -242,11 +254,12 @@ export function apiModule(parts: ApiParts): DynamicModule {
       { provide: TokenVerifier, useValue: parts.verifier },
       { provide: AttemptLimiter, useValue: parts.limiter },
       { provide: EventStreams, useValue: parts.streams },
+      { provide: Vault, useValue: parts.vault },
       { provide: MappingBudget, useValue: new MappingBudget(parts.database.db) },
       { provide: OwnPorts, useValue: new OwnPorts(parts.ownPorts) },
       {
         provide: SubjectKinds,
-        useValue: new SubjectKinds([gatewayKind, mappingKind(new Set(parts.ownPorts)), principalKind, routeTestKind]),
+        useValue: new SubjectKinds([gatewayKind, mappingKind(new Set(parts.ownPorts)), principalKind, routeTestKind, certificateKind]),
       },
       {
         provide: LogVerifier,

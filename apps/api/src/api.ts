@@ -25,6 +25,8 @@ import type { DescribedRoute } from '#platform/http/openapi.js';
 import { withDeadline } from '#platform/http/query-runner.js';
 import type { RouteList } from '#platform/http/route-list.js';
 import type { Log } from '#platform/log/log.js';
+import { KeyFile } from '#platform/vault/key-file.js';
+import { Vault } from '#platform/vault/vault.js';
 
 import { type ApiParts, apiModule } from './api.module.js';
 import { readBuild } from './build.js';
@@ -130,6 +132,7 @@ async function makeParts(options: ApiOptions, database: Database, events: EventS
     verifier: new TokenVerifier({ db: database.db, events, ...(options.now === undefined ? {} : { now: options.now }) }),
     limiter: options.limiter ?? new AttemptLimiter(options.now),
     streams: new EventStreams(),
+    vault: new Vault(database.db, new KeyFile(config.kekFile)),
     ownPorts: config.ownPorts,
     verification: {
       database: openDatabase({

@@ -26,7 +26,7 @@ export function addTokenCommand(program: Command): Command {
     .description('make a token and print it, once: only its SHA-256 is kept')
     .requiredOption(
       '--scopes <list>',
-      'of read, write, deploy, admin, audit, agent:<target>, agent:*; separated by commas',
+      'of read, write, deploy, admin, certificates, audit, agent:<target>, agent:*; separated by commas',
       (text: string) => text.split(',').map((scope) => scope.trim()),
     )
     .option('--expires <time>', 'until it expires: 12h, 30d (90d at most)', days, DEFAULT_TOKEN_DAYS)
@@ -34,7 +34,7 @@ export function addTokenCommand(program: Command): Command {
     .option('--json', 'print {"token", "id", "scopes", "expiresAt"}', false)
     .addHelpText(
       'after',
-      '\nExamples:\n  chancery token create --scopes admin,audit,deploy,read,write --name "first admin"\n  chancery token create --scopes agent:edge-1 --expires 90d --name "agent of edge-1"',
+      '\nExamples:\n  chancery token create --scopes admin,audit,certificates,deploy,read,write --name "first admin"\n  chancery token create --scopes agent:edge-1 --expires 90d --name "agent of edge-1"',
     )
     .action(createToken);
   return token;

@@ -1,3 +1,4 @@
+import { certificateKind } from '#features/certificate/certificate.kind.js';
 import { gatewayKind } from '#features/gateway/gateway.kind.js';
 import { SubjectKinds } from '#features/history/subject-kind.js';
 import { mappingKind } from '#features/mapping/mapping.kind.js';
@@ -42,7 +43,7 @@ export class Confirmations {
 
   constructor(options: ConfirmationsOptions) {
     this.#options = options;
-    this.#kinds = new SubjectKinds([gatewayKind, mappingKind(options.ownPorts), principalKind, routeTestKind]);
+    this.#kinds = new SubjectKinds([gatewayKind, mappingKind(options.ownPorts), principalKind, routeTestKind, certificateKind]);
     this.#rounds = new Rounds({
       everyMs: options.everyMs,
       round: () => this.#look(),

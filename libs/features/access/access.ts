@@ -9,7 +9,7 @@ import type { JsonObject } from '#platform/kernel/json.js';
 export interface TokenState extends JsonObject {
   readonly id: string;
   readonly name: string;
-  /** `read`, `write`, `deploy`, `admin`, `audit`, `agent:<target>`, `agent:*`. */
+  /** `read`, `write`, `deploy`, `admin`, `certificates`, `audit`, `agent:<target>`, `agent:*`. */
   readonly scopes: readonly string[];
   /** 64 hexadecimal digits; null once revoked, so that even the hash is of no more use. */
   readonly secretSha256: string | null;

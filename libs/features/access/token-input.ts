@@ -8,8 +8,8 @@ import { DEFAULT_TOKEN_DAYS, MAX_TOKEN_DAYS } from './access.js';
 const scope = z
   .string()
   .regex(
-    /^(read|write|deploy|admin|audit|agent:(\*|[A-Za-z0-9][A-Za-z0-9._-]{0,63}))$/,
-    'must be read, write, deploy, admin, audit, agent:<target> or agent:*',
+    /^(read|write|deploy|admin|certificates|audit|agent:(\*|[A-Za-z0-9][A-Za-z0-9._-]{0,63}))$/,
+    'must be read, write, deploy, admin, certificates, audit, agent:<target> or agent:*',
   );
 
 /** The body of POST /v1/tokens. */
@@ -26,7 +26,7 @@ export const TokenCreateInput = z.strictObject({
     .min(1)
     .max(20)
     .describe(
-      'What the token may do: `read`, `write` (mappings, principals), `deploy` (redeployments, rollouts), `admin` (tokens, gateways, settings), `audit` (the audit trail and its verification), `agent:<target>` (an agent).',
+      'What the token may do: `read`, `write` (mappings, principals), `deploy` (redeployments, rollouts), `admin` (tokens, gateways, settings), `certificates` (certificates with their keys), `audit` (the audit trail and its verification), `agent:<target>` (an agent).',
     ),
   expiresInDays: z
     .number()

@@ -118,7 +118,7 @@ function after(
   checkName(kind, name, value);
   const settings = settingsOf(working, kinds);
   if (op === 'patch' && before !== null) return kind.patch(name, before, value, { settings });
-  return prepared?.find(change, settings) ?? kind.read(name, value, { settings });
+  return prepared?.find(change, settings) ?? kind.read(name, value, { settings, present: before });
 }
 
 function settingsOf(working: WorkingSet, kinds: SubjectKinds): JsonObject {

@@ -46,7 +46,7 @@ export function* importConfiguration(
   const working = new WorkingSet((subject) => living.get(subject) ?? absent);
   for (const section of document.sections) {
     const named = yield* putSection(section, options, rules, working, faults);
-    if (options.prune && section.kind.isNamed) yield* prune(section.kind, named, options.owner, living, working);
+    if (options.prune && section.kind.isNamed && !section.kind.hasSecret) yield* prune(section.kind, named, options.owner, living, working);
   }
   const set = yield* working.conclude(rules, faults);
   faults.throwIfAny();
@@ -87,7 +87,7 @@ function* putSection(
         options.owner !== undefined && kind.name === 'mapping' ? owned(value, options.owner, subject, place, working, kind) : value;
       const settingsKind = rules.kinds.of(SETTINGS);
       const settings = (settingsKind === undefined ? null : working.state(settingsKind, SETTINGS)) ?? {};
-      working.put(kind, subject, kind.read(name, wanted, { settings }), place);
+      working.put(kind, subject, kind.read(name, wanted, { settings, present: working.state(kind, subject) }), place);
     } catch (error) {
       if (!(error instanceof DomainError)) throw error;
       faults.addRefusal(error, subject, place);

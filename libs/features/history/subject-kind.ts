@@ -6,6 +6,8 @@ import type { Json, JsonObject } from '#platform/kernel/json.js';
 export interface KindContext {
   /** The state of the gateway's settings as they are for this value: in a set of changes, after the changes before it. */
   readonly settings: JsonObject;
+  /** The subject's own state before this value, null when it does not live. Only kinds of `hasSecret` look at it. */
+  readonly present?: JsonObject | null;
 }
 
 /**
@@ -20,6 +22,11 @@ export interface SubjectKind {
   readonly isNamed: boolean;
   /** Its member in a document: a list of values with a `name` each, or the value itself for a kind without names. */
   readonly section: string;
+  /**
+   * Its states name something that the log does not hold, as a certificate names its key. Then a document neither makes nor ends its subjects, and going
+   * back to a version leaves them as they are unless they are named.
+   */
+  readonly hasSecret?: true;
   /** A state out of the log in today's shape, whichever version of the program wrote it. */
   upcast(state: JsonObject, schemaVersion: number): JsonObject;
   /** The event, with its claims and references, that takes a subject from one state to another, either null when it does not live; undefined when they are equal. */
@@ -30,6 +37,12 @@ export interface SubjectKind {
   patch(name: string, before: JsonObject, value: Json, context: KindContext): JsonObject;
   /** A state as a whole value: `read` of it gives the same state. */
   write(state: JsonObject): JsonObject;
+  /** Why a subject cannot go back to a state that it had, though nothing else stands in the way; undefined when it can. */
+  whyNotBack?(
+    present: JsonObject | null,
+    past: JsonObject | null,
+    now: Date,
+  ): { readonly code: string; readonly message: string } | undefined;
   /** Why a claim of this kind was refused that `owner` (a subject) holds, in the words of the one who wrote the value; the pointer is relative to it. */
   explainClaim?(claim: string, owner: string): FieldError;
 }

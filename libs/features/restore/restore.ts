@@ -132,7 +132,7 @@ function undo(
 /** What goes back must be what could be written now: members that came from different versions may contradict each other, or the settings. */
 function checked(kind: SubjectKind, subject: string, state: JsonObject, settings: JsonObject): Undone {
   try {
-    return { state: kind.read(splitSubject(subject).name, kind.write(state), { settings }) };
+    return { state: kind.read(splitSubject(subject).name, kind.write(state), { settings, present: state }) };
   } catch (error) {
     if (!(error instanceof DomainError)) throw error;
     const faults = error.errors.length > 0 ? error.errors : [{ pointer: '', message: error.message }];

@@ -28,6 +28,8 @@ export interface ApiConfig {
   readonly ownPorts: readonly number[];
   /** Where the anchors of the log are kept outside the database, for its verification; undefined: nowhere. */
   readonly anchors: { readonly file: string; readonly publicKeyFile: string } | undefined;
+  /** The file with the keys that private keys are kept under; undefined: none can be kept. */
+  readonly kekFile: string | undefined;
   readonly logLevel: string;
   readonly failpointDir: string | undefined;
 }
@@ -43,6 +45,7 @@ const variables = z.object({
   CHANCERY_API_TLS_KEY_FILE: z.string().optional(),
   CHANCERY_AMBASSADOR_STATUS: z.enum(['200', 'proper'], { error: 'must be 200 or proper' }).default('proper'),
   CHANCERY_ALLOW_LOOPBACK_UPSTREAMS: flagVariable.default(false),
+  CHANCERY_KEK_FILE: z.string().optional(),
   CHANCERY_ANCHOR_FILE: z.string().optional(),
   CHANCERY_ANCHOR_PUBLIC_KEY_FILE: z.string().optional(),
 });
@@ -81,6 +84,7 @@ export function readApiConfig(env: Environment = process.env): ApiConfig {
       (port) => port !== 0,
     ),
     anchors: file !== undefined && publicKeyFile !== undefined ? { file, publicKeyFile } : undefined,
+    kekFile: read.CHANCERY_KEK_FILE,
     logLevel: read.CHANCERY_LOG_LEVEL,
     failpointDir: read.CHANCERY_FAILPOINT_DIR,
   });

@@ -28,6 +28,7 @@ describe('configuration from the environment', () => {
       allowLoopbackUpstreams: false,
       ownPorts: [8888, 18_000, 5432],
       anchors: undefined,
+      kekFile: undefined,
       logLevel: 'info',
       failpointDir: undefined,
     });

@@ -32,6 +32,8 @@ export interface WorkerConfig {
   /** Lets upstreams be loopback addresses on every gateway, as a development machine needs. */
   readonly allowLoopbackUpstreams: boolean;
   readonly envoyPath: string | undefined;
+  /** The file with the keys that private keys are kept under; undefined: certificates cannot be brought to Envoys that do not have them. */
+  readonly kekFile: string | undefined;
   readonly logLevel: string;
   readonly failpointDir: string | undefined;
 }
@@ -49,6 +51,7 @@ const variables = z.object({
   CHANCERY_SERVICES_FILE: z.string().optional(),
   CHANCERY_ALLOW_LOOPBACK_UPSTREAMS: flagVariable.default(false),
   ENVOY_PATH: z.string().optional(),
+  CHANCERY_KEK_FILE: z.string().optional(),
 });
 
 /**
@@ -67,6 +70,7 @@ export function readWorkerConfig(env: Environment = process.env): WorkerConfig {
     kubernetes: readKubernetes(read),
     allowLoopbackUpstreams: read.CHANCERY_ALLOW_LOOPBACK_UPSTREAMS,
     envoyPath: read.ENVOY_PATH,
+    kekFile: read.CHANCERY_KEK_FILE,
     logLevel: read.CHANCERY_LOG_LEVEL,
     failpointDir: read.CHANCERY_FAILPOINT_DIR,
   });

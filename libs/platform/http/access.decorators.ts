@@ -1,7 +1,7 @@
 import { SetMetadata } from '@nestjs/common';
 
-/** What a token may do. `admin`: tokens and gateways and settings. `audit`: the trail of everybody. `agent` belongs to agents and opens nothing here. */
-export type Scope = 'read' | 'write' | 'deploy' | 'admin' | 'audit';
+/** What a token may do. `admin`: tokens and gateways and settings. `certificates`: certificates with their keys. `audit`: the trail of everybody. `agent` belongs to agents and opens nothing here. */
+export type Scope = 'read' | 'write' | 'deploy' | 'admin' | 'certificates' | 'audit';
 
 export const PUBLIC = 'chancery:public';
 export const SCOPES = 'chancery:scopes';

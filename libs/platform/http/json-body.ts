@@ -5,7 +5,7 @@ import { DomainError } from '#platform/kernel/errors.js';
 import type { Json } from '#platform/kernel/json.js';
 
 import { HttpProblem, unsupported } from './http-problem.js';
-import { type BodyFormat, formatOf, mediaTypeOf } from './large-body.js';
+import { type BodyFormat, bodyTooLarge, formatOf, mediaTypeOf } from './large-body.js';
 import { parseLongJson, parseStrictJson } from './strict-json.js';
 import { readLongYaml } from './yaml-body.js';
 
@@ -16,6 +16,13 @@ import { readLongYaml } from './yaml-body.js';
 export const JsonBody = createParamDecorator(
   (_data: unknown, context: ExecutionContext): Json => readJsonBody(context.switchToHttp().getRequest()),
 );
+
+/** As `JsonBody`, of at most so many bytes. */
+export const SmallJsonBody = createParamDecorator((mostBytes: number, context: ExecutionContext): Json => {
+  const request: FastifyRequest = context.switchToHttp().getRequest();
+  if (rawBody(request).length > mostBytes) throw bodyTooLarge(mostBytes);
+  return readJsonBody(request);
+});
 
 /** As `JsonBody`, for a request that says enough without one: no body reads as `{}`. */
 export const OptionalJsonBody = createParamDecorator((_data: unknown, context: ExecutionContext): Json => {

@@ -130,7 +130,14 @@ function largeLimit(request: FastifyRequest): number {
 }
 
 function refuseLarge(limit: number, format?: BodyFormat): HttpProblem {
-  const way = limit === MAX_LARGE_YAML_BYTES && format === 'yaml' ? ` As JSON (application/json) it may be ${MAX_LARGE_JSON_BYTES}.` : '';
+  return bodyTooLarge(
+    limit,
+    limit === MAX_LARGE_YAML_BYTES && format === 'yaml' ? ` As JSON (application/json) it may be ${MAX_LARGE_JSON_BYTES}.` : '',
+  );
+}
+
+/** 413: the body is larger than may be; `way` says what else would do. */
+export function bodyTooLarge(limit: number, way = ''): HttpProblem {
   const message = `The body may be at most ${limit} bytes.${way}`;
   return new HttpProblem(413, 'body_too_large', message, { errors: [{ pointer: '', code: 'body_too_large', message }] });
 }

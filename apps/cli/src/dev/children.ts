@@ -45,8 +45,9 @@ export function describeChildren(facts: HouseFacts): readonly ChildSpec[] {
   const data = { DATABASE_URL: database.url };
   const discovery = { CHANCERY_ALLOW_LOOPBACK_UPSTREAMS: 'true' };
   const anchors = anchorsOf(facts.config.inherited, folder);
+  const keys = { CHANCERY_KEK_FILE: facts.config.inherited.CHANCERY_KEK_FILE || folder.keys };
   return [
-    child('api', 'api/src/main.js', { ...data, ...discovery, ...anchors, CHANCERY_API_LISTEN: address(ports.api) }),
+    child('api', 'api/src/main.js', { ...data, ...discovery, ...anchors, ...keys, CHANCERY_API_LISTEN: address(ports.api) }),
     child('projector', 'projector/src/main.js', {
       ...data,
       ...anchors,
@@ -55,6 +56,7 @@ export function describeChildren(facts: HouseFacts): readonly ChildSpec[] {
     child('worker', 'worker/src/main.js', {
       ...data,
       ...discovery,
+      ...keys,
       NODE_OPTIONS: '--max-semi-space-size=4', // with 100,000 mappings 110 MB less, and no slower
       CHANCERY_WORKER_LISTEN: address(ports.worker),
       CHANCERY_WORKER_METRICS_LISTEN: address(ports.workerMetrics),

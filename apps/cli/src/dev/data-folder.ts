@@ -29,6 +29,8 @@ export interface DataFolder {
   /** What pins the log from outside the database, and the key that signs it. */
   readonly anchors: string;
   readonly anchorKey: string;
+  /** The keys that private keys are kept under in the database. */
+  readonly keys: string;
 }
 
 /** What is remembered between starts: the ports that were chosen for it, and what was set up once. */
@@ -122,5 +124,6 @@ function describe(path: string): DataFolder {
     logs: join(path, 'logs'),
     anchors: join(path, 'anchors.jsonl'),
     anchorKey: join(path, 'anchor-key.pem'),
+    keys: join(path, 'keys.json'),
   };
 }

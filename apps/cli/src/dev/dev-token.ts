@@ -9,7 +9,7 @@ import { readSubject } from '#platform/eventstore/read-log.js';
 import { type DataFolder, writePrivately } from './data-folder.js';
 
 const RENEW_BEFORE_MS = 7 * 86_400_000;
-const scopes = ['admin', 'audit', 'deploy', 'read', 'write'];
+const scopes = ['admin', 'audit', 'certificates', 'deploy', 'read', 'write'];
 
 /**
  * The two tokens of a development machine: the user's (DIR/token, every scope) and the agent's (DIR/agent-token, bound to its target). Both are kept

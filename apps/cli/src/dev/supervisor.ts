@@ -5,6 +5,7 @@ import { fileURLToPath } from 'node:url';
 import type { DevConfig } from '#platform/config/dev-config.js';
 import { installEnvoy } from '#platform/envoy/binary.js';
 import { identifyProcess, isRunning, type ProcessIdentity } from '#platform/envoy/process-identity.js';
+import { ensureKeyFile } from '#platform/vault/key-file.js';
 
 import { Child, type ChildObserver } from './child.js';
 import { describeChildren, type HouseFacts, TARGET, writeServices } from './children.js';
@@ -131,6 +132,7 @@ export class Supervisor {
 
   /** What the processes find when they start: the services file, the tokens, and the demo's own database. */
   async #prepare(folder: DataFolder, ports: Ports, database: DevDatabase): Promise<{ token: string; usersvc: string | undefined }> {
+    ensureKeyFile(folder.keys);
     writeServices(folder, ports, this.#options.demo, (file) => readFileSync(file, 'utf8'));
     const token = await ensureTokens(database.url, folder, TARGET);
     if (!this.#state.gatewayMade) await ensureDevGateway(database.url);
