@@ -186,6 +186,18 @@ CREATE TABLE chancery.inventory (
   CONSTRAINT inventory_pkey PRIMARY KEY (gateway)
 );
 
+CREATE TABLE chancery.kubernetes_secret (
+  namespace text NOT NULL,
+  name text NOT NULL,
+  uid text NOT NULL,
+  resource_version text NOT NULL,
+  gateway text NOT NULL,
+  certificate text NOT NULL,
+  problem text DEFAULT ''::text NOT NULL,
+  at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
+  CONSTRAINT kubernetes_secret_pkey PRIMARY KEY (namespace, name)
+);
+
 CREATE TABLE chancery.kubernetes_service (
   namespace text NOT NULL,
   name text NOT NULL,
@@ -957,6 +969,7 @@ GRANT DELETE, INSERT, SELECT, UPDATE ON TABLE chancery.desired_override TO chanc
 GRANT DELETE, INSERT, SELECT, UPDATE ON TABLE chancery.discovered_service TO chancery_app;
 GRANT SELECT ON TABLE chancery.event TO chancery_app;
 GRANT DELETE, INSERT, SELECT, UPDATE ON TABLE chancery.inventory TO chancery_app;
+GRANT DELETE, INSERT, SELECT, UPDATE ON TABLE chancery.kubernetes_secret TO chancery_app;
 GRANT DELETE, INSERT, SELECT, UPDATE ON TABLE chancery.kubernetes_service TO chancery_app;
 GRANT INSERT, SELECT ON TABLE chancery.lineage TO chancery_app;
 GRANT DELETE, INSERT, SELECT, UPDATE ON TABLE chancery.mapping_status TO chancery_app;

@@ -16,7 +16,7 @@ import { eventually } from '../support/eventually.js';
 
 jest.setTimeout(240_000);
 
-const cleanups: (() => Promise<unknown> | void)[] = [];
+const cleanups: (() => unknown)[] = [];
 afterEach(async () => {
   for (const cleanup of cleanups.splice(0).reverse()) await cleanup();
 });

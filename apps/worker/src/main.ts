@@ -30,7 +30,7 @@ async function main(): Promise<void> {
     tls: config.tls === undefined ? undefined : readCertificate(config.tls),
     statusListen: config.metricsListen,
     servicesFile: config.servicesFile,
-    cluster: config.kubernetes === undefined ? undefined : await openCluster(config.kubernetes),
+    ...(config.kubernetes === undefined ? {} : await openCluster(config.kubernetes, config)),
     allowLoopback: config.allowLoopbackUpstreams,
     ownPorts: ownPorts(config),
     authenticate: async (token, { db, events }) => {

@@ -5,6 +5,8 @@ import type { Log } from '#platform/log/log.js';
 import type { AgentIdentity } from '#platform/xds/delivery-server.js';
 import type { ServerCertificate } from '#platform/xds/server-credentials.js';
 
+import type { SecretScope } from './cluster-secrets.js';
+
 export interface WorkerOptions {
   /** Unique among workers, also over restarts: it says who holds a target. */
   readonly name: string;
@@ -18,6 +20,8 @@ export interface WorkerOptions {
   readonly servicesFile?: string | undefined;
   /** Whose Services may be upstreams; undefined: there is no Kubernetes. */
   readonly cluster?: ClusterScope | undefined;
+  /** Whose Secrets are certificates. */
+  readonly secrets?: SecretScope | undefined;
   readonly allowLoopback: boolean;
   readonly ownPorts: ReadonlySet<number>;
   /** Who presents this token; undefined or a DomainError for a bad one. */

@@ -34,7 +34,8 @@ export function readPrivateKey(text: string): KeyObject {
   const blocks = readPem(text, POINTER, 'a private key', MOST_BYTES).filter(({ label }) => label !== 'EC PARAMETERS'); // the key names its curve itself
   for (const block of blocks) refuseOtherBlock(block);
   const [block, ...others] = blocks;
-  if (block === undefined) throw invalid(POINTER, 'key_missing', 'There is no private key in it; send one that begins with -----BEGIN PRIVATE KEY-----.');
+  if (block === undefined)
+    throw invalid(POINTER, 'key_missing', 'There is no private key in it; send one that begins with -----BEGIN PRIVATE KEY-----.');
   if (others.length > 0)
     throw invalid(POINTER, 'key_several', `There are ${blocks.length} private keys in it; send the one that belongs to the certificate.`);
   if (derLength(block.der) !== block.der.length)

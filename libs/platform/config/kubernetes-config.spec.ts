@@ -16,6 +16,8 @@ describe('Kubernetes', () => {
       reach: { by: 'pod', host: '10.0.0.1', port: '443', folder },
       namespace: undefined,
       namespaces: undefined,
+      certificates: undefined,
+      publish: undefined,
     });
     expect(readWorkerConfig({ ...base, CHANCERY_KUBERNETES: 'kubeconfig', CHANCERY_KUBECONFIG: 'k' }).kubernetes?.reach).toEqual({
       by: 'kubeconfig',

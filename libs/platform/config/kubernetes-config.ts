@@ -11,6 +11,10 @@ export interface KubernetesConfig {
   readonly namespace: string | undefined;
   /** The namespaces whose Services may be upstreams; undefined: the process's own; none: all. */
   readonly namespaces: readonly string[] | undefined;
+  /** The namespace whose labelled Secrets are certificates; undefined: no Secret is looked at. */
+  readonly certificates: string | undefined;
+  /** The namespace in which certificates of the API are kept as Secrets as well; undefined: they are not. */
+  readonly publish: string | undefined;
 }
 
 const namespace = z.string().regex(/^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$/, 'must be the name of a namespace');
@@ -23,6 +27,8 @@ export const kubernetesVariables = {
   CHANCERY_KUBERNETES_ACCOUNT_DIR: z.string().default('/var/run/secrets/kubernetes.io/serviceaccount'),
   CHANCERY_KUBERNETES_NAMESPACE: namespace.optional(),
   CHANCERY_KUBERNETES_NAMESPACES: namespaces.optional(),
+  CHANCERY_KUBERNETES_CERTIFICATES: namespace.optional(),
+  CHANCERY_KUBERNETES_PUBLISH: namespace.optional(),
   KUBERNETES_SERVICE_HOST: z.string().optional(),
   KUBERNETES_SERVICE_PORT: z.string().optional(),
 };
@@ -35,6 +41,8 @@ export function readKubernetes(read: z.infer<z.ZodObject<typeof kubernetesVariab
     reach: read.CHANCERY_KUBERNETES === 'pod' ? podOf(read) : kubeconfigOf(read),
     namespace: read.CHANCERY_KUBERNETES_NAMESPACE,
     namespaces: list === undefined ? undefined : list === '*' ? [] : list.split(',').map((name) => name.trim()),
+    certificates: read.CHANCERY_KUBERNETES_CERTIFICATES,
+    publish: read.CHANCERY_KUBERNETES_PUBLISH,
   };
 }
 

@@ -4,7 +4,7 @@ import type { V1EndpointSlice, V1Service } from '@kubernetes/client-node';
 import { EXTERNAL_NAME_REFUSED, pictureOf } from './service-picture.js';
 
 const service = (spec: object = {}): V1Service => ({ spec: { ports: [{ name: 'http', port: 80 }], ...spec } }) as V1Service;
-const slice = (endpoints: readonly (readonly [string, object?])[], more: object = {}): V1EndpointSlice =>
+const slice = (endpoints: readonly (readonly [string, (object | undefined)?])[], more: object = {}): V1EndpointSlice =>
   ({
     addressType: 'IPv4',
     ports: [{ name: 'http', port: 8080, protocol: 'TCP' }],
