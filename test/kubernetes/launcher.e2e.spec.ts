@@ -4,13 +4,14 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 
-import { afterEach, describe, expect, jest, test } from '@jest/globals';
+import { afterEach, expect, jest, test } from '@jest/globals';
 
 import { createNode } from '#platform/envoy/envoy.fixture.js';
 import { findEpochs } from '#platform/envoy/launcher.js';
 
 import { startTestWorker, TOKEN } from '../../apps/agent/src/worker.fixture.js';
 import { lostCount, startLoad } from '../load/load-client.js';
+import { describeWhere } from '../support/describe-where.js';
 import { checkout } from '../support/dev-harness.js';
 import { eventually } from '../support/eventually.js';
 
@@ -21,8 +22,7 @@ afterEach(async () => {
   for (const cleanup of cleanups.splice(0).reverse()) await cleanup();
 });
 
-const noGo = spawnSync('go', ['version']).error?.message;
-if (noGo !== undefined) process.stderr.write(`the launcher of the container is not run: Go is not here (${noGo})\n`);
+const noGo = spawnSync('go', ['version']).error === undefined ? undefined : 'there is no Go on PATH';
 
 /** Built anew each time: that takes a second or two. */
 function buildLauncher(): string {
@@ -73,7 +73,7 @@ function childrenOf(pid: number): Map<number, string> {
   return children;
 }
 
-describe.each(noGo === undefined ? [['the launcher of the container']] : [])('%s', () => {
+describeWhere(noGo, 'the launcher of the container', () => {
   test('its agent may die and Envoy serves on; Envoys that end are reaped; SIGTERM ends all of it', async () => {
     const node = await createNode();
     cleanups.push(() => node.dispose());

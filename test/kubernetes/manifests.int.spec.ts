@@ -7,14 +7,15 @@ import { afterAll, beforeAll, describe, expect, jest, test } from '@jest/globals
 
 import { ApiConnection } from '#platform/kubernetes/api-connection.js';
 
-import { deploy, hasTool, type Manifest, pathOf, podOf, readManifests, renderChart } from './manifests.js';
+import { describeWhere } from '../support/describe-where.js';
+import { deploy, type Manifest, missingTool, pathOf, podOf, readManifests, renderChart } from './manifests.js';
 import { RealApi } from './real-api.js';
 
 jest.setTimeout(180_000);
 
 const base = readManifests('base');
 const demo = readManifests('demo');
-const hasHelm = hasTool('helm', 'that deploy/kubernetes/base is what the chart makes, and the chart with other values');
+const noHelm = missingTool('helm');
 
 const variants: readonly (readonly [string, readonly string[]])[] = [
   ['the whole cluster', ['discovery.clusterWide=true']],
@@ -71,7 +72,7 @@ describe('the manifests as they are written', () => {
 
 const nothing = { podSelector: {}, policyTypes: ['Ingress', 'Egress'] };
 
-describe.each(hasHelm ? [['the Helm chart']] : [])('%s', () => {
+describeWhere(noHelm, 'the Helm chart', () => {
   test('makes deploy/kubernetes/base, byte for byte (deploy/render.sh writes it)', () => {
     const folder = mkdtempSync(join(tmpdir(), 'chancery-manifests-'));
     try {
@@ -97,104 +98,114 @@ describe.each(hasHelm ? [['the Helm chart']] : [])('%s', () => {
   });
 });
 
-describe.each(hasTool('kustomize', 'that kustomize builds deploy/kubernetes') ? [['base'], ['demo']] : [])('kustomize', (folder) => {
-  test(`builds ${folder}`, () => {
+describeWhere(missingTool('kustomize'), 'kustomize', () => {
+  test.each(['base', 'demo'] as const)('builds %s', (folder) => {
     const text = execFileSync('kustomize', ['build', join(deploy, 'kubernetes', folder)], { encoding: 'utf8' });
     const kinds = [...text.matchAll(/^kind: (\w+)$/gm)].map((match) => match[1]).sort();
     expect(kinds).toEqual((folder === 'base' ? base : demo).map(({ kind }) => kind).sort());
   });
 });
 
-describe.each(RealApi.isHere('the manifests, by server-side dry run, and the rights of the worker') ? [['a real kube-apiserver']] : [])(
-  '%s',
-  () => {
-    let api: RealApi;
-    let connection: ApiConnection;
-    beforeAll(async () => {
-      api = await RealApi.start();
-      connection = new ApiConnection(api.access('admin-token'));
-      for (const name of ['chancery', 'chancery-edge', 'ambassador-certs', 'shop', 'web']) {
-        const labels = { 'pod-security.kubernetes.io/enforce': 'restricted' };
-        await connection.json({ method: 'POST', path: '/api/v1/namespaces', body: { metadata: { name, labels } } });
-      }
-      await connection.json({
-        method: 'PATCH',
-        path: '/api/v1/namespaces/default',
-        body: { metadata: { labels: { 'pod-security.kubernetes.io/enforce': 'restricted' } } },
-      });
-    });
-    afterAll(async () => {
-      connection.close();
-      await api.dispose();
-    });
-
-    /** As `kubectl apply --dry-run=server --validate=strict` has it: every field known, admission passed, nothing kept. */
-    async function dryRun(objects: readonly Manifest[]): Promise<void> {
-      const refused: string[] = [];
-      const attempt = (what: string, path: string, body: object) =>
-        connection
-          .json({ method: 'POST', path, body, query: { dryRun: 'All', fieldValidation: 'Strict' } })
-          .catch((error: unknown) => refused.push(`${what}: ${(error as Error).message}`));
-      for (const object of objects.filter(({ kind }) => kind !== 'Namespace')) {
-        await attempt(`${object.kind} ${object.metadata.name}`, pathOf(object), object);
-        const pod = podOf(object);
-        if (pod === undefined) continue;
-        // Pod Security refuses pods, not what makes them.
-        const volumes = claimedVolumes(object);
-        const spec = { ...pod, volumes: [...((pod as { volumes?: object[] }).volumes ?? []), ...volumes] };
-        await attempt(`the pod of ${object.metadata.name}`, `/api/v1/namespaces/${object.metadata.namespace}/pods`, {
-          metadata: { name: object.metadata.name },
-          spec,
-        });
-      }
-      expect(refused).toEqual([]);
+describeWhere(RealApi.missing(), 'a real kube-apiserver', () => {
+  let api: RealApi;
+  let connection: ApiConnection;
+  beforeAll(async () => {
+    api = await RealApi.start();
+    connection = new ApiConnection(api.access('admin-token'));
+    for (const name of ['chancery', 'chancery-edge', 'ambassador-certs', 'shop', 'web']) {
+      const labels = { 'pod-security.kubernetes.io/enforce': 'restricted' };
+      await connection.json({ method: 'POST', path: '/api/v1/namespaces', body: { metadata: { name, labels } } });
     }
-
-    test('takes deploy/kubernetes, and its pods under Pod Security `restricted`', async () => {
-      await dryRun(base);
-      await dryRun(demo);
+    await connection.json({
+      method: 'PATCH',
+      path: '/api/v1/namespaces/default',
+      body: { metadata: { labels: { 'pod-security.kubernetes.io/enforce': 'restricted' } } },
     });
+  });
+  afterAll(async () => {
+    connection.close();
+    await api.dispose();
+  });
 
-    test.each(hasHelm ? variants : [])('takes the chart with %s', async (_what, settings) => {
+  /** As `kubectl apply --dry-run=server --validate=strict` has it: every field known, admission passed, nothing kept. */
+  async function dryRun(objects: readonly Manifest[]): Promise<void> {
+    const refused: string[] = [];
+    const attempt = (what: string, path: string, body: object) =>
+      connection
+        .json({ method: 'POST', path, body, query: { dryRun: 'All', fieldValidation: 'Strict' } })
+        .catch((error: unknown) => refused.push(`${what}: ${(error as Error).message}`));
+    for (const object of objects.filter(({ kind }) => kind !== 'Namespace')) {
+      await attempt(`${object.kind} ${object.metadata.name}`, pathOf(object), object);
+      const pod = podOf(object);
+      if (pod === undefined) continue;
+      // Pod Security refuses pods, not what makes them.
+      const volumes = claimedVolumes(object);
+      const spec = { ...pod, volumes: [...((pod as { volumes?: object[] }).volumes ?? []), ...volumes] };
+      await attempt(`the pod of ${object.metadata.name}`, `/api/v1/namespaces/${object.metadata.namespace}/pods`, {
+        metadata: { name: object.metadata.name },
+        spec,
+      });
+    }
+    expect(refused).toEqual([]);
+  }
+
+  test('takes deploy/kubernetes, and its pods under Pod Security `restricted`', async () => {
+    await dryRun(base);
+    await dryRun(demo);
+  });
+
+  describeWhere(noHelm, 'the chart', () => {
+    test.each(variants)('with %s is taken', async (_what, settings) => {
       await dryRun(renderChart(...settings));
     });
+  });
 
-    test('lets the worker do what deploy/kubernetes/worker-rights.json says, and no more; the others nothing', async () => {
-      for (const object of base.filter(({ kind }) => ['ServiceAccount', 'Role', 'RoleBinding'].includes(kind)))
-        await connection.json({ method: 'POST', path: pathOf(object), body: object });
-      const ordinary = await rightsOf('chancery-edge', 'default', 'chancery-edge');
-      const rights: Record<string, unknown> = {};
-      for (const namespace of ['default', 'ambassador-certs', 'chancery', 'chancery-edge', 'kube-system'])
-        rights[namespace] = without(await rightsOf('chancery', 'chancery-worker', namespace), ordinary);
-      const golden = join(deploy, 'kubernetes/worker-rights.json');
-      if (process.env.CHANCERY_WRITE_RIGHTS === '1') writeFileSync(golden, `${JSON.stringify(rights, null, 2)}\n`);
-      expect(rights).toEqual(JSON.parse(readFileSync(golden, 'utf8')));
-      for (const name of ['chancery-api', 'chancery-projector'])
-        for (const namespace of ['default', 'ambassador-certs', 'chancery'])
-          expect(without(await rightsOf('chancery', name, namespace), ordinary)).toEqual([]);
-    });
+  test('refuses what is wrong, which is how we know', async () => {
+    const deployment = base.find(({ kind, metadata }) => kind === 'Deployment' && metadata.name === 'chancery-api') as Manifest;
+    const spec = deployment.spec as { template: { spec: object } };
+    const asRoot = {
+      ...deployment,
+      spec: { ...spec, template: { ...spec.template, spec: { ...spec.template.spec, securityContext: {} } } },
+    };
+    await expect(dryRun([asRoot])).rejects.toThrow(/violates PodSecurity/);
+    await expect(dryRun([{ ...deployment, spec: { ...spec, replica: 2 } }])).rejects.toThrow(/unknown field \\"spec.replica/);
+  });
 
-    /** As the service account sees it itself. */
-    async function rightsOf(home: string, account: string, namespace: string): Promise<string[]> {
-      if (account === 'default')
-        await connection.json({
-          method: 'POST',
-          path: `/api/v1/namespaces/${home}/serviceaccounts`,
-          body: { metadata: { name: 'default' } },
-        });
-      const token = readFileSync(join(await api.podFolder(home, account), 'token'), 'utf8');
-      const own = new ApiConnection(api.access(token));
-      const review = await own.json<{ status: { resourceRules: Rule[]; nonResourceRules: Rule[] } }>({
+  test('lets the worker do what deploy/kubernetes/worker-rights.json says, and no more; the others nothing', async () => {
+    for (const object of base.filter(({ kind }) => ['ServiceAccount', 'Role', 'RoleBinding'].includes(kind)))
+      await connection.json({ method: 'POST', path: pathOf(object), body: object });
+    const ordinary = await rightsOf('chancery-edge', 'default', 'chancery-edge');
+    const rights: Record<string, unknown> = {};
+    for (const namespace of ['default', 'ambassador-certs', 'chancery', 'chancery-edge', 'kube-system'])
+      rights[namespace] = without(await rightsOf('chancery', 'chancery-worker', namespace), ordinary);
+    const golden = join(deploy, 'kubernetes/worker-rights.json');
+    if (process.env.CHANCERY_WRITE_RIGHTS === '1') writeFileSync(golden, `${JSON.stringify(rights, null, 2)}\n`);
+    expect(rights).toEqual(JSON.parse(readFileSync(golden, 'utf8')));
+    for (const name of ['chancery-api', 'chancery-projector'])
+      for (const namespace of ['default', 'ambassador-certs', 'chancery'])
+        expect(without(await rightsOf('chancery', name, namespace), ordinary)).toEqual([]);
+  });
+
+  /** As the service account sees it itself. */
+  async function rightsOf(home: string, account: string, namespace: string): Promise<string[]> {
+    if (account === 'default')
+      await connection.json({
         method: 'POST',
-        path: '/apis/authorization.k8s.io/v1/selfsubjectrulesreviews',
-        body: { spec: { namespace } },
+        path: `/api/v1/namespaces/${home}/serviceaccounts`,
+        body: { metadata: { name: 'default' } },
       });
-      own.close();
-      const { resourceRules, nonResourceRules } = review.status;
-      return [...resourceRules, ...nonResourceRules].map(ruleText).sort();
-    }
-  },
-);
+    const token = readFileSync(join(await api.podFolder(home, account), 'token'), 'utf8');
+    const own = new ApiConnection(api.access(token));
+    const review = await own.json<{ status: { resourceRules: Rule[]; nonResourceRules: Rule[] } }>({
+      method: 'POST',
+      path: '/apis/authorization.k8s.io/v1/selfsubjectrulesreviews',
+      body: { spec: { namespace } },
+    });
+    own.close();
+    const { resourceRules, nonResourceRules } = review.status;
+    return [...resourceRules, ...nonResourceRules].map(ruleText).sort();
+  }
+});
 
 interface Rule {
   readonly verbs: readonly string[];

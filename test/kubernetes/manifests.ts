@@ -42,11 +42,10 @@ export function renderChart(...settings: readonly string[]): Manifest[] {
   return parse(execFileSync('helm', [...words, ...settings.flatMap((setting) => ['--set', setting])], { encoding: 'utf8' }));
 }
 
-/** Whether a command is here; if not, says what is not done. */
-export function hasTool(name: string, what: string): boolean {
-  const missing = spawnSync(name, ['version']).error;
-  if (missing !== undefined) process.stderr.write(`not checked: ${what}: ${name} is not here (bench/peers/build.sh FOLDER ${name})\n`);
-  return missing === undefined;
+/** Why a command cannot be used; undefined when it can. */
+export function missingTool(name: string): string | undefined {
+  const { error } = spawnSync(name, ['version']);
+  return error === undefined ? undefined : `there is no ${name} on PATH (bench/peers/build.sh makes helm and kustomize)`;
 }
 
 /** The pod that an object makes; undefined for one that makes none. */
