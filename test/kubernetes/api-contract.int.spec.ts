@@ -3,6 +3,7 @@ import { afterAll, afterEach, beforeAll, describe, expect, jest, test } from '@j
 import { ApiConnection, ApiFault } from '#platform/kubernetes/api-connection.js';
 import type { ApiObject } from '#platform/kubernetes/api-object.js';
 import { ClusterServices } from '#platform/kubernetes/cluster-services.js';
+import type { ReflectorTuning } from '#platform/kubernetes/reflector.js';
 import { VersionGone, type WatchEvent, watchEvents } from '#platform/kubernetes/watch-events.js';
 
 import { TcpProxy } from '../faults/tcp-proxy.js';
@@ -200,6 +201,18 @@ describe.each(apisUnderTest('the contract of the API'))('%s', (_name, start) => 
     await eventually('nothing is wrong any more', () => cluster.error === '');
   });
 
+  test('a line that is dead without a word is given up, and what was missed on it is known', async () => {
+    await inNamespace();
+    const proxy = await TcpProxy.start(() => api.port);
+    cleanups.push(() => proxy.close());
+    const cluster = await following(api.accessThrough(proxy.port), { watchS: 1, watchGraceS: 1 });
+    await objects.service(`${namespace}/a`, web);
+    await eventually('it is known', () => cluster.picture(`${namespace}/a`) !== undefined);
+    proxy.forget();
+    await objects.service(`${namespace}/b`, web);
+    await eventually('what came meanwhile is known', () => cluster.picture(`${namespace}/b`) !== undefined);
+  });
+
   test('a server that is killed and comes back is followed again', async () => {
     await inNamespace();
     const cluster = await following(api.access);
@@ -227,8 +240,8 @@ describe.each(apisUnderTest('the contract of the API'))('%s', (_name, start) => 
     return heard;
   }
 
-  async function following(access: ApiUnderTest['access']): Promise<ClusterServices> {
-    const cluster = new ClusterServices({ access, namespaces: [namespace], onChange: () => undefined, onError: () => undefined });
+  async function following(access: ApiUnderTest['access'], tuning: Partial<ReflectorTuning> = {}): Promise<ClusterServices> {
+    const cluster = new ClusterServices({ access, namespaces: [namespace], tuning, onChange: () => undefined, onError: () => undefined });
     cluster.start();
     cleanups.push(() => cluster.stop());
     await cluster.synced();

@@ -19,16 +19,16 @@ export interface ReflectorOptions {
 
 export interface ReflectorTuning {
   readonly pageSize: number;
-  /** How long a watch is asked for. One whose line is dead without a word is given up a few seconds later, and begun again where it was. */
+  /** How long a watch is asked for. */
   readonly watchS: number;
+  /** One that has not ended so long after that is on a line that is dead without a word: it is given up, and begun again where it was. */
+  readonly watchGraceS: number;
   readonly leastBackoffMs: number;
   /** Few workers watch, so that the wait may stay short: it is also how long the news of an outage's end may take. */
   readonly mostBackoffMs: number;
 }
 
-const usual: ReflectorTuning = { pageSize: 500, watchS: 60, leastBackoffMs: 100, mostBackoffMs: 5_000 };
-/** A watch ends by itself before this, seconds after it was to end. */
-const WATCH_GRACE_S = 10;
+const usual: ReflectorTuning = { pageSize: 500, watchS: 45, watchGraceS: 5, leastBackoffMs: 100, mostBackoffMs: 5_000 };
 
 /**
  * Keeps the objects of one list as the API server has them: a list, then a watch from its version, begun again whenever it ends.
@@ -132,8 +132,8 @@ export class Reflector<T extends ApiObject> {
 
   async #watch(): Promise<void> {
     const { connection, path, labelSelector, onChange } = this.#options;
-    const watchS = Math.ceil(this.#tuning.watchS * (1 + Math.random() / 4));
-    const deadline = AbortSignal.timeout((watchS + WATCH_GRACE_S) * 1_000);
+    const watchS = Math.ceil(this.#tuning.watchS * (1 + Math.random() / 4)); // not all workers at once
+    const deadline = AbortSignal.timeout((watchS + this.#tuning.watchGraceS) * 1_000);
     const answer = await connection.open({
       path,
       query: { labelSelector, watch: true, allowWatchBookmarks: true, resourceVersion: this.#version, timeoutSeconds: watchS },
