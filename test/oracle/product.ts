@@ -152,7 +152,7 @@ export class Product {
         return new ConfigureGatewayHandler(events).execute(new ConfigureGateway(gateway, change, asked));
       }
       case 'rollback': {
-        const input = { toVersion: reference, ...mayDoAll };
+        const input = { toVersion: reference, ...mayDoAll, mayCertify: true, includeCertificates: false };
         const rollBack = new RollBackHandler(events, this.kinds, this.#queries, this.db);
         const { outcome, restoredDigest } = await rollBack.execute(new RollBack(gateway, input, asked));
         if (restoredDigest !== outcome.details?.digest)
@@ -160,7 +160,7 @@ export class Product {
         return outcome;
       }
       case 'revert': {
-        const input = { version: reference, ...mayDoAll };
+        const input = { version: reference, ...mayDoAll, mayCertify: true };
         return new RevertVersionHandler(events, this.kinds, this.#queries, this.db).execute(new RevertVersion(gateway, input, asked));
       }
       case 'changeset': {

@@ -45,6 +45,7 @@ import { FindMappingWarningsHandler } from '#features/mapping/find-mapping-warni
 import { FindSetWarningsHandler } from '#features/mapping/find-set-warnings.js';
 import { ListMappingsHandler, ReadMappingHandler } from '#features/mapping/list-mappings.js';
 import { ListRoutesHandler } from '#features/mapping/list-routes.js';
+import { ListServedHostsHandler } from '#features/mapping/list-served-hosts.js';
 import { MappingController } from '#features/mapping/mapping.controller.js';
 import { mappingKind } from '#features/mapping/mapping.kind.js';
 import { MappingBudget } from '#features/mapping/mapping-budget.table.js';
@@ -175,6 +176,7 @@ const queryHandlers = [
   ListMappingsHandler,
   ReadMappingHandler,
   ListRoutesHandler,
+  ListServedHostsHandler,
   ReadRouteBookHandler,
   ReadRouteGuardHandler,
   ReadTestResultsHandler,

@@ -30,6 +30,7 @@ import { Vault } from '#platform/vault/vault.js';
 
 import { type ApiParts, apiModule } from './api.module.js';
 import { readBuild } from './build.js';
+import { addCertificateGauge } from './certificate-gauge.js';
 import { ensureDefaultGateway } from './default-gateway.js';
 import { NestLog } from './nest-log.js';
 import { Readiness } from './readiness.js';
@@ -121,11 +122,13 @@ export async function startApi(options: ApiOptions): Promise<Api> {
 async function makeParts(options: ApiOptions, database: Database, events: EventStore): Promise<ApiParts> {
   const { config, log } = options;
   const build = readBuild();
+  const metrics = new HttpMetrics(build, () => withDeadline(readHeads(database), SCRAPE_DEADLINE_MS));
+  addCertificateGauge(metrics.registry, database.db, SCRAPE_DEADLINE_MS);
   return {
     database,
     events,
     log,
-    metrics: new HttpMetrics(build, () => withDeadline(readHeads(database), SCRAPE_DEADLINE_MS)),
+    metrics,
     build,
     envelope: await Envelope.forThisMachine(build.version),
     readiness: new Readiness(database, log),

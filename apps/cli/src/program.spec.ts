@@ -59,6 +59,8 @@ describe('the help', () => {
         ...['rollout', 'rollout confirm', 'rollout freeze', 'rollout halt', 'rollout pin', 'rollout promote'],
         ...['rollout resume', 'rollout status', 'rollout unfreeze', 'rollout unpin'],
         ...['route-test', 'route-test delete', 'route-test get', 'route-test list', 'route-test set'],
+        ...['cert', 'cert list', 'cert push', 'cert remove', 'cert show'],
+        ...['keys', 'keys add', 'keys list', 'keys make', 'keys remove', 'keys rotate'],
         ...['token', 'token create', 'token list', 'token revoke'],
       ]
         .map((name) => (name === '' ? '' : ` ${name}`))

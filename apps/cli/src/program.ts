@@ -1,6 +1,7 @@
 import { Command, InvalidArgumentError } from 'commander';
 
 import { addAuditCommand } from './commands/audit-command.js';
+import { addCertificateCommands } from './commands/certificate-commands.js';
 import { addConfigurationCommands } from './commands/configuration-commands.js';
 import { addEnvoyCommand } from './commands/envoy-command.js';
 import { addExplainCommand } from './commands/explain-command.js';
@@ -18,6 +19,7 @@ import { addVerifyCommand } from './commands/verify-command.js';
 import { addWaitCommand } from './commands/wait-command.js';
 import { addDatabaseCommands } from './database-commands.js';
 import { addDevCommand } from './dev/dev-command.js';
+import { addKeyCommands } from './key-commands.js';
 import { addGlobalOptions, examplesText, helpOrder } from './session.js';
 import { addTokenCommand } from './token-command.js';
 
@@ -46,6 +48,7 @@ export function createProgram(root: string): Command {
   addMappingCommands(program);
   addExplainCommand(program);
   addRouteTestCommands(program);
+  addCertificateCommands(program);
   addWaitCommand(program);
   addRedeployCommand(program);
   addRolloutCommands(program);
@@ -56,6 +59,7 @@ export function createProgram(root: string): Command {
   addLoginCommands(program);
   addTokenListCommands(addTokenCommand(program));
   addDatabaseCommands(program);
+  addKeyCommands(program);
   addDevCommand(program, { defaultData: `${root}.chancery`, port });
   return program;
 }

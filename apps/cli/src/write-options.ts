@@ -72,6 +72,8 @@ export interface Plan {
   readonly changes: readonly Change[];
   readonly warnings?: readonly { code: string; message: string; pointer?: string }[];
   readonly routeTests?: RouteTestVerdict;
+  /** Of a rollback with certificates: those that stay as they are. */
+  readonly exceptions?: readonly { readonly subject: string; readonly message: string }[];
 }
 
 /** What the route tests said of it. */
@@ -84,7 +86,8 @@ interface RouteTestVerdict {
 /** What a dry run says, for people. */
 export function planText(plan: Plan, { colours }: Output): string {
   const head = colours.faint(`on version ${plan.basedOn}: ${countChanges(plan.changes)}`);
-  return `${head}\n${changesText(plan.changes, colours)}${warningsText(plan.warnings ?? [], colours)}${routeTestsText(plan.routeTests)}`;
+  const left = (plan.exceptions ?? []).map(({ subject, message }) => colours.doubtful(`= ${printable(subject)}: ${printable(message)}\n`));
+  return `${head}\n${changesText(plan.changes, colours)}${left.join('')}${warningsText(plan.warnings ?? [], colours)}${routeTestsText(plan.routeTests)}`;
 }
 
 function routeTestsText(verdict: RouteTestVerdict | undefined): string {

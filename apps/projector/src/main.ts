@@ -8,6 +8,7 @@ import { useFailpoints } from '#platform/failpoint/failpoint.js';
 import { createLog, type Log } from '#platform/log/log.js';
 import { startAnchoring } from './anchoring.js';
 import { startAuditProjector } from './audit-projector.js';
+import { startCertificateRounds } from './certificate-rounds.js';
 import { becomeOwner } from './ownership.js';
 import { type RouteProjector, startRouteProjector } from './route-projector.js';
 import { createMetrics, type ProjectorMetrics, type ProjectorStatus, serveStatus } from './status-server.js';
@@ -69,6 +70,7 @@ async function serveTerm({ config, database, wake, log, status, metrics, stop, a
   const projector = startRouteProjector({ database, wake, log, onApplied: applied('route_table') });
   const trail = startAuditProjector({ database, wake, log, onApplied: applied('audit') }); // on its own: neither waits for the other, nor falls with it
   const anchoring = startAnchoring({ database, anchors: config.anchors, log, onAnchored: () => metrics.anchored.setToCurrentTime() });
+  const certificates = startCertificateRounds({ database, log });
   const term = new AbortController();
   void untilCaughtUp(projector, log, term.signal).then((caughtUp) => {
     if (!caughtUp) return;
@@ -87,7 +89,7 @@ async function serveTerm({ config, database, wake, log, status, metrics, stop, a
   status.role = 'starting';
   status.caughtUp = false;
   await anchoring.close({ last: stop.aborted });
-  await Promise.all([projector.close(), trail.close()]);
+  await Promise.all([projector.close(), trail.close(), certificates.close()]);
   await ownership.release();
 }
 

@@ -1,6 +1,6 @@
 import { type Db, sqlQuery } from '#platform/database/database.js';
 
-export const CATEGORIES = ['configuration', 'rollout', 'deployment', 'access', 'refusal', 'other'] as const;
+export const CATEGORIES = ['configuration', 'rollout', 'deployment', 'certificate', 'access', 'refusal', 'other'] as const;
 export const RESULTS = ['accepted', 'refused', 'proven', 'failed', 'superseded'] as const;
 
 /** One row of the trail: one version of one stream. */

@@ -1,4 +1,4 @@
-import { generateKeyPairSync } from 'node:crypto';
+import { createPrivateKey, generateKeyPairSync, type KeyObject, type webcrypto } from 'node:crypto';
 
 import * as x509 from '@peculiar/x509';
 
@@ -96,48 +96,40 @@ function texts({ leaf, between }: Good): BadPair[] {
 async function keys({ leaf, between }: Good): Promise<BadPair[]> {
   const chain = leaf.pem + between.pem;
   const bad = (what: string, code: string, key: string): BadPair => ({ what, code, chain, key, pointer: inKey });
-  const pkcs8 = { privateKeyEncoding: { type: 'pkcs8', format: 'pem' }, publicKeyEncoding: { type: 'spki', format: 'pem' } } as const;
-  const other = generateKeyPairSync('ec', { namedCurve: 'P-256', ...pkcs8 });
-  const locked = generateKeyPairSync('ec', {
-    namedCurve: 'P-256',
-    ...pkcs8,
-    privateKeyEncoding: { type: 'pkcs8', format: 'pem', cipher: 'aes-256-cbc', passphrase: 'secret' },
-  });
-  const lockedLongAgo = generateKeyPairSync('rsa', {
-    modulusLength: 2048,
-    ...pkcs8,
-    privateKeyEncoding: { type: 'pkcs1', format: 'pem', cipher: 'aes-256-cbc', passphrase: 'secret' },
-  });
+  const other = generateKeyPairSync('ec', { namedCurve: 'P-256' });
+  const oldRsa = generateKeyPairSync('rsa', { modulusLength: 2048 });
+  const passphrase = { cipher: 'aes-256-cbc', passphrase: 'secret', format: 'pem' } as const;
   const pair = await makeKeys(rsa(2048));
   const broken = await makeCertificate({ keys: pair, algorithm: rsa(2048) });
   const long = await makeCertificate({ algorithm: rsa(4608) });
   return [
-    bad('the key of another certificate', 'key_mismatch', other.privateKey),
-    bad('the key of an unrelated kind', 'key_mismatch', generateKeyPairSync('rsa', { modulusLength: 2048, ...pkcs8 }).privateKey),
-    bad('two keys', 'key_several', leaf.key + other.privateKey),
-    bad('a key with a passphrase', 'key_encrypted', locked.privateKey),
-    bad('a key with a passphrase in the old form', 'key_encrypted', lockedLongAgo.privateKey),
-    bad('the public key', 'key_is_public', other.publicKey),
+    bad('the key of another certificate', 'key_mismatch', pem(other)),
+    bad('the key of an unrelated kind', 'key_mismatch', pem(generateKeyPairSync('rsa', { modulusLength: 2048 }))),
+    bad('two keys', 'key_several', leaf.key + pem(other)),
+    bad('a key with a passphrase', 'key_encrypted', other.privateKey.export({ type: 'pkcs8', ...passphrase }).toString()),
+    bad('a key with a passphrase in the old form', 'key_encrypted', oldRsa.privateKey.export({ type: 'pkcs1', ...passphrase }).toString()),
+    bad('the public key', 'key_is_public', other.publicKey.export({ type: 'spki', format: 'pem' }).toString()),
     bad('a key of OpenSSH', 'key_openssh', pemOf('OPENSSH PRIVATE KEY', Buffer.from('openssh-key-v1'))),
     bad('a block of some other thing', 'pem_label_wrong', pemOf('PKCS7', Buffer.from('3003020101', 'hex'))),
-    bad('a DSA key', 'key_type_unsupported', generateKeyPairSync('dsa', { modulusLength: 1024, divisorLength: 160, ...pkcs8 }).privateKey),
-    bad('an Ed25519 key', 'key_type_unsupported', generateKeyPairSync('ed25519', pkcs8).privateKey),
-    bad('an Ed448 key', 'key_type_unsupported', generateKeyPairSync('ed448', pkcs8).privateKey),
-    bad('an RSA-PSS key', 'key_type_unsupported', generateKeyPairSync('rsa-pss', { modulusLength: 2048, ...pkcs8 }).privateKey),
-    bad('a key for key agreement', 'key_type_unsupported', generateKeyPairSync('x25519', pkcs8).privateKey),
-    bad('an RSA key of 512 bits', 'key_too_short', generateKeyPairSync('rsa', { modulusLength: 512, ...pkcs8 }).privateKey),
-    bad('an RSA key of 1024 bits', 'key_too_short', generateKeyPairSync('rsa', { modulusLength: 1024, ...pkcs8 }).privateKey),
+    bad('a DSA key', 'key_type_unsupported', pem(generateKeyPairSync('dsa', { modulusLength: 1024, divisorLength: 160 }))),
+    bad('an Ed25519 key', 'key_type_unsupported', pem(generateKeyPairSync('ed25519'))),
+    bad('an Ed448 key', 'key_type_unsupported', pem(generateKeyPairSync('ed448'))),
+    bad('an RSA-PSS key', 'key_type_unsupported', pem(generateKeyPairSync('rsa-pss', { modulusLength: 2048 }))),
+    bad('a key for key agreement', 'key_type_unsupported', pem(generateKeyPairSync('x25519'))),
+    bad('an RSA key of 512 bits', 'key_too_short', pem(generateKeyPairSync('rsa', { modulusLength: 512 }))),
+    bad('an RSA key of 1024 bits', 'key_too_short', pem(generateKeyPairSync('rsa', { modulusLength: 1024 }))),
     { what: 'an RSA key of 4608 bits', code: 'key_too_long', chain: long.pem, key: long.key, pointer: inKey },
-    bad('the curve P-224', 'curve_unsupported', generateKeyPairSync('ec', { namedCurve: 'P-224', ...pkcs8 }).privateKey),
-    bad('the curve of bitcoin', 'curve_unsupported', generateKeyPairSync('ec', { namedCurve: 'secp256k1', ...pkcs8 }).privateKey),
+    bad('the curve P-224', 'curve_unsupported', pem(generateKeyPairSync('ec', { namedCurve: 'P-224' }))),
+    bad('the curve of bitcoin', 'curve_unsupported', pem(generateKeyPairSync('ec', { namedCurve: 'secp256k1' }))),
     { what: 'an RSA key with a damaged part', code: 'key_broken', chain: broken.pem, key: await damaged(pair), pointer: inKey },
   ];
 }
 
+const pem = ({ privateKey }: { privateKey: KeyObject }) => privateKey.export({ type: 'pkcs8', format: 'pem' }).toString();
+
 /** An RSA key whose public part is right and whose primes are not. */
-async function damaged(pair: CryptoKeyPair): Promise<string> {
+async function damaged(pair: webcrypto.CryptoKeyPair): Promise<string> {
   const jwk = (await crypto.subtle.exportKey('jwk', pair.privateKey)) as Record<string, string>;
-  const { createPrivateKey } = await import('node:crypto');
   const wrong = { ...jwk, dp: jwk.dq, dq: jwk.dp, qi: jwk.dp };
   return createPrivateKey({ key: wrong as never, format: 'jwk' })
     .export({ type: 'pkcs8', format: 'pem' })

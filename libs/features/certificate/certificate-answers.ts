@@ -24,6 +24,17 @@ const facts = {
 };
 
 const use = {
+  serves: z
+    .object({
+      hosts: z.array(z.object({ host: z.string(), mappings: z.array(z.string()).describe('The first 100.'), mappingCount: z.int() })),
+      hostCount: z.int(),
+    })
+    .describe(
+      "What it covers of the gateway's mappings, as far as the projector has come; at most 100 hosts. Mappings of any host are not among them.",
+    ),
+  live: z
+    .array(z.object({ target: z.string(), fingerprint: z.string(), provenAt: isoTime, current: z.boolean() }))
+    .describe('Targets that were seen to serve it, or an earlier one of its name (`current`: false).'),
   usedBy: z.array(z.string()).describe('What names it, so that it cannot be deleted: gateway (the settings), mapping/<name>.'),
 };
 

@@ -11,13 +11,13 @@ import { type CertificateState, certificateTransition, publicFacts } from './cer
 export const certificateKind: SubjectKind = {
   name: 'certificate',
   isNamed: true,
-  hasSecret: true,
   section: 'certificates',
   upcast: (state) => state, // there has been one shape so far
   transition: certificateTransition,
   read: (_name, value, { present }) => keep(present ?? null, value),
   patch: (_name, before, value) => keep(before, value),
   write: (state) => ({ ...publicFacts(state as CertificateState) }),
+  secretOf: (state) => (state as CertificateState).secret.id,
   whyNotBack,
 };
 

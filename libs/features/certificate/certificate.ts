@@ -56,6 +56,11 @@ export function certificateSubject(name: string): string {
   return `certificate/${name}`;
 }
 
+/** Whether one of these names of a certificate is this host of a mapping (exact, or `*.suffix`), or covers it with a star for its first label. */
+export function coversHost(names: readonly string[], host: string): boolean {
+  return names.includes(host) || (!host.startsWith('*') && names.includes(`*${host.slice(host.indexOf('.'))}`));
+}
+
 /**
  * Sets a certificate, or exchanges the one of its name; nothing to do when chain and key are the same. `lost`: the id of a secret that cannot be opened any
  * more; a certificate that rests on it is set again, though it is the same. @throws DomainError not_found `gateway_not_found`.

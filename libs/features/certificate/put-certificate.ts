@@ -1,6 +1,7 @@
 import { Inject } from '@nestjs/common';
-import { Command, CommandHandler, type ICommandHandler } from '@nestjs/cqrs';
+import { Command, CommandHandler, type ICommandHandler, QueryBus } from '@nestjs/cqrs';
 
+import { ListServedHosts } from '#features/mapping/list-served-hosts.js';
 import type { Db } from '#platform/database/database.js';
 import type { CommandRequest } from '#platform/eventstore/command-request.js';
 import { EventStore, type Outcome } from '#platform/eventstore/event-store.js';
@@ -10,7 +11,7 @@ import type { Warning } from '#platform/http/write-answer.js';
 import { DomainError } from '#platform/kernel/errors.js';
 import { type SecretOwner, type SecretRef, Vault } from '#platform/vault/vault.js';
 
-import { type CertificateState, certificateSubject, rotateCertificate } from './certificate.js';
+import { type CertificateState, certificateSubject, coversHost, rotateCertificate } from './certificate.js';
 import { type CheckedKeyPair, checkCertificate, type KeyPairInput } from './check-certificate.js';
 import { keepKeyPair } from './read-key-pair.js';
 
@@ -31,6 +32,7 @@ export class PutCertificate extends Command<PutCertificateResult> {
   }
 }
 
+const MOST_WARNINGS = 10;
 /** In place of the secret in a dry run, which keeps none. */
 const NOT_KEPT: SecretRef = { id: '00000000-0000-0000-0000-000000000000', version: 0 };
 
@@ -39,6 +41,7 @@ export class PutCertificateHandler implements ICommandHandler<PutCertificate> {
   constructor(
     private readonly events: EventStore,
     private readonly vault: Vault,
+    private readonly queries: QueryBus,
     @Inject(DB) private readonly db: Db,
   ) {}
 
@@ -60,7 +63,7 @@ export class PutCertificateHandler implements ICommandHandler<PutCertificate> {
       const outcome = await this.events.handle({ ...rest, ...command }, rotateCertificate(state, lost));
       if (made !== undefined && !outcome.events.some(({ state: after }) => secretOf(after)?.id === made.id))
         await this.vault.destroy([made.id]);
-      return { outcome, warnings: checked.warnings };
+      return { outcome, warnings: [...checked.warnings, ...(await this.uncovered(gateway, outcome, checked))] };
     } catch (error) {
       // What was refused is named nowhere; what may have been recorded stays, and the sweep finds out.
       if (made !== undefined && error instanceof DomainError && error.kind !== 'unavailable') await this.vault.destroy([made.id]);
@@ -81,6 +84,21 @@ export class PutCertificateHandler implements ICommandHandler<PutCertificate> {
         return { lost: secret.id };
       throw error;
     }
+  }
+
+  /** Hosts of mappings that the certificate before covered and this one does not. */
+  private async uncovered(gateway: string, { before, unchanged }: Outcome, { facts }: CheckedKeyPair): Promise<Warning[]> {
+    const past = unchanged ? null : ([...before.values()].find(({ subject }) => subject !== 'gateway')?.state as CertificateState | null);
+    const dropped = (past?.sans.dns ?? []).filter((name) => !facts.sans.dns.includes(name));
+    const hosts = await this.queries.execute(new ListServedHosts(gateway, dropped));
+    return hosts
+      .filter(({ host }) => !coversHost(facts.sans.dns, host))
+      .slice(0, MOST_WARNINGS)
+      .map(({ host, mappingCount }) => ({
+        code: 'host_uncovered',
+        message: `The certificate before covered ${host}, which ${mappingCount} mappings have; this one does not.`,
+        pointer: '/certificateChain',
+      }));
   }
 
   private async keep(owner: SecretOwner, checked: CheckedKeyPair, dryRun: boolean): Promise<SecretRef | undefined> {

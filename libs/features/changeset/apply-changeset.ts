@@ -26,7 +26,7 @@ export class ApplyChangeset extends Command<Outcome> {
   constructor(
     readonly gateway: string,
     readonly changes: readonly WrittenChange[],
-    readonly rules: { readonly mayConfigure: boolean; readonly overrideQuarantine: boolean },
+    readonly rules: { readonly mayConfigure: boolean; readonly mayCertify?: boolean; readonly overrideQuarantine: boolean },
     readonly request: CommandRequest,
   ) {
     super();

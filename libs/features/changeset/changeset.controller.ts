@@ -62,7 +62,7 @@ export class ChangesetController {
   ): Promise<object> {
     const { changes, reason, overrideQuarantine } = parseChangeset(body);
     const request = this.requestFor(write, { reason: readReason(reason) ?? write.context.reason ?? null, overrideQuarantine });
-    const rules = { mayConfigure: mayConfigure(asked), overrideQuarantine };
+    const rules = { ...rightsOf(asked), overrideQuarantine };
     const outcome = await this.commands.run(new ApplyChangeset(gateway, changes, rules, request), write.context);
     const places = changes.flatMap((change, i) =>
       change instanceof DomainError ? [] : [[change.subject, `/changes/${i}/value`] as const],
@@ -96,7 +96,7 @@ export class ChangesetController {
     const { owner, prune = false, overrideQuarantine = false } = query;
     const document = parseDocument(body, this.kinds);
     const request = this.requestFor(write, { reason: write.context.reason ?? null, overrideQuarantine, required: true });
-    const rules = { mayConfigure: mayConfigure(asked), overrideQuarantine };
+    const rules = { ...rightsOf(asked), overrideQuarantine };
     const outcome = await this.commands.run(new ImportConfiguration(gateway, document, { owner, prune }, rules, request), write.context);
     const places = document.sections.flatMap(({ kind, values }) =>
       values.map(({ value, pointer }) => [`${kind.name}/${String((value as { name?: unknown } | null)?.name)}`, pointer] as const),
@@ -134,8 +134,9 @@ export class ChangesetController {
   }
 }
 
-function mayConfigure(asked: FastifyRequest): boolean {
-  return requireCaller(asked).scopes.includes('admin');
+function rightsOf(asked: FastifyRequest): { mayConfigure: boolean; mayCertify: boolean } {
+  const { scopes } = requireCaller(asked);
+  return { mayConfigure: scopes.includes('admin'), mayCertify: scopes.includes('certificates') };
 }
 
 /** @throws DomainError malformed when the query calls the body something else than its Content-Type does. */

@@ -46,7 +46,8 @@ export function* importConfiguration(
   const working = new WorkingSet((subject) => living.get(subject) ?? absent);
   for (const section of document.sections) {
     const named = yield* putSection(section, options, rules, working, faults);
-    if (options.prune && section.kind.isNamed && !section.kind.hasSecret) yield* prune(section.kind, named, options.owner, living, working);
+    if (options.prune && section.kind.isNamed && section.kind.secretOf === undefined)
+      yield* prune(section.kind, named, options.owner, living, working);
   }
   const set = yield* working.conclude(rules, faults);
   faults.throwIfAny();

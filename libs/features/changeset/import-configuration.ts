@@ -25,7 +25,7 @@ export class ImportConfiguration extends Command<Outcome> {
     readonly gateway: string,
     readonly document: WrittenDocument,
     readonly options: ImportOptions,
-    readonly rules: { readonly mayConfigure: boolean; readonly overrideQuarantine: boolean },
+    readonly rules: { readonly mayConfigure: boolean; readonly mayCertify?: boolean; readonly overrideQuarantine: boolean },
     readonly request: CommandRequest,
   ) {
     super();

@@ -24,7 +24,7 @@ export class PreparedValues {
     for (const [i, change] of changes.entries()) {
       if (i % PACE === PACE - 1) yield undefined;
       const kind = change instanceof DomainError || change.op !== 'put' ? undefined : kinds.of(change.subject);
-      if (change instanceof DomainError || kind === undefined || kind.hasSecret || change.value === undefined) continue;
+      if (change instanceof DomainError || kind === undefined || kind.secretOf !== undefined || change.value === undefined) continue;
       try {
         checkSize(kind, change.value);
         this.#states.set(change, kind.read(splitSubject(change.subject).name, change.value, { settings }));

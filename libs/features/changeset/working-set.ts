@@ -12,6 +12,8 @@ export interface SetRules {
   readonly kinds: SubjectKinds;
   /** May its author change the gateway's settings? */
   readonly mayConfigure: boolean;
+  /** May its author change what has a secret (certificates)? */
+  readonly mayCertify?: boolean;
   /** How many mappings more than now the gateway may have. */
   readonly room: number;
   readonly quarantined: readonly Quarantined[];
@@ -74,6 +76,7 @@ export class WorkingSet {
       if (event === undefined) continue;
       events.push(event);
       if (subject === SETTINGS && !rules.mayConfigure) faults.add('forbidden', ...noAdmin(touched.place));
+      if (touched.kind.secretOf !== undefined && rules.mayCertify !== true) faults.add('forbidden', ...noCertificates(touched.place));
       const held = event.state === null || quarantined.size === 0 ? undefined : quarantined.get(`${subject}\n${contentHash(event.state)}`);
       if (held !== undefined && rules.overrideQuarantine) overridden.push(held);
       else if (held !== undefined) faults.add('conflict', ...isQuarantined(held, touched.place));
@@ -189,6 +192,11 @@ function noAdmin(place: Place) {
   const message =
     'This changes the settings of the gateway, and the token lacks the scope admin: leave them as they are, or use a token that has it.';
   return [{ pointer: place.value, code: 'scope_missing', message }, { missingScopes: ['admin'] }] as const;
+}
+
+function noCertificates(place: Place) {
+  const message = 'This changes a certificate, and the token lacks the scope certificates: leave it out, or use a token that has it.';
+  return [{ pointer: place.name, code: 'scope_missing', message }, { missingScopes: ['certificates'] }] as const;
 }
 
 function isQuarantined({ subject, id, reason }: Quarantined, place: Place) {

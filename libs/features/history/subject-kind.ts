@@ -6,7 +6,7 @@ import type { Json, JsonObject } from '#platform/kernel/json.js';
 export interface KindContext {
   /** The state of the gateway's settings as they are for this value: in a set of changes, after the changes before it. */
   readonly settings: JsonObject;
-  /** The subject's own state before this value, null when it does not live. Only kinds of `hasSecret` look at it. */
+  /** The subject's own state before this value, null when it does not live. Only kinds with secrets look at it. */
   readonly present?: JsonObject | null;
 }
 
@@ -23,10 +23,10 @@ export interface SubjectKind {
   /** Its member in a document: a list of values with a `name` each, or the value itself for a kind without names. */
   readonly section: string;
   /**
-   * Its states name something that the log does not hold, as a certificate names its key. Then a document neither makes nor ends its subjects, and going
-   * back to a version leaves them as they are unless they are named.
+   * The id of the secret that a state rests on, which the log does not hold. For kinds that have it: a document neither makes nor ends their subjects, a
+   * rollback leaves them as they are unless it is told otherwise, and who changes them needs the scope `certificates`.
    */
-  readonly hasSecret?: true;
+  secretOf?(state: JsonObject): string;
   /** A state out of the log in today's shape, whichever version of the program wrote it. */
   upcast(state: JsonObject, schemaVersion: number): JsonObject;
   /** The event, with its claims and references, that takes a subject from one state to another, either null when it does not live; undefined when they are equal. */

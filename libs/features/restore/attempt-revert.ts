@@ -5,7 +5,7 @@ import type { EventStore, HandleRequest, NewEvent, Outcome, View } from '#platfo
 import { readSubject } from '#platform/eventstore/read-log.js';
 import { DomainError } from '#platform/kernel/errors.js';
 import { canonicalJson, type Json, type JsonObject } from '#platform/kernel/json.js';
-
+import { findLostSecrets } from './lost-secrets.js';
 import { planRevert, type RevertConflict, type SubjectChange, settingsSubject, WHOLE_DEADLINE_MS } from './restore.js';
 import { readClaimOwners, readLaterStates } from './version-changes.table.js';
 
@@ -43,11 +43,18 @@ export interface RevertAttempt {
 export async function attemptRevert(world: RestoreWorld, attempt: RevertAttempt): Promise<Outcome> {
   const { version, changes, leave, request } = attempt;
   let planned: readonly NewEvent[] = [];
+  const secrets = {
+    at: new Date(),
+    lost: await findLostSecrets(
+      world,
+      changes.map(({ subject, before }) => ({ subject, state: before })),
+    ),
+  };
   try {
     const subjects = [...new Set([settingsSubject, ...changes.map(({ subject }) => subject)])];
     return await world.events.handle({ deadlineMs: WHOLE_DEADLINE_MS, ...request, subjects }, (view) => {
       const present = (subject: string) => view.subject(subject);
-      const plan = planRevert({ kinds: world.kinds, version, changes, present, ...(leave === undefined ? {} : { leave }) });
+      const plan = planRevert({ kinds: world.kinds, version, changes, secrets, present, ...(leave === undefined ? {} : { leave }) });
       if (plan.conflicts.length > 0) throw new RevertConflicts(plan.conflicts);
       planned = plan.events;
       const decided = { events: plan.events, details: attempt.review(plan.events, view) };

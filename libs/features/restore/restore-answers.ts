@@ -11,15 +11,21 @@ const changed = {
 
 const digest = z.string().describe('SHA-256 of the canonical document of the configuration at toVersion.');
 
+const exceptions = z
+  .array(z.object({ subject: z.string(), code: z.string(), message: z.string() }))
+  .optional()
+  .describe('With includeCertificates: those that stay as they are, and why.');
+
 export const rollbackSchema = z.object({
   ...changed,
   toVersion: z.int(),
+  exceptions,
   digest,
   restoredDigest: z.string().describe('The same of the new version, read back after it was recorded.'),
   equal: z.literal(true),
 });
 
-export const rollbackPlanSchema = dryRunSchema.extend({ toVersion: z.int(), digest });
+export const rollbackPlanSchema = dryRunSchema.extend({ toVersion: z.int(), digest, exceptions });
 
 export const revertSchema = z.object({ ...changed, reverted: z.int() });
 

@@ -15,7 +15,16 @@ const goingBack = {
 };
 
 /** The body of POST /v1/gateways/{gateway}/rollbacks. */
-export const RollbackBody = z.strictObject({ toVersion: z.int().describe('The version whose configuration is restored.'), ...goingBack });
+export const RollbackBody = z.strictObject({
+  toVersion: z.int().describe('The version whose configuration is restored.'),
+  includeCertificates: z
+    .boolean()
+    .optional()
+    .describe(
+      'true: certificates go back too, but for those that were removed since or have expired. Otherwise they stay as they are now.',
+    ),
+  ...goingBack,
+});
 
 /** The body of POST /v1/gateways/{gateway}/reverts. */
 export const RevertBody = z.strictObject({ version: z.int().describe('The version that is undone, and no other.'), ...goingBack });
@@ -40,9 +49,9 @@ export interface GoingBack {
 }
 
 /** @throws DomainError malformed (shape) or invalid `reason_required`, `confirm_within_invalid`. */
-export function parseRollback(body: unknown): GoingBack {
-  const { toVersion, ...rest } = readBody(RollbackBody, body);
-  return whole(toVersion, rest);
+export function parseRollback(body: unknown): GoingBack & { readonly includeCertificates: boolean } {
+  const { toVersion, includeCertificates = false, ...rest } = readBody(RollbackBody, body);
+  return { ...whole(toVersion, rest), includeCertificates };
 }
 
 /** As `parseRollback`. */

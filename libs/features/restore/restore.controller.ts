@@ -37,7 +37,8 @@ export class RestoreController {
   @Describe({
     tag,
     summary: 'Restore the whole configuration as it was at a version',
-    details: 'If-Match is required, unless it is a dry run. Settings that differ are restored too; that needs the scope `admin`.',
+    details:
+      'If-Match is required, unless it is a dry run. Settings that differ are restored too; that needs the scope `admin`. Certificates stay as they are now, unless `includeCertificates` is said; that needs the scope `certificates`.',
     write: 'configuration',
     body: RollbackBody,
     answers: { 200: z.union([rollbackSchema, rollbackPlanSchema]), 201: rollbackSchema },
@@ -49,13 +50,14 @@ export class RestoreController {
     @Asked() asked: FastifyRequest,
     @Answer() reply: FastifyReply,
   ): Promise<object> {
-    const { version: toVersion, overrideQuarantine, ...asSaid } = parseRollback(body);
+    const { version: toVersion, overrideQuarantine, includeCertificates, ...asSaid } = parseRollback(body);
     const request = withSaid(this.commands.requestForStream(write, { required: true }), asSaid);
-    const command = new RollBack(gateway, { toVersion, overrideQuarantine, mayConfigure: mayConfigure(asked) }, request);
+    const command = new RollBack(gateway, { toVersion, overrideQuarantine, includeCertificates, ...rightsOf(asked) }, request);
     const { outcome, restoredDigest } = await this.commands.execute(command, write.context, (result) => result.outcome);
-    const digest = outcome.details?.digest;
-    if (outcome.dryRun) return { ...(await this.plan(gateway, reply, outcome)), toVersion, digest };
-    return { ...answered(reply, gateway, outcome), toVersion, digest, restoredDigest, equal: digest === restoredDigest };
+    const { digest, exceptions } = outcome.details ?? {};
+    const about = { toVersion, digest, ...(exceptions === undefined ? {} : { exceptions }) };
+    if (outcome.dryRun) return { ...(await this.plan(gateway, reply, outcome)), ...about };
+    return { ...answered(reply, gateway, outcome), ...about, restoredDigest, equal: digest === restoredDigest };
   }
 
   @Post('reverts')
@@ -77,7 +79,7 @@ export class RestoreController {
   ): Promise<object> {
     const { version, overrideQuarantine, ...asSaid } = parseRevert(body);
     const request = withSaid(this.commands.requestForStream(write), asSaid);
-    const command = new RevertVersion(gateway, { version, overrideQuarantine, mayConfigure: mayConfigure(asked) }, request);
+    const command = new RevertVersion(gateway, { version, overrideQuarantine, ...rightsOf(asked) }, request);
     const outcome = await this.commands.run(command, write.context);
     if (outcome.dryRun) return this.plan(gateway, reply, outcome);
     return { ...answered(reply, gateway, outcome), reverted: version };
@@ -91,8 +93,9 @@ export class RestoreController {
   }
 }
 
-function mayConfigure(asked: FastifyRequest): boolean {
-  return requireCaller(asked).scopes.includes('admin');
+function rightsOf(asked: FastifyRequest): { mayConfigure: boolean; mayCertify: boolean } {
+  const { scopes } = requireCaller(asked);
+  return { mayConfigure: scopes.includes('admin'), mayCertify: scopes.includes('certificates') };
 }
 
 /** What the body says counts before what the query and the headers say. */

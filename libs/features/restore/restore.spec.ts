@@ -13,7 +13,7 @@ import { canonicalJson, type JsonObject } from '#platform/kernel/json.js';
 
 import { confirmVersion, expireConfirmation, settleExpired } from './confirmation.js';
 import { digestsOf, overriding, quarantinedAmong, quarantineId } from './quarantine.js';
-import { planRevert, requireAdminFor, rollbackEvents, type SubjectChange } from './restore.js';
+import { planRevert, planRollback, requireAdminFor, type SubjectChange } from './restore.js';
 import { mergeBack } from './three-way.js';
 
 const kinds = new SubjectKinds([gatewayKind, mappingKind(new Set([5432])), principalKind, routeTestKind]);
@@ -37,6 +37,7 @@ const mapping = (more: JsonObject = {}, name = 'user'): JsonObject => ({
 /** Undoes version 5, which took `mapping/user` from `before` to `after`, when it is `current`, last touched by version 9. */
 function revert(before: JsonObject | null, after: JsonObject | null, current: JsonObject | null, more: Partial<SubjectChange> = {}) {
   const plan = planRevert({
+    secrets: { at: new Date(0), lost: new Set() },
     kinds,
     version: 5,
     changes: [{ subject: 'mapping/user', before, after, ...more }],
@@ -104,6 +105,7 @@ describe('undoing one version of a subject', () => {
     const allowing = { ...settings, allowLoopbackUpstreams: true };
     const loopback = mapping({ service: '127.0.0.1:9001' });
     const plan = planRevert({
+      secrets: { at: new Date(0), lost: new Set() },
       kinds,
       version: 5,
       changes: [
@@ -123,6 +125,7 @@ describe('undoing one version of a subject', () => {
 
   test('what is left out is not looked at', () => {
     const plan = planRevert({
+      secrets: { at: new Date(0), lost: new Set() },
       kinds,
       version: 5,
       changes: [{ subject: 'mapping/user', before: a, after: b }],
@@ -176,13 +179,13 @@ describe('a rollback', () => {
       at('mapping/user', mapping({ service: 'a' })),
       at('gateway', settings),
     ];
-    const events = rollbackEvents(kinds, now, then);
+    const events = planRollback(kinds, now, then).events;
     expect(events.map(({ type, subject }) => [type, subject])).toEqual([
       ['MappingCreated', 'mapping/gone'],
       ['MappingDeleted', 'mapping/new'],
       ['MappingUpdated', 'mapping/user'],
     ]);
-    expect(rollbackEvents(kinds, now, now)).toEqual([]);
+    expect(planRollback(kinds, now, now).events).toEqual([]);
   });
 
   test('restores the digest, whatever is there', () => {
@@ -199,7 +202,7 @@ describe('a rollback', () => {
     fc.assert(
       fc.property(configuration, configuration, (now, then) => {
         const states = new Map(now.map((one) => [one.subject, one]));
-        for (const { subject, state, schemaVersion } of rollbackEvents(kinds, now, then))
+        for (const { subject, state, schemaVersion } of planRollback(kinds, now, then).events)
           states.set(subject, { subject, state, schemaVersion });
         expect(documentDigest(toDocument(kinds, states.values()))).toBe(documentDigest(toDocument(kinds, then)));
       }),
@@ -208,7 +211,7 @@ describe('a rollback', () => {
   });
 
   test('of settings needs admin', () => {
-    const events = rollbackEvents(kinds, [at('gateway', settings)], [at('gateway', { ...settings, defaultTimeoutMs: 1 })]);
+    const events = planRollback(kinds, [at('gateway', settings)], [at('gateway', { ...settings, defaultTimeoutMs: 1 })]).events;
     expect(() => requireAdminFor(events, false)).toThrow(expect.objectContaining({ code: 'scope_missing' }));
     expect(() => requireAdminFor(events, true)).not.toThrow();
     expect(() => requireAdminFor([], false)).not.toThrow();
@@ -226,7 +229,7 @@ describe('a quarantine', () => {
     gatewayVersion: 3,
     quarantinedBy: 'token/x',
   };
-  const events = rollbackEvents(kinds, [], [{ subject: 'mapping/user', state, schemaVersion: 1 }]);
+  const events = planRollback(kinds, [], [{ subject: 'mapping/user', state, schemaVersion: 1 }]).events;
 
   test('is of one state of one subject', () => {
     expect(one.id).toMatch(/^[0-9a-f]{16}$/);

@@ -12,16 +12,59 @@ export const settingsSubject = 'gateway';
 /** How long a command about everything may take: 100,000 mappings are more than an ordinary command's deadline allows on a busy machine. */
 export const WHOLE_DEADLINE_MS = 60_000;
 
+/** What a rollback does with subjects that have secrets; without it they stay as they are. */
+export interface SecretsBack {
+  readonly at: Date;
+  /** Ids of secrets that are not there any more. */
+  readonly lost: ReadonlySet<string>;
+}
+
+/** A subject that a rollback leaves as it is, though it was asked to bring it back. */
+export interface RollbackException {
+  readonly subject: string;
+  readonly code: string;
+  readonly message: string;
+}
+
+export interface RollbackPlan {
+  readonly events: readonly NewEvent[];
+  readonly exceptions: readonly RollbackException[];
+}
+
 /**
  * The events that make a configuration what it was: only of the subjects that differ, sorted by name. What lives now and did not then ends, what is no
- * configuration stays.
+ * configuration stays, and so does what has a secret unless `secrets` says otherwise.
  */
-export function rollbackEvents(kinds: SubjectKinds, now: Iterable<StatedSubject>, then: Iterable<StatedSubject>): NewEvent[] {
+export function planRollback(
+  kinds: SubjectKinds,
+  now: Iterable<StatedSubject>,
+  then: Iterable<StatedSubject>,
+  secrets?: SecretsBack,
+): RollbackPlan {
   const [present, past] = [statesOf(kinds, now), statesOf(kinds, then)];
   const subjects = [...new Set([...present.keys(), ...past.keys()])].sort();
-  return subjects.flatMap(
-    (subject) => kinds.of(subject)?.transition(subject, present.get(subject) ?? null, past.get(subject) ?? null) ?? [],
-  );
+  const exceptions: RollbackException[] = [];
+  const events = subjects.flatMap((subject): NewEvent[] => {
+    const kind = kinds.of(subject);
+    if (kind === undefined || (kind.secretOf !== undefined && secrets === undefined)) return [];
+    const [is, was] = [present.get(subject) ?? null, past.get(subject) ?? null];
+    const event = kind.transition(subject, is, was);
+    const why = event === undefined || secrets === undefined ? undefined : whyNotBack(kind, is, was, secrets);
+    if (why !== undefined) exceptions.push({ subject, ...why });
+    return event === undefined || why !== undefined ? [] : [event];
+  });
+  return { events, exceptions };
+}
+
+function whyNotBack(
+  kind: SubjectKind,
+  present: JsonObject | null,
+  past: JsonObject | null,
+  { at, lost }: SecretsBack,
+): { readonly code: string; readonly message: string } | undefined {
+  const why = kind.whyNotBack?.(present, past, at);
+  if (why !== undefined || past === null || kind.secretOf === undefined || !lost.has(kind.secretOf(past))) return why;
+  return { code: 'key_destroyed', message: 'Its key was destroyed, as nothing was to use it any more.' };
 }
 
 function statesOf(kinds: SubjectKinds, subjects: Iterable<StatedSubject>): Map<string, JsonObject> {
@@ -66,11 +109,12 @@ export function planRevert(input: {
   readonly kinds: SubjectKinds;
   readonly version: number;
   readonly changes: readonly SubjectChange[];
+  readonly secrets: SecretsBack;
   present(subject: string): PresentSubject;
   /** Subjects that are left as they are. */
   readonly leave?: ReadonlySet<string>;
 }): RevertPlan {
-  const { kinds, version, present, leave } = input;
+  const { kinds, version, present, leave, secrets } = input;
   const events: NewEvent[] = [];
   const conflicts: RevertConflict[] = [];
   let settings = presentState(kinds, settingsSubject, present(settingsSubject)) ?? {};
@@ -85,7 +129,7 @@ export function planRevert(input: {
       continue;
     }
     const current = presentState(kinds, subject, record);
-    const undone = undo(kind, change, current, { version, settings });
+    const undone = undo(kind, change, current, { version, settings, secrets });
     if ('faults' in undone) conflicts.push(...undone.faults.map(({ pointer, message }) => fault(pointer, message)));
     else {
       const event = kind.transition(subject, current, undone.state);
@@ -112,12 +156,14 @@ function undo(
   kind: SubjectKind,
   { subject, before, after }: SubjectChange,
   current: JsonObject | null,
-  context: { readonly version: number; readonly settings: JsonObject },
+  context: { readonly version: number; readonly settings: JsonObject; readonly secrets: SecretsBack },
 ): Undone {
-  const { version, settings } = context;
+  const { version, settings, secrets } = context;
   const whole = (message: string): Undone => ({ faults: [{ pointer: '', message }] });
   if (sameJson(before, after) || sameJson(current, before)) return { state: current };
   if (subject === settingsSubject && before === null) return whole('A gateway does not end when its creation is undone.');
+  const why = whyNotBack(kind, current, before, secrets);
+  if (why !== undefined) return whole(`${subject} cannot go back to what it was: ${why.message}`);
   if (sameJson(current, after)) return before === null ? { state: null } : checked(kind, subject, before, settings);
   if (before === null) return whole(`${subject} was created by version ${version} and has been changed since; delete it by itself.`);
   if (after === null) return whole(`${subject} was deleted by version ${version} and has been created anew since; change it by itself.`);
@@ -138,6 +184,17 @@ function checked(kind: SubjectKind, subject: string, state: JsonObject, settings
     const faults = error.errors.length > 0 ? error.errors : [{ pointer: '', message: error.message }];
     return { faults: faults.map(({ pointer, message }) => ({ pointer, message: `${subject} would not be valid any more: ${message}` })) };
   }
+}
+
+/**
+ * What has a secret is changed by who holds `certificates`.
+ * @throws DomainError forbidden `scope_missing`.
+ */
+export function requireCertificatesFor(kinds: SubjectKinds, events: readonly NewEvent[], mayCertify: boolean): void {
+  if (mayCertify || !events.some(({ subject }) => kinds.of(subject)?.secretOf !== undefined)) return;
+  throw new DomainError('forbidden', 'scope_missing', 'This changes certificates, and this token lacks the scope certificates.', {
+    extra: { missingScopes: ['certificates'] },
+  });
 }
 
 /**

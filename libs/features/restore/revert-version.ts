@@ -13,7 +13,7 @@ import { DomainError } from '#platform/kernel/errors.js';
 import { attemptRevert, RevertConflicts } from './attempt-revert.js';
 import { readQuarantines } from './list-quarantines.js';
 import { digestsOf, overriding, quarantinedAmong } from './quarantine.js';
-import { requireAdminFor, type SubjectChange, settingsSubject } from './restore.js';
+import { requireAdminFor, requireCertificatesFor, type SubjectChange, settingsSubject } from './restore.js';
 import { versionNotFound } from './restore-input.js';
 import { readVersionChanges } from './version-changes.table.js';
 
@@ -23,6 +23,8 @@ export interface RevertInput {
   readonly overrideQuarantine: boolean;
   /** Whether settings may be changed: the scope `admin`. */
   readonly mayConfigure: boolean;
+  /** Whether certificates may be changed: the scope `certificates`. */
+  readonly mayCertify: boolean;
 }
 
 /** Undoes one version of a gateway and nothing else, as a new version; refused as a whole (409) where later versions are in the way. */
@@ -51,7 +53,7 @@ export class RevertVersionHandler implements ICommandHandler<RevertVersion> {
    */
   async execute({ gateway, input, request }: RevertVersion): Promise<Outcome> {
     const stream = `gateway/${gateway}`;
-    const { version, overrideQuarantine, mayConfigure } = input;
+    const { version, overrideQuarantine, mayConfigure, mayCertify } = input;
     const changes = await readVersionChanges(this.db, this.kinds, stream, version);
     if (changes.length === 0) await this.refuseUnknown(stream, gateway, version);
     refuseCreation(changes, version);
@@ -67,6 +69,7 @@ export class RevertVersionHandler implements ICommandHandler<RevertVersion> {
           request: { ...rest, stream, context: { ...context, action: 'RevertVersion' } },
           review: (events) => {
             requireAdminFor(events, mayConfigure);
+            requireCertificatesFor(this.kinds, events, mayCertify);
             return { version, ...overriding(quarantinedAmong(quarantines, digestsOf(events)), overrideQuarantine) };
           },
           guard,

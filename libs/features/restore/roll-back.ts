@@ -12,10 +12,19 @@ import { handleOnSnapshot, type Snapshot } from '#platform/eventstore/snapshot-c
 import { isDatabaseUnavailable } from '#platform/http/database-fault.js';
 import { DB } from '#platform/http/tokens.js';
 import { DomainError } from '#platform/kernel/errors.js';
+import type { JsonObject } from '#platform/kernel/json.js';
 
 import { FindQuarantined } from './find-quarantined.js';
+import { findLostSecrets } from './lost-secrets.js';
 import { digestsOf, overriding } from './quarantine.js';
-import { requireAdminFor, rollbackEvents, settingsSubject, WHOLE_DEADLINE_MS } from './restore.js';
+import {
+  planRollback,
+  type RollbackException,
+  requireAdminFor,
+  requireCertificatesFor,
+  settingsSubject,
+  WHOLE_DEADLINE_MS,
+} from './restore.js';
 import { versionNotFound } from './restore-input.js';
 
 /** Where to go back to, and what whoever asks may do. */
@@ -24,10 +33,14 @@ export interface RollBackInput {
   readonly overrideQuarantine: boolean;
   /** Whether settings may be changed: the scope `admin`. */
   readonly mayConfigure: boolean;
+  /** Certificates go back too; without it they stay as they are now. */
+  readonly includeCertificates: boolean;
+  /** Whether they may be changed: the scope `certificates`. */
+  readonly mayCertify: boolean;
 }
 
 export interface RolledBack {
-  /** Its details are `{toVersion, digest, overriddenQuarantines?}`. */
+  /** Its details are `{toVersion, digest, includeCertificates?, exceptions?, overriddenQuarantines?}`. */
   readonly outcome: Outcome;
   /** Of the configuration as it was read back after the commit; of a dry run the one that would be restored. */
   readonly restoredDigest: string;
@@ -68,7 +81,7 @@ export class RollBackHandler implements ICommandHandler<RollBack> {
     );
     const digest = String(outcome.details?.digest);
     if (outcome.dryRun) return { outcome, restoredDigest: digest };
-    const restoredDigest = await this.readBack(stream, outcome);
+    const restoredDigest = await this.readBack(stream, outcome, this.covered(outcome.details));
     if (restoredDigest === digest) return { outcome, restoredDigest };
     throw new Error(
       `version ${outcome.version} of ${stream} should restore version ${input.toVersion} (${digest}), and is ${restoredDigest}`,
@@ -81,35 +94,58 @@ export class RollBackHandler implements ICommandHandler<RollBack> {
     input: RollBackInput,
     request: CommandRequest,
   ): (snapshot: Snapshot) => Promise<Decided> {
-    const { toVersion, overrideQuarantine, mayConfigure } = input;
-    let past: Promise<{ then: SubjectRecord[]; digest: string }> | undefined; // does not change, however often this is decided
+    const { toVersion, overrideQuarantine, mayConfigure, mayCertify, includeCertificates } = input;
+    let past: Promise<SubjectRecord[]> | undefined; // does not change, however often this is decided
     return async ({ version, subjects }) => {
       if (!subjects.has(settingsSubject)) throw new DomainError('not_found', 'gateway_not_found', `There is no gateway ${gateway}.`);
       if (toVersion < 1 || toVersion > version) throw versionNotFound('/toVersion', toVersion);
-      past ??= this.read(stream, toVersion);
-      const { then, digest } = await past;
-      const events = rollbackEvents(this.kinds, ...differing(subjects, then));
+      past ??= stateAt(this.db, stream, toVersion);
+      const then = await past;
+      const secrets = includeCertificates ? { at: new Date(), lost: await this.lostSecrets(then) } : undefined;
+      const { events, exceptions } = planRollback(this.kinds, ...differing(subjects, then), secrets);
       requireAdminFor(events, mayConfigure);
+      requireCertificatesFor(this.kinds, events, mayCertify);
       const quarantined = events.length === 0 ? [] : await this.queries.execute(new FindQuarantined(gateway, digestsOf(events)));
       const guard = await this.queries.execute(new ReadRouteGuard(gateway, request));
-      const decided = { events, details: { toVersion, digest, ...overriding(quarantined, overrideQuarantine) } };
+      const about = includeCertificates ? { includeCertificates, exceptions: exceptions.map((one) => ({ ...one })) } : {};
+      const digest = this.digestOf(then, this.covered(about));
+      const decided = { events, details: { toVersion, digest, ...about, ...overriding(quarantined, overrideQuarantine) } };
       return guard.reviewedSnapshot(decided, version);
     };
   }
 
-  private async readBack(stream: string, { version, commandId }: Outcome): Promise<string> {
+  private lostSecrets(then: readonly SubjectRecord[]): Promise<ReadonlySet<string>> {
+    const states = then.map(({ subject, state, schemaVersion }) => ({ subject, state: this.kinds.upcast(subject, state, schemaVersion) }));
+    return findLostSecrets({ db: this.db, kinds: this.kinds }, states);
+  }
+
+  /** What the digest is of, by what the record says: certificates stay as they are unless they were asked for, and those that are exceptions do. */
+  private covered(details: JsonObject | null): (subject: string) => boolean {
+    const { includeCertificates, exceptions = [] } = (details ?? {}) as {
+      includeCertificates?: true;
+      exceptions?: readonly RollbackException[];
+    };
+    const left = new Set(exceptions.map(({ subject }) => subject));
+    return (subject) => !left.has(subject) && (includeCertificates === true || this.kinds.of(subject)?.secretOf === undefined);
+  }
+
+  private digestOf(records: readonly SubjectRecord[], covers: (subject: string) => boolean): string {
+    return documentDigest(
+      toDocument(
+        this.kinds,
+        records.filter(({ subject }) => covers(subject)),
+      ),
+    );
+  }
+
+  private async readBack(stream: string, { version, commandId }: Outcome, covers: (subject: string) => boolean): Promise<string> {
     try {
-      return (await this.read(stream, version)).digest;
+      return this.digestOf(await stateAt(this.db, stream, version), covers);
     } catch (error) {
       if (!isDatabaseUnavailable(error)) throw error;
       const message = `The rollback was recorded as version ${version}, and the database was lost before it could be compared: send the same request again with the same Idempotency-Key.`;
       throw new DomainError('unavailable', 'outcome_unknown', message, { extra: { commandId, version }, cause: error });
     }
-  }
-
-  private async read(stream: string, version: number): Promise<{ then: SubjectRecord[]; digest: string }> {
-    const then = await stateAt(this.db, stream, version);
-    return { then, digest: documentDigest(toDocument(this.kinds, then)) };
   }
 }
 

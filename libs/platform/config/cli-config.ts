@@ -18,6 +18,9 @@ export interface CliConfig {
   readonly forceColor: boolean;
   /** Where `login` keeps its file, below `chancery/`; undefined: .config in the user's home. */
   readonly configHome: string | undefined;
+  /** The file with the keys that private keys are kept under; what `keys` works on. */
+  readonly kekFile: string | undefined;
+  readonly failpointDir: string | undefined;
   readonly logLevel: string;
 }
 
@@ -30,6 +33,8 @@ const variables = z.object({
   NO_COLOR: z.string().optional(),
   FORCE_COLOR: z.string().optional(),
   XDG_CONFIG_HOME: z.string().startsWith('/', 'must be an absolute path').optional(),
+  CHANCERY_KEK_FILE: z.string().optional(),
+  CHANCERY_FAILPOINT_DIR: z.string().optional(),
   CHANCERY_LOG_LEVEL: logLevelVariable.default('warn'),
 });
 
@@ -48,6 +53,8 @@ export function readCliConfig(env: Environment = process.env): CliConfig {
     noColor: read.NO_COLOR !== undefined,
     forceColor: read.FORCE_COLOR !== undefined && !['0', 'false'].includes(read.FORCE_COLOR),
     configHome: read.XDG_CONFIG_HOME,
+    kekFile: read.CHANCERY_KEK_FILE,
+    failpointDir: read.CHANCERY_FAILPOINT_DIR,
     logLevel: read.CHANCERY_LOG_LEVEL,
   });
 }

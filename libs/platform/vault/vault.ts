@@ -83,16 +83,9 @@ export class Vault {
     return (await this.#row(owner, ref)).open_part;
   }
 
-  /** Which of these secrets are there. */
-  async present(refs: readonly SecretRef[]): Promise<ReadonlySet<string>> {
-    const ids = refs.map(({ id }) => id);
-    const rows = await sqlQuery<{ id: string }>(this.#db, 'SELECT id FROM chancery.secret WHERE id = ANY ($1::uuid[])', [ids]);
-    return new Set(rows.map(({ id }) => id));
-  }
-
   /** Forgets secrets for good. */
-  async destroy(ids: readonly string[]): Promise<void> {
-    if (ids.length > 0) await sqlQuery(this.#db, 'DELETE FROM chancery.secret WHERE id = ANY ($1::uuid[])', [ids]);
+  destroy(ids: readonly string[]): Promise<void> {
+    return destroySecrets(this.#db, ids);
   }
 
   async #nextVersion({ gateway, name }: SecretOwner): Promise<number> {
@@ -125,4 +118,15 @@ export class Vault {
       `The secret of ${name} (version ${version}) is not in the database any more: push the certificate again.`,
     );
   }
+}
+
+/** Which of these secrets are kept, by their ids. */
+export async function presentSecrets(db: Db, ids: readonly string[]): Promise<ReadonlySet<string>> {
+  const rows = await sqlQuery<{ id: string }>(db, 'SELECT id FROM chancery.secret WHERE id = ANY ($1::uuid[])', [ids]);
+  return new Set(rows.map(({ id }) => id));
+}
+
+/** Forgets secrets for good; no key is needed for that. */
+export async function destroySecrets(db: Db, ids: readonly string[]): Promise<void> {
+  if (ids.length > 0) await sqlQuery(db, 'DELETE FROM chancery.secret WHERE id = ANY ($1::uuid[])', [ids]);
 }

@@ -26,6 +26,7 @@ interface RestoreFlags {
   readonly dryRun: boolean;
   readonly ifVersion?: number;
   readonly overrideQuarantine: boolean;
+  readonly includeCertificates?: boolean;
   readonly overrideRouteTests: boolean;
   readonly yes: boolean;
 }
@@ -41,7 +42,9 @@ export function addRestoreCommands(program: Command): void {
       'chancery rollback 11 --reason "checkout answers 503" --confirm-within 5m --yes',
     ],
   }).argument('<version>', 'the version to restore', version);
-  addRestoreOptions(rollback).action(overApi(restoreVersion));
+  addRestoreOptions(rollback)
+    .option('--include-certificates', 'certificates go back too, but for those that were removed since or have expired', false)
+    .action(overApi(restoreVersion));
   const revert = addApiCommand(program, {
     name: 'revert',
     description: 'undo one version and nothing else; refused where later versions changed the same',
@@ -72,7 +75,7 @@ function addRestoreOptions(command: Command): Command {
 function restoreVersion(session: Session, to: number, flags: RestoreFlags): Promise<number> {
   return restore(session, flags, {
     path: 'rollbacks',
-    body: { toVersion: to },
+    body: { toVersion: to, ...(flags.includeCertificates === true ? { includeCertificates: true } : {}) },
     question: `Restore version ${to}?`,
     equal: `The configuration is that of version ${to} already: there is nothing to restore.`,
     done: ({ version: made, restoredDigest }) => [
