@@ -2,7 +2,10 @@ import { afterEach, describe, expect, jest, test } from '@jest/globals';
 
 import { areServicesKnown, readKnownEndpoints } from '#features/discovery/known-services.table.js';
 import { readTarget } from '#features/rollout/target.table.js';
+import { readSubject } from '#platform/eventstore/read-log.js';
 import { FakeApi } from '#platform/kubernetes/fake-api.fixture.js';
+
+import { ENDPOINT_TYPE } from '#platform/xds/xds-resource.js';
 
 import { eventually, WorkerFixture } from './worker.fixture.js';
 
@@ -16,10 +19,10 @@ afterEach(async () => {
   for (const cleanup of cleanups.splice(0).reverse()) await cleanup();
 });
 
-async function open() {
+async function open(settings: object = {}) {
   const api = await FakeApi.start();
   cleanups.push(() => api.stop());
-  const fixture = await WorkerFixture.open();
+  const fixture = await WorkerFixture.open(settings);
   cleanups.push(() => fixture.close());
   const cluster = { access: api.access, ownNamespace: 'shop', namespaces: ['shop'], tuning: { leastBackoffMs: 10, mostBackoffMs: 50 } };
   return { api, fixture, cluster };
@@ -90,6 +93,24 @@ describe('a worker with Kubernetes', () => {
     await eventually('what is gone is gone', () => !has(agent, '10.7.0.2'));
     expect(has(agent, '10.7.0.1')).toBe(true);
     await eventually('and is known to be', async () => (await known()).join() === 'true,false');
+  });
+
+  test('a cluster that is suddenly empty takes no services away from a gateway until somebody says that it is meant', async () => {
+    const { api, fixture, cluster } = await open({ delivery: 'live' });
+    const names = Array.from({ length: 12 }, (_, i) => `svc${i + 10}`);
+    for (const [i, name] of names.entries()) publish(api, name, `10.7.0.${i + 1}`);
+    const worker = await fixture.startWorker('w1', { cluster });
+    const agent = fixture.agent();
+    await agent.connect(worker.port);
+    let version = 0;
+    for (const name of names) version = await fixture.putMapping(name, { service: name });
+    await eventually('live', async () => (await readTarget(fixture.database.db, 'default', 'edge-1'))?.provenVersion === version);
+    const noted = () => fixture.query<{ version: number }>('select version from chancery.inventory');
+    await eventually('what is served is noted', async () => (await noted())[0]?.version === version);
+    for (const name of names) api.objects.delete(services, 'shop', name);
+    const hold = async () => (await readSubject(fixture.database.db, 'rollout/default', 'hold')).state as { state: string } | null;
+    await eventually('it is held', async () => (await hold())?.state === 'held');
+    expect(names.filter((_, i) => agent.live.holds(ENDPOINT_TYPE, `10.7.0.${i + 1}`)).length).toBeGreaterThan(8);
   });
 });
 
