@@ -6,7 +6,7 @@ import { join } from 'node:path';
 import { afterEach, describe, expect, jest, test } from '@jest/globals';
 
 import { makeCertificate } from '#features/certificate/certificate.fixture.js';
-import { PutCertificate, PutCertificateHandler } from '#features/certificate/put-certificate.js';
+import { rotateKeyPair } from '#features/certificate/rotate-key-pair.js';
 import { KeyFile } from '#platform/vault/key-file.js';
 import { Secret } from '#platform/vault/secret.js';
 import { Vault } from '#platform/vault/vault.js';
@@ -100,10 +100,10 @@ describe.each(apisUnderTest('certificates as Secrets'))('Secrets of %s', (_name,
     await eventually('it is recorded', async () => (await versions()).length === 1);
     await eventually('and remembered', async () => (await fixture.query('select from chancery.kubernetes_secret')).length === 1);
     const { pem, key } = await makeCertificate({ dns: ['api.example'] });
-    const put = new PutCertificateHandler(fixture.events, vault, fixture.database.db);
+    const stores = { events: fixture.events, vault, db: fixture.database.db };
     const input = { certificateChain: pem, privateKey: new Secret(key), source: 'api' as const };
     const request = { context: { commandId: '00000000-0000-4000-8000-000000000001', actor: 'token/spec' }, dryRun: false };
-    await put.execute(new PutCertificate('default', 'edge', input, request));
+    await rotateKeyPair(stores, { gateway: 'default', name: 'edge' }, input, request);
     await fixture.stopWorker(first);
     await fixture.startWorker('w2', { secrets: scope });
     await objects.call('POST', secrets, { metadata: labelled('later'), ...(await tls('c.example')) });
@@ -115,12 +115,12 @@ describe.each(apisUnderTest('certificates as Secrets'))('Secrets of %s', (_name,
   test('certificates of the API are kept as Secrets where that is wanted, follow them, and are not read back', async () => {
     const { objects, fixture, scope, versions, vault } = await open();
     await fixture.startWorker('w1', { secrets: { ...scope, publish: NAMESPACE } });
-    const put = new PutCertificateHandler(fixture.events, vault, fixture.database.db);
+    const stores = { events: fixture.events, vault, db: fixture.database.db };
     const set = async (name: string, id: number) => {
       const { pem, key } = await makeCertificate({ dns: ['api.example'] });
       const input = { certificateChain: pem, privateKey: new Secret(key), source: 'api' as const };
       const request = { context: { commandId: `00000000-0000-4000-8000-00000000000${id}`, actor: 'token/spec' }, dryRun: false };
-      await put.execute(new PutCertificate('default', name, input, request));
+      await rotateKeyPair(stores, { gateway: 'default', name }, input, request);
       return encode(pem);
     };
     const copyOf = (name: string) =>

@@ -6,7 +6,7 @@ import type { V1Secret } from '@kubernetes/client-node';
 import { checkCertificateName } from '#features/certificate/certificate-input.js';
 import { GATEWAY_LABEL, readTlsSecret, type SecretReading } from '#features/certificate/kubernetes-secret.js';
 import { forgetSecret, isSecretSeen, type SecretSeen, writeSecretSeen } from '#features/certificate/kubernetes-secret.table.js';
-import { PutCertificate, PutCertificateHandler } from '#features/certificate/put-certificate.js';
+import { rotateKeyPair } from '#features/certificate/rotate-key-pair.js';
 import type { Db } from '#platform/database/database.js';
 import type { EventStore } from '#platform/eventstore/event-store.js';
 import { DomainError } from '#platform/kernel/errors.js';
@@ -39,16 +39,14 @@ export class SecretWatch {
   readonly #options: SecretWatchOptions;
   readonly #connection: ApiConnection;
   readonly #reflector: Reflector<V1Secret>;
-  readonly #put: PutCertificateHandler;
   readonly #ending = new AbortController();
   readonly #waiting = new Set<string>();
   #working: Promise<void> | undefined;
 
   constructor(options: SecretWatchOptions) {
-    const { events, vault, db, log, namespace, tuning } = options;
+    const { log, namespace, tuning } = options;
     this.#options = options;
     this.#connection = new ApiConnection(options.access);
-    this.#put = new PutCertificateHandler(events, vault, db);
     this.#reflector = new Reflector<V1Secret>({
       connection: this.#connection,
       path: `/api/v1/namespaces/${namespace}/secrets`,
@@ -118,7 +116,7 @@ export class SecretWatch {
     try {
       checkCertificateName(certificate);
       const request = { context: { commandId, actor: ACTOR, reason }, dryRun: false };
-      await this.#put.execute(new PutCertificate(gateway, certificate, { ...pair, source: 'kubernetes' }, request));
+      await rotateKeyPair(this.#options, { gateway, name: certificate }, { ...pair, source: 'kubernetes' }, request);
       return '';
     } catch (error) {
       if (error instanceof DomainError && error.kind !== 'unavailable') return `${error.code}: ${error.message}`;
