@@ -202,6 +202,28 @@ CREATE TABLE chancery.inventory (
   CONSTRAINT inventory_pkey PRIMARY KEY (gateway)
 );
 
+CREATE TABLE chancery.kubernetes_secret (
+  namespace text NOT NULL,
+  name text NOT NULL,
+  uid text NOT NULL,
+  resource_version text NOT NULL,
+  gateway text NOT NULL,
+  certificate text NOT NULL,
+  problem text DEFAULT ''::text NOT NULL,
+  at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
+  CONSTRAINT kubernetes_secret_pkey PRIMARY KEY (namespace, name)
+);
+
+CREATE TABLE chancery.kubernetes_service (
+  namespace text NOT NULL,
+  name text NOT NULL,
+  names text[] NOT NULL,
+  picture jsonb NOT NULL,
+  at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
+  CONSTRAINT kubernetes_service_pkey PRIMARY KEY (namespace, name)
+);
+CREATE INDEX kubernetes_service_names ON chancery.kubernetes_service USING gin (names);
+
 CREATE TABLE chancery.lineage (
   lineage bigint NOT NULL,
   lineage_id text NOT NULL,
@@ -1192,6 +1214,8 @@ GRANT DELETE, INSERT, SELECT, UPDATE ON TABLE chancery.desired_override TO chanc
 GRANT DELETE, INSERT, SELECT, UPDATE ON TABLE chancery.discovered_service TO chancery_app;
 GRANT SELECT ON TABLE chancery.event TO chancery_app;
 GRANT DELETE, INSERT, SELECT, UPDATE ON TABLE chancery.inventory TO chancery_app;
+GRANT DELETE, INSERT, SELECT, UPDATE ON TABLE chancery.kubernetes_secret TO chancery_app;
+GRANT DELETE, INSERT, SELECT, UPDATE ON TABLE chancery.kubernetes_service TO chancery_app;
 GRANT INSERT, SELECT ON TABLE chancery.lineage TO chancery_app;
 GRANT DELETE, INSERT, SELECT, UPDATE ON TABLE chancery.mapping_status TO chancery_app;
 GRANT SELECT ON TABLE chancery.migration TO chancery_app;

@@ -61,6 +61,7 @@ export async function startAgent({ config, envoy, version, log, failpoint, onEnv
   const supervisor = new EnvoySupervisor({
     folder,
     binary: envoy.path,
+    launcher: config.launcher,
     concurrency: config.concurrency,
     failpoint,
     onNote: (message, facts) => log.warn(facts, message),

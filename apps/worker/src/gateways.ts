@@ -1,7 +1,8 @@
 import { setImmediate as nextTurn } from 'node:timers/promises';
-
+import type { ClusterScope } from '#features/discovery/cluster-source.js';
 import { writeDiscoveredServices } from '#features/discovery/discovered-service.table.js';
 import type { Found } from '#features/discovery/discovery.js';
+import { type Pictures, readKubernetesServices, writeKubernetesServices } from '#features/discovery/kubernetes-service.table.js';
 import { ServiceDiscovery } from '#features/discovery/service-discovery.js';
 import { parseService, type ServiceReference } from '#features/mapping/service-reference.js';
 import type { Database } from '#platform/database/database.js';
@@ -18,6 +19,7 @@ export interface GatewaysOptions {
   readonly log: Log;
   readonly pollMs: number;
   readonly servicesFile: string | undefined;
+  readonly cluster?: ClusterScope | undefined;
   readonly allowLoopback: boolean;
   readonly ownPorts: ReadonlySet<number>;
   lookup?(name: string): Promise<string[]>;
@@ -67,6 +69,7 @@ export class Gateways {
       onChange: (gateway, services) => this.#found(gateway, services),
       onReread: (gateway) => this.#writeKnown(gateway),
       onFileError: (error) => options.log.error({ error }, 'the services file cannot be used; the last good one stays'),
+      cluster: options.cluster === undefined ? undefined : clusterOf(options.cluster, options),
       ...(options.lookup === undefined ? {} : { lookup: options.lookup }),
     });
     this.versions = new GatewayVersions(options.database.db, this.#discovery, serviceOf);
@@ -91,7 +94,7 @@ export class Gateways {
   }
 
   async close(): Promise<void> {
-    this.#discovery.stop();
+    await this.#discovery.stop();
     await this.#follower?.close();
     await this.#writing;
   }
@@ -115,6 +118,14 @@ export class Gateways {
 
   get servicesFileError(): string {
     return this.#discovery.fileError;
+  }
+
+  get clusterError(): string {
+    return this.#discovery.clusterError;
+  }
+
+  get clusterRestarts(): Readonly<Record<string, number>> {
+    return this.#discovery.clusterRestarts;
   }
 
   /** Loopback is allowed on this gateway by its settings or for the whole process. */
@@ -199,6 +210,21 @@ export class Gateways {
     this.#generations.set(gateway, this.generation(gateway) + 1);
     this.#options.onChange(gateway);
   }
+}
+
+/** Kubernetes as a source of services, kept in the database. */
+function clusterOf(scope: ClusterScope, { database: { db }, log }: Pick<GatewaysOptions, 'database' | 'log'>) {
+  const { namespaces, ownNamespace } = scope;
+  return {
+    ...scope,
+    recall: () => readKubernetesServices(db, namespaces),
+    remember: (pictures: Pictures, isWhole: boolean) =>
+      writeKubernetesServices(db, pictures, { ownNamespace, whole: isWhole ? namespaces : undefined }),
+    onError: (error: string) => {
+      if (error === '') log.info('Kubernetes is heard again');
+      else log.warn({ error }, 'Kubernetes cannot be heard; what was known of it stays');
+    },
+  };
 }
 
 function gatewayOf(stream: string): string {

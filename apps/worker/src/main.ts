@@ -11,6 +11,7 @@ import { createLog } from '#platform/log/log.js';
 import { KeyFile } from '#platform/vault/key-file.js';
 import type { ServerCertificate } from '#platform/xds/server-credentials.js';
 
+import { openCluster } from './cluster.js';
 import { startWorker } from './worker.js';
 
 /** SIGTERM must be answered by an exit within 10 s; this leaves room for a slow disk. */
@@ -30,6 +31,7 @@ async function main(): Promise<void> {
     tls: config.tls === undefined ? undefined : readCertificate(config.tls),
     statusListen: config.metricsListen,
     servicesFile: config.servicesFile,
+    ...(config.kubernetes === undefined ? {} : await openCluster(config.kubernetes, config)),
     allowLoopback: config.allowLoopbackUpstreams,
     ownPorts: ownPorts(config),
     keys: new KeyFile(config.kekFile),

@@ -1,5 +1,6 @@
 import { Counter, collectDefaultMetrics, Gauge, Histogram, Registry } from 'prom-client';
 
+import { countSecretProblems } from '#features/certificate/kubernetes-secret.table.js';
 import { listReadOnlyTargets } from '#features/rollout/lineage.table.js';
 import { readStatusRows } from '#features/rollout/set-aside.table.js';
 import { listTargets } from '#features/rollout/target.table.js';
@@ -81,6 +82,7 @@ export class WorkerMetrics {
     this.#gauge('chancery_queue_jobs', 'Jobs of the queue.', ['queue', 'state'], async (gauge) => {
       for (const [state, count] of Object.entries((await sources.queue()?.counts()) ?? {})) gauge.set({ queue: 'deploy', state }, count);
     });
+    this.#kubernetes(sources);
     this.#gauge('chancery_read_only_targets', 'Targets that stand still until an operator runs chancery recover.', [], async (gauge) => {
       gauge.set((await listReadOnlyTargets(sources.db)).length);
     });
@@ -94,6 +96,26 @@ export class WorkerMetrics {
   pushEnded(result: string, durationMs: number, seenAtMs: number | undefined): void {
     this.#pushes.observe({ result }, durationMs / 1_000);
     if (result === 'proven' && seenAtMs !== undefined) this.#propagation.observe((Date.now() - seenAtMs) / 1_000);
+  }
+
+  /** Not a condition of readiness: with the API server away, what is known is served on. */
+  #kubernetes({ db, gateways }: MetricSources): void {
+    this.#gauge('chancery_kubernetes_heard', 'Whether the API server of Kubernetes is heard, where there is one.', [], (gauge) => {
+      if (Object.keys(gateways.clusterRestarts).length > 0) gauge.set(gateways.clusterError === '' ? 1 : 0);
+    });
+    this.#gauge('chancery_kubernetes_secret_problems', 'Watched Secrets that are not taken for certificates.', [], async (gauge) => {
+      gauge.set(await countSecretProblems(db));
+    });
+    new Counter({
+      name: 'chancery_k8s_watch_restarts_total',
+      help: 'How often a watch of Kubernetes was begun again.',
+      labelNames: ['resource'],
+      registers: [this.registry],
+      collect() {
+        this.reset();
+        for (const [resource, restarts] of Object.entries(gateways.clusterRestarts)) this.inc({ resource }, restarts);
+      },
+    });
   }
 
   #liveGauges(sources: MetricSources): void {

@@ -1,9 +1,12 @@
+import type { ClusterScope } from '#features/discovery/cluster-source.js';
 import type { Db } from '#platform/database/database.js';
 import type { EventStore } from '#platform/eventstore/event-store.js';
 import type { Log } from '#platform/log/log.js';
 import type { KeyFile } from '#platform/vault/key-file.js';
 import type { AgentIdentity } from '#platform/xds/delivery-server.js';
 import type { ServerCertificate } from '#platform/xds/server-credentials.js';
+
+import type { SecretScope } from './cluster-secrets.js';
 
 export interface WorkerOptions {
   /** Unique among workers, also over restarts: it says who holds a target. */
@@ -16,6 +19,10 @@ export interface WorkerOptions {
   readonly tls?: ServerCertificate | undefined;
   readonly statusListen?: { readonly host: string; readonly port: number } | undefined;
   readonly servicesFile?: string | undefined;
+  /** Whose Services may be upstreams; undefined: there is no Kubernetes. */
+  readonly cluster?: ClusterScope | undefined;
+  /** Whose Secrets are certificates. */
+  readonly secrets?: SecretScope | undefined;
   readonly allowLoopback: boolean;
   readonly ownPorts: ReadonlySet<number>;
   /** What secrets are kept under; without it certificates cannot be opened, and nodes keep what they have of them. */

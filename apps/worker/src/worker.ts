@@ -8,6 +8,7 @@ import { type AgentIdentity, type DeliveryServer, startDeliveryServer } from '#p
 import { mutualTls, peerIdentity } from '#platform/xds/server-credentials.js';
 
 import { AgentHandlers, type AgentHandlersOptions } from './agent-handlers.js';
+import { ClusterSecrets } from './cluster-secrets.js';
 import { Confirmations } from './confirmations.js';
 import { Gateways } from './gateways.js';
 import { LiveDelivery } from './live-delivery.js';
@@ -51,6 +52,7 @@ class Worker {
   readonly #recorder: Recorder;
   readonly #confirmations: Confirmations;
   readonly #gateways: Gateways;
+  readonly #clusterSecrets: ClusterSecrets | undefined;
   readonly #rollouts: Rollouts;
   readonly #renderer: Renderer;
   readonly #live: LiveDelivery;
@@ -79,12 +81,9 @@ class Worker {
     this.#events = new EventStore({ database: this.#database, log });
     this.#recorder = new Recorder({ db, events: this.#events, log, pollMs: tuning.sweepMs });
     const world = { db, database: this.#database, events: this.#events, wake: this.#wake, log };
-    this.#confirmations = new Confirmations({
-      ...world,
-      ownPorts: options.ownPorts,
-      everyMs: tuning.confirmationsMs,
-    });
+    this.#confirmations = new Confirmations({ ...world, ownPorts: options.ownPorts, everyMs: tuning.confirmationsMs });
     this.#gateways = this.#allGateways();
+    this.#clusterSecrets = ClusterSecrets.open(options.secrets, { ...world, gateways: () => this.#gateways.names() });
     this.#rollouts = new Rollouts({
       ...world,
       pollMs: tuning.pollMs,
@@ -137,6 +136,7 @@ class Worker {
   async start(): Promise<{ port: number; statusPort: number | undefined }> {
     const { log, listen: address, tls, statusListen, databaseUrl } = this.#options;
     await this.#gateways.start();
+    this.#clusterSecrets?.start();
     this.#rollouts.start();
     this.#redeployments = followRedeployments({
       database: this.#database,
@@ -175,7 +175,7 @@ class Worker {
     this.#closing.abort();
     await this.#opening;
     await this.#sweep.close();
-    await this.#rollouts.close();
+    await Promise.all([this.#rollouts.close(), this.#clusterSecrets?.close()]);
     await Promise.all([this.#gateways.close(), this.#redeployments?.close(), this.#listener?.close()]);
     await this.#envoys.close();
     await this.#server?.close();
@@ -276,6 +276,7 @@ class Worker {
   }
 
   #gatewayChanged(gateway: string): void {
+    this.#clusterSecrets?.changed();
     if (this.#live.isLive(gateway)) return; // those targets have been written to
     failpoint('worker.afterReadBeforeEnqueue');
     for (const session of this.#handlers.sessions()) if (session.gateway === gateway) this.#runner.request(session.target);

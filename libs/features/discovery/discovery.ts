@@ -1,5 +1,6 @@
 import type { ServiceReference } from '../mapping/service-reference.js';
 
+import type { ClusterAnswer } from './cluster-service.js';
 import { NOT_LOOKED_UP } from './known-services.table.js';
 
 /** Where one instance of a service listens. `address` is an IP literal. */
@@ -11,7 +12,7 @@ export interface Endpoint {
 /** A static list: by name, or by name and port (`usersvc:8080`), which wins. */
 export type ServiceList = Readonly<Record<string, readonly Endpoint[]>>;
 
-type Source = 'settings' | 'file' | 'address' | 'dns';
+type Source = 'settings' | 'file' | 'address' | 'kubernetes' | 'dns';
 
 /** What was found for one service. No endpoints: `error` says why when there is a reason. */
 export interface Found {
@@ -30,12 +31,17 @@ type Wanted = Pick<ServiceReference, 'name' | 'port' | 'ipVersion'>;
 
 /**
  * Finds the endpoints of a service in the order of the sources: the gateway's settings, the services file, the reference itself
- * when it is an IP literal, DNS. The first source that knows the name decides, even if it lists no endpoint.
+ * when it is an IP literal, Kubernetes, DNS. The first source that knows the name decides, even if it lists no endpoint.
  * `refuse` says why an address may not be an upstream; what it refuses is left out and named in `error`.
  */
 export function resolve(
   wanted: Wanted,
-  lists: { readonly settings: ServiceList; readonly file: ServiceList; dns(name: string): DnsAnswer | undefined },
+  lists: {
+    readonly settings: ServiceList;
+    readonly file: ServiceList;
+    cluster?(name: string, port: number): ClusterAnswer | undefined;
+    dns(name: string): DnsAnswer | undefined;
+  },
   refuse: (endpoint: Endpoint) => string | undefined,
 ): Found {
   for (const source of ['settings', 'file'] as const) {
@@ -43,9 +49,14 @@ export function resolve(
     if (listed !== undefined) return filtered(source, listed, '', refuse);
   }
   if (wanted.ipVersion !== 0) return filtered('address', [{ address: wanted.name, port: wanted.port }], '', refuse);
+  const cluster = lists.cluster?.(wanted.name, wanted.port);
+  if (cluster?.decides) return filtered('kubernetes', cluster.endpoints, cluster.error, refuse);
   const answer = lists.dns(wanted.name);
   const endpoints = (answer?.addresses ?? []).map((address) => ({ address, port: wanted.port }));
-  return filtered('dns', endpoints, answer === undefined ? NOT_LOOKED_UP : answer.error, refuse);
+  if (answer === undefined) return filtered('dns', [], NOT_LOOKED_UP, refuse);
+  // Where nobody knows the name, each says so.
+  const error = answer.error === '' || cluster === undefined ? answer.error : `${cluster.error} ${answer.error}`;
+  return filtered('dns', endpoints, error, refuse);
 }
 
 function own(list: ServiceList, name: string): readonly Endpoint[] | undefined {

@@ -1,4 +1,4 @@
-import { lookup } from 'node:dns/promises';
+import { lookup, Resolver } from 'node:dns/promises';
 
 import type { DnsAnswer } from './discovery.js';
 
@@ -11,11 +11,15 @@ interface Entry {
 }
 
 const lookupDeadlineMs = 2_000;
+const ttlDeadlineMs = 1_000;
+/** A lifetime of no time at all is not a wish to be asked without pause, and one of a day none to serve from where a service was yesterday. Seconds. */
+const [leastTtlS, mostTtlS] = [1, 60];
 /** getaddrinfo runs on Node's four pool threads, and a mute DNS server holds one for long: leave the others for files and zlib. */
 const mostAtOnce = 2;
 
 /**
- * Names that are looked up by the machine's own rules (hosts file, search domains) and refreshed while somebody wants them.
+ * Names that are looked up by the machine's own rules (hosts file, search domains) and refreshed while somebody wants them: when the answer's lifetime is
+ * over, where DNS itself knows the name (those rules do not tell it), otherwise each `refreshMs`. Every address of an answer is an instance.
  * A name that does not exist has no addresses; when the server does not answer, the last good answer stays.
  */
 export class DnsNames {
@@ -23,13 +27,21 @@ export class DnsNames {
   readonly #onChange: () => void;
   readonly #refreshMs: number;
   readonly #lookup: (name: string) => Promise<string[]>;
+  readonly #ttl: (name: string) => Promise<number | undefined>;
   #asking = 0;
   #timer: NodeJS.Timeout | undefined;
 
-  constructor(options: { onChange(): void; readonly refreshMs?: number; lookup?(name: string): Promise<string[]> }) {
+  constructor(options: {
+    onChange(): void;
+    readonly refreshMs?: number;
+    lookup?(name: string): Promise<string[]>;
+    /** The lifetime of what DNS says of a name, in seconds; undefined: DNS says nothing of it. */
+    ttl?(name: string): Promise<number | undefined>;
+  }) {
     this.#onChange = options.onChange;
     this.#refreshMs = options.refreshMs ?? 5_000;
     this.#lookup = options.lookup ?? lookupAll;
+    this.#ttl = options.ttl ?? (options.lookup === undefined ? ttlOf : async () => undefined);
   }
 
   start(): void {
@@ -89,6 +101,7 @@ export class DnsNames {
         () => this.#freed(),
       );
       entry.answer = { addresses: (await Promise.race([looking, deadline])).sort(), error: '' };
+      void this.#keep(name, entry);
     } catch (error) {
       const code = (error as NodeJS.ErrnoException).code ?? '';
       const gone = code === 'ENOTFOUND' || code === 'ENODATA';
@@ -101,6 +114,12 @@ export class DnsNames {
     }
   }
 
+  /** Puts the next look off until what was answered is no longer good. Beside the lookup: an instance is used before it is known for how long. */
+  async #keep(name: string, entry: Entry): Promise<void> {
+    const ttlS = await this.#ttl(name).catch(() => undefined);
+    if (ttlS !== undefined) entry.nextAtMs = Date.now() + Math.min(mostTtlS, Math.max(leastTtlS, ttlS)) * 1_000;
+  }
+
   #freed(): void {
     this.#asking -= 1;
     this.#askDue();
@@ -109,4 +128,13 @@ export class DnsNames {
 
 async function lookupAll(name: string): Promise<string[]> {
   return (await lookup(name, { all: true })).map(({ address }) => address);
+}
+
+/** The shortest lifetime among a name's addresses. Only whole names are asked for: what a search domain makes of a short one is not known here. */
+async function ttlOf(name: string): Promise<number | undefined> {
+  if (!name.includes('.')) return undefined;
+  const resolver = new Resolver({ timeout: ttlDeadlineMs, tries: 1 });
+  const answers = await Promise.allSettled([resolver.resolve4(name, { ttl: true }), resolver.resolve6(name, { ttl: true })]);
+  const all = answers.flatMap((answer) => (answer.status === 'fulfilled' ? answer.value : []));
+  return all.length === 0 ? undefined : Math.min(...all.map(({ ttl }) => ttl));
 }

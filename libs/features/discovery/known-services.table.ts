@@ -1,11 +1,16 @@
 import { type Db, named, sqlQuery } from '#platform/database/database.js';
 
+import type { ServicePicture } from '#platform/kubernetes/service-picture.js';
+
+import { type ClusterAnswer, clusterAnswer } from './cluster-service.js';
+
 /** What the discovery says of a name that it has not asked for yet; see `resolve`. */
 export const NOT_LOOKED_UP = 'not looked up yet';
 
 /**
  * Whether discovery has endpoints for a service of this gateway: for the warning of a mapping whose service is not there (yet).
- * true: a static list names it, whatever the port, or some mapping named it and a worker found it. false: a worker has looked, and found none.
+ * true: a static list names it, whatever the port, Kubernetes has an instance of it, or some mapping named it and a worker found it. false: a worker
+ * has looked, and found none.
  * undefined: nobody has looked yet, so it cannot be said; a name that only DNS knows is looked up when a mapping asks for it.
  */
 export async function isServiceKnown(
@@ -24,21 +29,35 @@ export async function areServicesKnown(
   services: readonly { readonly host: string; readonly port: number }[],
 ): Promise<(boolean | undefined)[]> {
   const names = services.map(({ host, port }) => [host, `${host}:${port}`]);
-  const rows = await sqlQuery<{ service: string; found: boolean; looked: boolean }>(db, SERVICES_KNOWN, [
-    gateway,
-    names.flat(),
-    NOT_LOOKED_UP,
-  ]);
+  const rows = await sqlQuery<KnownRow>(db, SERVICES_KNOWN, [gateway, names.flat(), NOT_LOOKED_UP, services.map(({ host }) => host)]);
   const byName = new Map<string, { found: boolean; looked: boolean }>();
-  for (const { service, found, looked } of rows) {
-    const sofar = byName.get(service);
-    byName.set(service, { found: found || sofar?.found === true, looked: looked || sofar?.looked === true });
+  const cluster = new Map<string, KnownRow>();
+  for (const row of rows) {
+    if (row.picture !== null) cluster.set(row.service, row);
+    const sofar = byName.get(row.service);
+    byName.set(row.service, { found: row.found || sofar?.found === true, looked: row.looked || sofar?.looked === true });
   }
-  return names.map((both) => {
-    const said = both.flatMap((name) => byName.get(name) ?? []);
-    if (said.some(({ found }) => found)) return true;
-    return said.some(({ looked }) => looked) ? false : undefined;
+  return services.map(({ host, port }, i) => {
+    const said = (names[i] ?? []).flatMap((name) => byName.get(name) ?? []);
+    const there = answerOfCluster(cluster.get(host), port);
+    if (said.some(({ found }) => found) || (there?.endpoints.length ?? 0) > 0) return true;
+    return there !== undefined || said.some(({ looked }) => looked) ? false : undefined;
   });
+}
+
+interface KnownRow {
+  readonly service: string;
+  readonly found: boolean;
+  readonly looked: boolean;
+  /** Of a Service of Kubernetes; null for what discovery wrote of the gateway's services. */
+  readonly picture: ServicePicture | null;
+  readonly namespace: string;
+  readonly name: string;
+}
+
+function answerOfCluster(row: KnownRow | undefined, port: number): ClusterAnswer | undefined {
+  if (row === undefined || row.picture === null) return undefined;
+  return clusterAnswer({ ...row, isCertain: true }, port, { picture: row.picture, isListed: true });
 }
 
 /** What discovery wrote of a service. No endpoints: `error` says why when there is a reason. */
@@ -61,11 +80,17 @@ export async function readKnownEndpoints(
       WHERE gateway = $1 AND service = ANY ($2) ORDER BY length(service) DESC LIMIT 1`,
     [gateway, [host, `${host}:${port}`]],
   );
-  return found;
+  if (found !== undefined) return found;
+  const rows = await sqlQuery<KnownRow>(db, SERVICES_KNOWN, [gateway, [], NOT_LOOKED_UP, [host]]);
+  const there = answerOfCluster(rows[0], port);
+  return there === undefined ? undefined : { source: 'kubernetes', endpoints: there.endpoints, error: there.error };
 }
 
 const SERVICES_KNOWN = named(
   'chancery.services_known',
-  `SELECT service, jsonb_array_length(endpoints) > 0 AS found, strpos(error, $3) = 0 AS looked
-     FROM chancery.discovered_service WHERE gateway = $1 AND service = ANY ($2)`,
+  `SELECT service, jsonb_array_length(endpoints) > 0 AS found, strpos(error, $3) = 0 AS looked, null::jsonb AS picture, '' AS namespace, '' AS name
+     FROM chancery.discovered_service WHERE gateway = $1 AND service = ANY ($2)
+    UNION ALL
+   SELECT called, false, false, picture, namespace, name
+     FROM chancery.kubernetes_service, unnest(names) AS called WHERE names && $4 AND called = ANY ($4)`,
 );

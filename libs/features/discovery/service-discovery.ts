@@ -1,12 +1,15 @@
 import { addressFault, isLoopback, parseInstance } from '#platform/envoy/model/upstream-address.js';
 import type { ServiceReference } from '../mapping/service-reference.js';
 
+import { type ClusterScope, ClusterSource, type ClusterSourceOptions } from './cluster-source.js';
 import { type Endpoint, type Found, resolve, type ServiceList } from './discovery.js';
 import { DnsNames } from './dns-names.js';
 import { ServicesFile } from './services-file.js';
 
 export interface DiscoveryOptions {
   readonly servicesFile?: string | undefined;
+  /** Kubernetes, where there is one, and where its Services are kept beyond this process. */
+  readonly cluster?: (ClusterScope & Pick<ClusterSourceOptions, 'recall' | 'remember' | 'onError'>) | undefined;
   /** Allows loopback on every gateway, beside those whose settings do. */
   readonly allowLoopback: boolean;
   /** Ports of the product on this machine: never an upstream. */
@@ -37,6 +40,7 @@ export class ServiceDiscovery {
   readonly #tracked = new Map<string, Tracked>();
   readonly #dns: DnsNames;
   readonly #file: ServicesFile | undefined;
+  readonly #cluster: ClusterSource | undefined;
 
   constructor(options: DiscoveryOptions) {
     this.#options = options;
@@ -50,16 +54,31 @@ export class ServiceDiscovery {
       options.servicesFile === undefined
         ? undefined
         : new ServicesFile({ path: options.servicesFile, onChange: recheck, onError: options.onFileError });
+    this.#cluster =
+      options.cluster === undefined
+        ? undefined
+        : new ClusterSource({ ...options.cluster, onChange: (services) => this.#recheck(services) });
   }
 
   async start(): Promise<void> {
     this.#dns.start();
-    await this.#file?.start();
+    await Promise.all([this.#file?.start(), this.#cluster?.start()]);
   }
 
-  stop(): void {
+  async stop(): Promise<void> {
     this.#dns.stop();
     this.#file?.stop();
+    await this.#cluster?.stop();
+  }
+
+  /** What stands between us and Kubernetes; '' when nothing does. What was known of it stays. */
+  get clusterError(): string {
+    return this.#cluster?.error ?? '';
+  }
+
+  /** How often a watch of Kubernetes was begun again, by what it watches. */
+  get clusterRestarts(): Readonly<Record<string, number>> {
+    return this.#cluster?.restarts ?? {};
   }
 
   /** What is wrong with the services file; '' when nothing is. */
@@ -132,7 +151,12 @@ export class ServiceDiscovery {
   }
 
   #find(tracked: Tracked, reference: ServiceReference): Found {
-    const lists = { settings: tracked.services, file: this.#file?.list ?? {}, dns: (name: string) => this.#dns.answer(name) };
+    const lists = {
+      settings: tracked.services,
+      file: this.#file?.list ?? {},
+      cluster: (name: string, port: number) => this.#cluster?.answer(name, port),
+      dns: (name: string) => this.#dns.answer(name),
+    };
     const refuse = (endpoint: Endpoint): string | undefined => {
       const fault = addressFault(endpoint.address, { allowLoopback: tracked.allowLoopback });
       if (fault !== undefined) return fault.message;
@@ -143,10 +167,11 @@ export class ServiceDiscovery {
     return resolve(reference, lists, refuse);
   }
 
-  /** Finds everything anew; answers the keys for which something else was found. */
-  #refind(tracked: Tracked): Set<string> {
+  /** Finds everything anew, or what may depend on these Services of Kubernetes; answers the keys for which something else was found. */
+  #refind(tracked: Tracked, services?: ReadonlySet<string>): Set<string> {
     const changed = new Set<string>();
     for (const [key, { reference }] of tracked.references) {
+      if (services !== undefined && !services.has(this.#cluster?.keyOf(reference.name) ?? '')) continue;
       const found = this.#find(tracked, reference);
       if (JSON.stringify(found) === JSON.stringify(tracked.found.get(key))) continue;
       this.#set(tracked, reference, found);
@@ -164,11 +189,11 @@ export class ServiceDiscovery {
     if (before?.source === 'dns' && found?.source !== 'dns') this.#dns.unwant(name);
   }
 
-  #recheck(): void {
+  #recheck(services?: ReadonlySet<string>): void {
     for (const [gateway, tracked] of this.#tracked) {
-      const changed = this.#refind(tracked);
+      const changed = this.#refind(tracked, services);
       if (changed.size > 0) this.#options.onChange(gateway, changed);
-      else this.#options.onReread(gateway);
+      else if (services === undefined) this.#options.onReread(gateway);
     }
   }
 }

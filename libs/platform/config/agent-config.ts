@@ -22,6 +22,8 @@ export interface AgentConfig {
   /** What becomes of Envoy when the agent is asked to end. */
   readonly envoyOnExit: 'keep' | 'stop';
   readonly envoyPath: string | undefined;
+  /** What forks Envoy where there is no shell (deploy/launcher). */
+  readonly launcher: string | undefined;
   readonly searchPath: string | undefined;
   /** Where a downloaded Envoy is kept. */
   readonly cacheDir: string | undefined;
@@ -59,6 +61,7 @@ const variables = z.object({
   CHANCERY_AGENT_HTTPS_LISTEN: openListenVariable.optional(),
   CHANCERY_AGENT_CONCURRENCY: z.coerce.number().int().min(1).max(256).default(2),
   CHANCERY_AGENT_ENVOY_ON_EXIT: z.enum(['keep', 'stop'], { error: 'must be keep or stop' }).default('keep'),
+  CHANCERY_AGENT_LAUNCHER: z.string().optional(),
   CHANCERY_CACHE: z.string().optional(),
   ENVOY_PATH: z.string().optional(),
   PATH: z.string().optional(),
@@ -82,6 +85,7 @@ export function readAgentConfig(env: Environment = process.env, argv: readonly s
     concurrency: read.CHANCERY_AGENT_CONCURRENCY,
     envoyOnExit: readWords(argv) ?? read.CHANCERY_AGENT_ENVOY_ON_EXIT,
     envoyPath: read.ENVOY_PATH,
+    launcher: read.CHANCERY_AGENT_LAUNCHER,
     searchPath: read.PATH,
     cacheDir: read.CHANCERY_CACHE,
     logLevel: read.CHANCERY_LOG_LEVEL,

@@ -12,6 +12,7 @@ import {
   required,
   urlVariable,
 } from './environment.js';
+import { type KubernetesConfig, kubernetesVariables, readKubernetes } from './kubernetes-config.js';
 
 export interface WorkerConfig {
   /** As the application role. */
@@ -26,6 +27,8 @@ export interface WorkerConfig {
   readonly metricsListen: Listen | undefined;
   /** A YAML or JSON file with `services: {name: ['host:port']}`, watched. */
   readonly servicesFile: string | undefined;
+  /** Whose Services and Secrets are looked at; undefined: there is no Kubernetes. */
+  readonly kubernetes: KubernetesConfig | undefined;
   /** Lets upstreams be loopback addresses on every gateway, as a development machine needs. */
   readonly allowLoopbackUpstreams: boolean;
   readonly envoyPath: string | undefined;
@@ -37,6 +40,7 @@ export interface WorkerConfig {
 
 const variables = z.object({
   ...processVariables,
+  ...kubernetesVariables,
   DATABASE_URL: required(databaseUrlVariable, 'where Postgres is, for instance postgresql://chancery_app@127.0.0.1:5432/chancery'),
   REDIS_URL: urlVariable('redis', 'rediss').optional(),
   CHANCERY_WORKER_LISTEN: listenVariable.default({ host: '127.0.0.1', port: 18_000 }),
@@ -63,6 +67,7 @@ export function readWorkerConfig(env: Environment = process.env): WorkerConfig {
     tls: readTls(read),
     metricsListen: read.CHANCERY_WORKER_METRICS_LISTEN,
     servicesFile: read.CHANCERY_SERVICES_FILE,
+    kubernetes: readKubernetes(read),
     allowLoopbackUpstreams: read.CHANCERY_ALLOW_LOOPBACK_UPSTREAMS,
     envoyPath: read.ENVOY_PATH,
     kekFile: read.CHANCERY_KEK_FILE,

@@ -25,6 +25,7 @@ export type EpochAttempt =
 export interface EpochStarterOptions {
   readonly folder: NodeFolder;
   readonly binary: string;
+  readonly launcher?: string | undefined;
   readonly admin: EnvoyAdmin;
   readonly liveTimeoutMs: number;
   readonly failpoint: (name: string) => void;
@@ -56,7 +57,7 @@ export class EpochStarter {
 
   /** `parent` is whom the child takes over from: when that one dies first, the child would wait for its answers for ever. */
   async attempt(place: EpochPlace, config: EpochConfig, concurrency: number, parent?: ProcessIdentity): Promise<EpochAttempt> {
-    const { folder, binary, failpoint } = this.#options;
+    const { folder, binary, launcher, failpoint } = this.#options;
     // No child runs when an attempt begins, so a flag that is set was left by one that died unseen.
     clearInitializingFlag(place.baseId);
     const logPath = this.logPath(place);
@@ -68,6 +69,7 @@ export class EpochStarter {
     const configPath = configFile(config.key);
     const child = await launchEpoch({
       binary,
+      launcher,
       cwd: folder.path,
       ...place,
       configPath,

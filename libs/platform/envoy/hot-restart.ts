@@ -62,6 +62,8 @@ export type Adoption =
 export interface SupervisorOptions {
   readonly folder: NodeFolder;
   readonly binary: string;
+  /** What forks it, where there is no shell. */
+  readonly launcher?: string | undefined;
   /** Worker threads; a running lineage keeps its own number. */
   readonly concurrency: number;
   /** How long a child may take from fork to LIVE. 100,000 routes took 5 s on a busy machine of two cores. */
@@ -85,9 +87,10 @@ export class EnvoySupervisor {
   #parent: DrainingParent | null = null;
   #busy = false;
 
-  constructor({ folder, binary, concurrency, liveTimeoutMs = 60_000, failpoint = () => {}, onNote = () => {} }: SupervisorOptions) {
+  constructor(options: SupervisorOptions) {
+    const { folder, binary, launcher, concurrency, liveTimeoutMs = 60_000, failpoint = () => {}, onNote = () => {} } = options;
     this.admin = new EnvoyAdmin(folder.adminSocket);
-    this.#starter = new EpochStarter({ folder, binary, admin: this.admin, liveTimeoutMs, failpoint, onNote });
+    this.#starter = new EpochStarter({ folder, binary, launcher, admin: this.admin, liveTimeoutMs, failpoint, onNote });
     this.#folder = folder.path;
     this.#concurrency = concurrency;
     this.#note = onNote;

@@ -22,6 +22,8 @@ export interface EpochOptions {
   readonly logPath: string;
   /** Instead of the configuration's node id. */
   readonly serviceNode?: string | undefined;
+  /** A program that forks as the shell does, for where there is no shell (deploy/launcher). */
+  readonly launcher?: string | undefined;
 }
 
 /** An Envoy found in the process table. */
@@ -50,7 +52,9 @@ echo $!`;
 /** Starts an epoch that outlives this process. Resolves when it is forked, which says nothing yet about its health. */
 export async function launchEpoch(options: EpochOptions): Promise<ProcessIdentity> {
   // The environment is empty on purpose: a header value can read Envoy's environment (%ENVIRONMENT(X)%).
-  const shell = spawn('/bin/sh', ['-c', LAUNCH, 'envoy-launcher', options.logPath, options.binary, ...epochArguments(options)], {
+  const [program, words] = options.launcher === undefined ? ['/bin/sh', ['-c', LAUNCH, 'envoy-launcher']] : [options.launcher, ['fork']];
+  const shell = spawn(program, [...words, options.logPath, options.binary, ...epochArguments(options)], {
+    argv0: 'envoy-launcher',
     cwd: options.cwd,
     env: {},
     detached: true,

@@ -1,0 +1,3 @@
+module chancery/launcher
+
+go 1.24

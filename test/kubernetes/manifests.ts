@@ -1,0 +1,70 @@
+import { execFileSync, spawnSync } from 'node:child_process';
+import { readdirSync, readFileSync } from 'node:fs';
+import { join } from 'node:path';
+
+import { parseAllDocuments } from 'yaml';
+
+import { checkout } from '../support/dev-harness.js';
+
+/** An object of a manifest. */
+export interface Manifest {
+  readonly apiVersion: string;
+  readonly kind: string;
+  readonly metadata: { readonly name: string; readonly namespace?: string; readonly labels?: Readonly<Record<string, string>> };
+  readonly [more: string]: unknown;
+}
+
+export interface PodSpec {
+  readonly automountServiceAccountToken?: boolean;
+  readonly securityContext?: { readonly runAsNonRoot?: boolean };
+  readonly containers: readonly {
+    readonly name: string;
+    readonly image: string;
+    readonly env?: readonly { readonly name: string; readonly value?: string }[];
+    readonly resources?: { readonly limits?: { readonly memory?: string }; readonly requests?: object };
+    readonly securityContext?: { readonly readOnlyRootFilesystem?: boolean; readonly allowPrivilegeEscalation?: boolean };
+  }[];
+}
+
+export const deploy = join(checkout, 'deploy');
+
+/** What is checked in, by the folder below deploy/kubernetes. */
+export function readManifests(folder: 'base' | 'demo'): Manifest[] {
+  const path = join(deploy, 'kubernetes', folder);
+  const files = readdirSync(path).filter((name) => name.endsWith('.yaml') && name !== 'kustomization.yaml');
+  const namespace = folder === 'demo' ? 'default' : undefined;
+  return files.flatMap((name) => parse(readFileSync(join(path, name), 'utf8'), namespace));
+}
+
+/** What the chart makes with these values. */
+export function renderChart(...settings: readonly string[]): Manifest[] {
+  const words = ['template', 'chancery', join(deploy, 'helm/chancery'), '--namespace', 'chancery', '--kube-version', '1.35.0'];
+  return parse(execFileSync('helm', [...words, ...settings.flatMap((setting) => ['--set', setting])], { encoding: 'utf8' }));
+}
+
+/** Why a command cannot be used; undefined when it can. */
+export function missingTool(name: string): string | undefined {
+  const { error } = spawnSync(name, ['version']);
+  return error === undefined ? undefined : `there is no ${name} on PATH (bench/peers/build.sh makes helm and kustomize)`;
+}
+
+/** The pod that an object makes; undefined for one that makes none. */
+export function podOf({ kind, spec }: Manifest): PodSpec | undefined {
+  const template = (spec as { template?: { spec: PodSpec } } | undefined)?.template;
+  return ['Deployment', 'StatefulSet', 'Job'].includes(kind) ? template?.spec : undefined;
+}
+
+/** Where an object is kept by the API server. */
+export function pathOf({ apiVersion, kind, metadata }: Manifest): string {
+  const group = apiVersion.includes('/') ? `/apis/${apiVersion}` : `/api/${apiVersion}`;
+  const plural = kind === 'NetworkPolicy' ? 'networkpolicies' : `${kind.toLowerCase()}s`;
+  return `${group}${metadata.namespace === undefined ? '' : `/namespaces/${metadata.namespace}`}/${plural}`;
+}
+
+function parse(text: string, namespace?: string): Manifest[] {
+  const objects = parseAllDocuments(text).map((document) => document.toJS() as Manifest | null);
+  return objects.flatMap((object) => {
+    if (object === null) return [];
+    return namespace === undefined ? [object] : [{ ...object, metadata: { ...object.metadata, namespace } }];
+  });
+}
