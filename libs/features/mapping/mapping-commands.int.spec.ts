@@ -1,8 +1,11 @@
 import { randomUUID } from 'node:crypto';
 
 import { afterAll, beforeAll, expect, test } from '@jest/globals';
+import type { QueryBus } from '@nestjs/cqrs';
 
+import { FindKnownService, FindKnownServiceHandler } from '#features/discovery/find-known-service.js';
 import { CreateGateway, CreateGatewayHandler } from '#features/gateway/create-gateway.js';
+import { ReadGateway, ReadGatewayHandler } from '#features/gateway/list-gateways.js';
 import { type Database, openDatabase } from '#platform/database/database.js';
 import type { CommandRequest } from '#platform/eventstore/command-request.js';
 import { EventStore } from '#platform/eventstore/event-store.js';
@@ -10,10 +13,13 @@ import { EventStore } from '#platform/eventstore/event-store.js';
 import { createTestDatabase } from '../../../test/support/test-database.js';
 import { CreateMapping, CreateMappingHandler } from './create-mapping.js';
 import { DeleteMapping, DeleteMappingHandler } from './delete-mapping.js';
+import { FindMappingWarnings, FindMappingWarningsHandler } from './find-mapping-warnings.js';
 import { guardedQueries } from './guarded-queries.fixture.js';
 import { inputOf } from './mapping.fixture.js';
 import { MappingBudget } from './mapping-budget.table.js';
+import { fromJson } from './mapping-state.js';
 import { OwnPorts } from './own-ports.js';
+import { ReadSurroundings, ReadSurroundingsHandler } from './read-surroundings.js';
 import { UpdateMapping, UpdateMappingHandler } from './update-mapping.js';
 
 const request = (): CommandRequest => ({ context: { commandId: randomUUID(), actor: 'token/test' }, dryRun: false });
@@ -101,4 +107,24 @@ test('commands at the same time fill a gateway and never more', async () => {
   await end(String(made[0]).slice('mapping/'.length));
   await create('last', { prefix: '/last/' }, budget);
   await expect(create('more', { prefix: '/more/' }, budget)).rejects.toMatchObject({ code: 'mapping_budget' });
+});
+
+test('warnings are judged by what was read beside the write, and by a new look when another wrote in between', async () => {
+  const { create } = await newGateway('beside');
+  await create('inner', { prefix: '/in/side/' });
+  const outcome = await create('outer', { prefix: '/in/', precedence: 1 });
+  const queries: QueryBus = guardedQueries(database.db, (query) => {
+    if (query instanceof ReadSurroundings) return new ReadSurroundingsHandler(queries, database.db).execute(query);
+    if (query instanceof FindKnownService) return new FindKnownServiceHandler(database.db).execute(query);
+    if (query instanceof ReadGateway) return new ReadGatewayHandler(database.db).execute(query);
+    return Promise.reject(new Error(`nobody answers ${query.constructor.name}`));
+  });
+  const state = fromJson('outer', outcome.events[0]?.state ?? {});
+  const codes = async (version: number) => {
+    const beside = Promise.resolve({ version, mappings: [], service: { name: state.service, isKnown: true } });
+    const warnings = await new FindMappingWarningsHandler(queries).execute(new FindMappingWarnings('beside', state, outcome, beside));
+    return warnings.map(({ code }) => code).filter((code) => code !== 'unverified_service');
+  };
+  expect(await codes(outcome.version - 1)).toEqual([]);
+  expect(await codes(outcome.version - 2)).toEqual(['makes_unreachable']);
 });

@@ -79,7 +79,7 @@ const names = new Map<string, string>();
 
 /**
  * Gives a statement a name, under which each connection parses and plans it once: for what is asked for every change. A pooler between us and the server
- * must keep named statements apart (PgBouncer from 1.21 on, with max_prepared_statements), as it must for the append.
+ * must keep named statements apart, as it always had to for the append.
  * @returns the text, to be asked as any other.
  */
 export function named(name: string, text: string): string {

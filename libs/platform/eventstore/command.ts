@@ -81,6 +81,9 @@ export interface HandleRequest {
 /** Pure: looks at the view, throws a DomainError to refuse, answers [] when there is nothing to do. It may be called again on a newer view. */
 export type Decide = (view: View) => readonly NewEvent[] | Decided;
 
+/** A decision that may ask for the kinds which its request named. */
+export type DecideWidely = (view: WideView) => ReturnType<Decide>;
+
 /** Events with what the record says beside them. */
 export interface Decided {
   readonly events: readonly NewEvent[];

@@ -9,13 +9,12 @@ import { Combiner, databaseUnavailable } from './combiner.js';
 import type {
   AppendResult,
   CommandContext,
-  Decide,
   Decided,
   DecidedCommand,
+  DecideWidely,
   HandleRequest,
   Outcome,
   SubjectRecord,
-  WideView,
 } from './command.js';
 import { classify } from './database-errors.js';
 import { checkPrecondition, claimTaken, compose, composing, recordedEvents, referenceMissing, viewOf } from './decision.js';
@@ -71,7 +70,7 @@ export class EventStore {
    * `reference_missing`, `idempotency_key_reused`, `unstorable`; unavailable `database_unavailable` (nothing happened) or `outcome_unknown`
    * (it may have: `extra.commandId` says which command to look for).
    */
-  async handle(request: HandleRequest, decide: (view: WideView) => ReturnType<Decide>): Promise<Outcome> {
+  async handle(request: HandleRequest, decide: DecideWidely): Promise<Outcome> {
     if (this.closed) throw databaseUnavailable();
     checkStorable(request);
     this.handling += 1;
@@ -171,11 +170,7 @@ export class EventStore {
   }
 
   /** One round: undefined when the world moved between read and append. */
-  private async attempt(
-    request: HandleRequest,
-    decide: (view: WideView) => ReturnType<Decide>,
-    deadline: number,
-  ): Promise<Outcome | undefined> {
+  private async attempt(request: HandleRequest, decide: DecideWidely, deadline: number): Promise<Outcome | undefined> {
     const { context, stream } = request;
     const read = await within(deadline, this.reader.read({ stream, subjects: subjectsOf(request), kinds: request.kinds ?? [] }, deadline));
     const before = read.records;
