@@ -83,7 +83,8 @@ export class WorkingSet {
       if (touched.kind.name === 'mapping') left += Number(touched.after === null) - Number(touched.before === null);
     }
     if (left < 0) this.#refuseOverBudget(rules.room, left, faults);
-    this.#refuseDoubleClaims(events, faults);
+    yield* this.#refuseDoubleClaims(events, faults);
+    yield undefined;
     return { events, overridden, places: new Map([...this.#touched].map(([subject, { place }]) => [subject, place])) };
   }
 
@@ -106,9 +107,10 @@ export class WorkingSet {
     faults.add('conflict', { pointer: created.at(-1)?.place.name ?? '', code: 'mapping_budget', message });
   }
 
-  #refuseDoubleClaims(events: readonly NewEvent[], faults: SetFaults): void {
+  *#refuseDoubleClaims(events: readonly NewEvent[], faults: SetFaults): Generator<undefined, void> {
     const owners = new Map<string, string>();
-    for (const { subject, state, claims } of events) {
+    for (const [i, { subject, state, claims }] of events.entries()) {
+      if (i % PACE === PACE - 1) yield undefined;
       for (const claim of state === null ? [] : (claims ?? [])) {
         const owner = owners.get(claim);
         if (owner === undefined) owners.set(claim, subject);

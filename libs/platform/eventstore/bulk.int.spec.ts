@@ -97,3 +97,41 @@ test('small commands go on while a bulk command is being staged', async () => {
   expect(small).toBeGreaterThan(3);
   expect(await verifyStream(log.database.db, stream)).toMatchObject({ ok: true, version: small + 1 });
 }, 60_000);
+
+test('claims that stay, change hands, end and come back in bulk are those of the last version; every version is there as it was', async () => {
+  const stream = 'gateway/bulk-claims';
+  const subjects = names(400);
+  const claimOf = [
+    (i: number) => [`claim/${i}`], // everything begins
+    (i: number) => (i < 100 ? [`claim/${i}`] : i < 200 ? [`claim/${i ^ 1}`] : i < 300 ? [] : [`claim/${i}`, `more/${i}`]), // stays; changes hands; ends; grows
+    (i: number) => (i < 200 ? [`claim/${i}`] : i < 300 ? [`claim/${599 - i}`] : [`more/${i}`]), // back; comes back as another's; shrinks
+  ];
+  for (const [n, claims] of claimOf.entries()) {
+    await log.store.handle({ stream, subjects, context: aContext() }, () =>
+      subjects.map((subject, i) => anEvent(subject, n === 1 && i >= 200 && i < 300 ? null : { n, i }, { claims: claims(i) })),
+    );
+    // Changes that are not many stand between, so that both kinds of former states are met.
+    await log.store.handle({ stream, subjects: ['thing/000000'], context: aContext() }, () => [
+      anEvent('thing/000000', { n, i: 0, alone: true }, { claims: ['claim/0'] }),
+    ]);
+  }
+  const held = await log.asAdmin<{ claim: string; subject: string }>('SELECT claim, subject FROM chancery.claim WHERE stream = $1', [
+    stream,
+  ]);
+  const expected = subjects.flatMap((subject, i) => (claimOf[2]?.(i) ?? []).map((claim) => ({ claim, subject })));
+  const byClaim = (a: { claim: string }, b: { claim: string }) => (a.claim < b.claim ? -1 : 1);
+  expect(held.sort(byClaim)).toEqual(expected.sort(byClaim));
+  for (const [n, living] of [400, 300, 400].entries()) {
+    for (const version of [2 * n + 1, 2 * n + 2]) {
+      const states = await stateAt(log.database.db, stream, version);
+      expect(states.map(({ state }) => state?.n)).toEqual(new Array(living).fill(n));
+      expect(states[0]?.state).toEqual(version % 2 ? { n, i: 0 } : { n, i: 0, alone: true });
+    }
+  }
+  expect(await verifyStream(log.database.db, stream)).toMatchObject({ ok: true, version: 6 });
+  const taken = log.store.handle({ stream, subjects: [...subjects, 'thing/new'], context: aContext() }, () => [
+    ...subjects.slice(0, 250).map((subject) => anEvent(subject, { n: 9 })),
+    anEvent('thing/new', {}, { claims: ['more/399'] }),
+  ]);
+  await expect(taken).rejects.toMatchObject({ code: 'claim_taken', extra: { owner: 'thing/000399' } });
+});

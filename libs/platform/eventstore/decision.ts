@@ -87,11 +87,13 @@ export function* composing(
 ): Generator<undefined, DecidedCommand> {
   const { events, details } = decided;
   const reads = new Map<string, number | null>();
-  for (const [name, record] of records) reads.set(name, record.version);
+  for (const [name, record] of records) {
+    if (reads.set(name, record.version).size % PACE === 0) yield undefined;
+  }
   const finals = new Map<string, NewEvent>();
   for (const event of events) {
     if (!records.has(event.subject)) throw new Error(`the decision writes ${event.subject}, which its request does not name`);
-    finals.set(event.subject, event);
+    if (finals.set(event.subject, event).size % PACE === 0) yield undefined;
   }
   let size = 0;
   const next = new Map<string, number>();

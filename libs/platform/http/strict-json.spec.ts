@@ -110,3 +110,20 @@ describe('strict JSON', () => {
     over = true;
   });
 });
+
+describe('a long text in pieces', () => {
+  const long = (item: string) => new Array(Math.ceil(900_000 / item.length)).fill(item).join(',');
+
+  it.each([
+    [
+      'lists between other members, and within their items',
+      `{"a":1,"b":[${long('{"c":[1,{"d":"],["}],"e":"\\\\\\""}')}],"f":[],"g":{"h":[2]},"i":[${long(`"${'x'.repeat(300)}"`)}]}`,
+    ],
+    ['a key that has to be decoded', `{"\\u0061\\"":[${long('[[],{}]')}]}`],
+    ['white space everywhere', `\n{ "a" : [ ${long('\t{ "b" : null }\n')} ] , "c" : [ ] }\r\n`],
+    ['a list as the whole', `[${long(`"${'y'.repeat(300)}"`)}]`],
+    ['a list that lies deeper', `{"a":{"b":[${long(`"${'y'.repeat(300)}"`)}]}}`],
+  ])('is what JSON.parse makes of it: %s', async (_, text) => {
+    expect(JSON.stringify(await parseLongJson(text))).toBe(JSON.stringify(JSON.parse(text)));
+  });
+});

@@ -1,5 +1,3 @@
-import { setImmediate as nextTurn } from 'node:timers/promises';
-
 /** How long work may go on before others have their turn, in ms: several pieces of long work under way together stay below what anybody notices. */
 const TURN_MS = 8;
 
@@ -31,12 +29,12 @@ export class Turn {
 
   /** Lets everybody else go first. */
   async next(): Promise<void> {
-    await nextTurn();
+    await new Promise((resolve) => setImmediate(resolve));
     this.#until = performance.now() + TURN_MS;
   }
 }
 
-/** The same for each of many. */
+/** What a function makes of each of many, in turns with others. */
 export async function mapInTurns<T, R>(items: readonly T[], each: (item: T, index: number) => R): Promise<R[]> {
   const turn = new Turn();
   const results: R[] = [];
