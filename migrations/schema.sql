@@ -856,9 +856,9 @@ BEGIN
     SELECT position, latest_at, skew FROM chancery.audit_projection
   ), lagging AS MATERIALIZED (
     SELECT s.stream, coalesce(c.version, 0) AS cursor, s.version AS head, s.stream = 'refusals' AS of_refusals, s.stream LIKE 'deployments/%' AS of_pushes,
-      CASE WHEN s.stream LIKE 'gateway/%' THEN 'configuration' WHEN s.stream LIKE 'rollout/%' THEN 'rollout' WHEN s.stream LIKE 'deployments/%' THEN 'deployment'
+      CASE WHEN s.stream LIKE 'gateway/%' THEN 'configuration' WHEN s.stream LIKE 'rollout/%' THEN 'rollout' WHEN s.stream LIKE 'deployments/%' THEN 'deployment' WHEN s.stream LIKE 'certificates/%' THEN 'certificate'
            WHEN s.stream = 'access' THEN 'access' WHEN s.stream = 'refusals' THEN 'refusal' ELSE 'other' END AS category,
-      CASE WHEN s.stream ~ '^(gateway|rollout|deployments)/' THEN substr(s.stream, strpos(s.stream, '/') + 1) END AS gateway
+      CASE WHEN s.stream ~ '^(gateway|rollout|deployments|certificates)/' THEN substr(s.stream, strpos(s.stream, '/') + 1) END AS gateway
     FROM chancery.stream s LEFT JOIN chancery.audit_cursor c ON c.stream = s.stream
     WHERE s.version > coalesce(c.version, 0) AND s.stream <> ALL (p_passed_over) AND (p_only IS NULL OR s.stream = p_only)
   ), share AS (
