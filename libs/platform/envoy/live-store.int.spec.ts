@@ -90,6 +90,21 @@ const checkpoint = (store: LiveStore, row: Row, release: LiveRelease, standing?:
   store.checkpoint({ release, resources: [...row.set], bootstrap: BOOTSTRAP, standing, refused: [] });
 
 describe('the live store', () => {
+  it('says when the disk has what was written', async () => {
+    const store = openStore();
+    const row = new Row();
+    for (let n = 0; n < 3; n++) store.append(row.next([resource('a', `${n}`)]));
+    let onDisk = false;
+    const first = store.synced().then(() => {
+      onDisk = true;
+    });
+    await Promise.resolve();
+    expect(onDisk).toBe(false);
+    store.append(row.next([resource('a', 'later')]));
+    await Promise.all([first, store.synced()]);
+    await store.synced(); // nothing is left to wait for
+  });
+
   it('gives back the newest set, with what its resources need and the bytes of its bootstrap', () => {
     const row = new Row();
     const store = openStore();
