@@ -73,11 +73,11 @@ export class AdsEndpoint {
   }
 
   delta(call: DeltaCall): void {
-    void this.#serve(call, 'delta');
+    this.#serve(call, 'delta');
   }
 
   sotw(call: SotwCall): void {
-    void this.#serve(call, 'sotw');
+    this.#serve(call, 'sotw');
   }
 
   /**
@@ -116,28 +116,52 @@ export class AdsEndpoint {
     else this.#updating = false;
   }
 
-  async #serve(call: DeltaCall | SotwCall, protocol: AdsProtocol): Promise<void> {
-    call.on('cancelled', () => call.destroy());
-    call.on('error', () => undefined); // a connection that ends in mid-write; the loop below hears of it too
-    const timer = setTimeout(() => fail(call, status.DEADLINE_EXCEEDED, 'no request'), this.#options.firstRequestMs ?? 10_000);
+  /** By events and not by an async iterator: that is a third of what a stream costs before it is sent anything, and three promises for each request. */
+  #serve(call: DeltaCall | SotwCall, protocol: AdsProtocol): void {
     let stream: EnvoyStream | undefined;
-    try {
-      if (this.#closed) throw new DomainError('unavailable', 'ads_closed', 'This control plane is stopping.');
-      // Leaving the loop must not destroy the call: its failure is still to be said.
-      for await (const request of call.iterator({ destroyOnReturn: false }) as AsyncIterable<DeltaDiscoveryRequest | DiscoveryRequest>) {
-        clearTimeout(timer);
-        stream ??= await this.#open(call, protocol, request);
-        stream.receive(request);
-      }
-      stream?.close('Envoy ended the stream');
-      if (stream === undefined) call.end();
-    } catch (error) {
-      this.#ended(call, stream, error);
-    } finally {
+    let ended = false;
+    const timer = setTimeout(() => fail(call, status.DEADLINE_EXCEEDED, 'no request'), this.#options.firstRequestMs ?? 10_000);
+    const end = (error?: unknown) => {
       clearTimeout(timer);
-      if (stream !== undefined) this.#streams.delete(stream);
-      if (stream !== undefined) this.#toUpdate.delete(stream);
-    }
+      if (ended) return;
+      ended = true;
+      if (error !== undefined) this.#ended(call, stream, error);
+      else if (stream === undefined && !call.writableEnded) call.end();
+      stream?.close('Envoy ended the stream');
+      if (stream !== undefined) this.#forget(stream);
+    };
+    const receive = (request: DeltaDiscoveryRequest | DiscoveryRequest) => {
+      try {
+        if (!ended) stream?.receive(request);
+      } catch (error) {
+        end(error);
+      }
+    };
+    const first = (request: DeltaDiscoveryRequest | DiscoveryRequest) => {
+      clearTimeout(timer);
+      call.pause(); // nothing more is read before it is known what the caller should have
+      this.#open(call, protocol, request).then((opened) => {
+        stream = opened;
+        if (ended) {
+          stream.close('the connection was lost');
+          this.#forget(stream);
+        } else {
+          receive(request);
+          call.resume();
+        }
+      }, end);
+    };
+    call.on('cancelled', () => call.destroy());
+    call.on('data', (request: DeltaDiscoveryRequest | DiscoveryRequest) => (stream === undefined ? first(request) : receive(request)));
+    call.on('end', () => end());
+    call.on('error', (error) => end(error instanceof Error ? error : undefined)); // what is none we have said ourselves
+    call.on('close', () => end(new Error('the connection was lost')));
+    if (this.#closed) end(new DomainError('unavailable', 'ads_closed', 'This control plane is stopping.'));
+  }
+
+  #forget(stream: EnvoyStream): void {
+    this.#streams.delete(stream);
+    this.#toUpdate.delete(stream);
   }
 
   async #open(call: DeltaCall | SotwCall, protocol: AdsProtocol, first: DeltaDiscoveryRequest | DiscoveryRequest): Promise<EnvoyStream> {

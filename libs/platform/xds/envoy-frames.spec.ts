@@ -44,6 +44,25 @@ describe('responses around bytes that are encoded already', () => {
     expect(values[0]).not.toEqual(values[1]);
   });
 
+  test('who stands alike is sent the same but for the nonce; nobody what was written for others', () => {
+    const [a, b] = [resource('a', 5_000), resource('b', 5_000)];
+    const read = (nonce: string, resources: XdsResource[], removed: string[], version: string) => {
+      const { systemVersionInfo, ...read } = DeltaDiscoveryResponse.decode(
+        encodeDelta({ typeUrl: CLUSTER_TYPE, nonce, resources, removed, doubtful: new Set() }, version),
+      );
+      return [read.nonce, read.resources.map(({ name }) => name), read.removedResources, systemVersionInfo];
+    };
+    const cases: [string, XdsResource[], string[], string][] = [];
+    for (const nonce of ['1', '12345']) {
+      for (const resources of [[a], [b], [a, b], [b, a]]) {
+        for (const removed of [[], ['x'], ['y']]) for (const version of ['1', '2']) cases.push([nonce, resources, removed, version]);
+      }
+    }
+    for (const [nonce, resources, removed, version] of [...cases, ...cases.toReversed()]) {
+      expect(read(nonce, resources, removed, version)).toEqual([nonce, resources.map(({ name }) => name), removed, version]);
+    }
+  });
+
   test('an empty response is one too', () => {
     const out = { typeUrl: CLUSTER_TYPE, nonce: '1', resources: [], removed: [], doubtful: new Set<string>() };
     expect(DeltaDiscoveryResponse.decode(encodeDelta(out, ''))).toMatchObject({ resources: [], nonce: '1' });

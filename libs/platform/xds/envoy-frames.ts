@@ -13,20 +13,58 @@ const deltaFrames = new WeakMap<XdsResource, Frame>();
 const sotwFrames = new WeakMap<XdsResource, Frame>();
 const NOTHING = new Uint8Array();
 
+/** What all streams that stand alike are sent: a response up to its nonce. */
+interface Body {
+  readonly outgoing: Outgoing;
+  readonly systemVersion: string;
+  readonly bytes: Uint8Array;
+}
+
+/** Newest first. A response holds about 1 MB at most; one for each type, and a few for those who are behind. */
+const bodies: Body[] = [];
+const BODIES_KEPT = 8;
+
 /**
- * A DeltaDiscoveryResponse: the resources' bytes are copied once, into the buffer that is written. Field numbers here and below are those of
- * proto/discovery.proto.
+ * A DeltaDiscoveryResponse. Streams that stand alike are sent the same but for the nonce, which so comes last: all else is written once for all of them. Field
+ * numbers here and below are those of proto/discovery.proto.
  */
-export function encodeDelta({ typeUrl, nonce, resources, removed, doubtful }: Outgoing, systemVersion: string): Buffer {
+export function encodeDelta(outgoing: Outgoing, systemVersion: string): Buffer {
+  const body = bodyOf(outgoing, systemVersion);
+  const { nonce } = outgoing;
+  const bytes = Buffer.allocUnsafe(body.length + 2 + nonce.length);
+  bytes.set(body);
+  bytes[body.length] = 42;
+  bytes[body.length + 1] = nonce.length; // a number in decimal digits
+  bytes.write(nonce, body.length + 2, 'latin1');
+  return bytes;
+}
+
+function bodyOf(outgoing: Outgoing, systemVersion: string): Uint8Array {
+  const known = bodies.findIndex((body) => body.systemVersion === systemVersion && isAlike(body.outgoing, outgoing));
+  const [body = { outgoing, systemVersion, bytes: writeBody(outgoing, systemVersion) }] = known < 0 ? [] : bodies.splice(known, 1);
+  if (outgoing.doubtful.size > 0) return body.bytes; // told apart by its nonce
+  bodies.unshift(body);
+  if (bodies.length > BODIES_KEPT) bodies.pop();
+  return body.bytes;
+}
+
+function isAlike(a: Outgoing, b: Outgoing): boolean {
+  if (a.typeUrl !== b.typeUrl || a.resources.length !== b.resources.length || a.removed.length !== b.removed.length) return false;
+  return (
+    b.doubtful.size === 0 && a.resources.every((one, i) => one === b.resources[i]) && a.removed.every((name, i) => name === b.removed[i])
+  );
+}
+
+function writeBody({ typeUrl, nonce, resources, removed, doubtful }: Outgoing, systemVersion: string): Uint8Array {
   const writer = new BinaryWriter().uint32(10).string(systemVersion);
   for (const one of resources) {
     const resource = doubtful.has(one.name) ? toldApart(one, nonce) : one;
     const { head, tail } = framed(resource, deltaFrames, deltaFrame);
     writer.raw(head).raw(resource.value).raw(tail);
   }
-  writer.uint32(34).string(typeUrl).uint32(42).string(nonce);
+  writer.uint32(34).string(typeUrl);
   for (const name of removed) writer.uint32(50).string(name);
-  return asBuffer(writer.finish());
+  return writer.finish();
 }
 
 /** A DiscoveryResponse. */

@@ -3,7 +3,7 @@ import { expect } from '@jest/globals';
 import { sha256Hex } from '#platform/kernel/digest.js';
 import type { AdsProtocol } from './envoy-session.js';
 import type { Outgoing } from './flight.js';
-import type { SequencerRequest } from './sequencer.js';
+import type { SequencerRequest } from './requests.js';
 import { CLUSTER_TYPE, ENDPOINT_TYPE, EXTENSION_TYPE, LISTENER_TYPE, SCOPED_ROUTE_TYPE, type XdsResource } from './xds-resource.js';
 
 /** What a resource of the model says. */

@@ -30,6 +30,14 @@ export interface Flight {
   readonly warmed: Set<string>;
 }
 
+/** What Envoy's answer to a response comes to. */
+export type Answer =
+  | { readonly kind: 'acked'; readonly flights: readonly Flight[] }
+  | { readonly kind: 'refused'; readonly name: string; readonly version: string; readonly message: string }
+  /** Which of several resources it was is found out by sending them in smaller parts. */
+  | { readonly kind: 'suspected' }
+  | { readonly kind: 'stale' };
+
 /** One response to be written. */
 export interface Outgoing {
   readonly typeUrl: string;

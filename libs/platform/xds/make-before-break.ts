@@ -119,8 +119,14 @@ export class MakeBeforeBreak {
   /** True when a filter is wanted that Envoy will not have for now, so that scopes which are gone stay. */
   get filterHalted(): boolean {
     const filters = this.types[EXTENSION_TYPE];
-    if ([...filters.names].some((name) => filters.rejections.has(name))) return true;
-    return [...filters.unsent()].some(([name, pending]) => this.filter(name, pending).kind === 'stuck');
+    if (filters.rejections.size > 0 && [...filters.names.keys()].some((name) => filters.rejections.has(name))) return true;
+    return !filters.isQuiet && [...filters.unsent()].some(([name, pending]) => this.filter(name, pending).kind === 'stuck');
+  }
+
+  /** True when Envoy has not answered all clusters that it was sent. */
+  get awaitsClusters(): boolean {
+    const { flight, overdue } = this.types[CLUSTER_TYPE];
+    return flight !== undefined || overdue.length > 0;
   }
 
   /** Clusters whose acknowledgement is overdue and that are not known to be warm, with the time of their response. */
@@ -246,7 +252,7 @@ export class MakeBeforeBreak {
     // Envoy says which filter it has when it asks for it. One that comes back with scopes may have one that chooses this scope.
     if (!filters.subscribed) return !this.types[SCOPED_ROUTE_TYPE].brought && this.#isLate(pending);
     if (filters.pending.size > 0 || filters.suspects.length > 0 || filters.flight !== undefined) return false;
-    return ![...filters.names].some((name) => filters.rejections.has(name));
+    return ![...filters.names.keys()].some((name) => filters.rejections.has(name));
   }
 
   #mayRemoveCluster(name: string): boolean {

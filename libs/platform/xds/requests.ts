@@ -1,6 +1,15 @@
 import type { DeltaDiscoveryRequest, DiscoveryRequest } from './generated/discovery.js';
-import type { SequencerRequest } from './sequencer.js';
+import type { Subscription } from './type-progress.js';
 import { CLUSTER_TYPE, LISTENER_TYPE, SCOPED_ROUTE_TYPE } from './xds-resource.js';
+
+/** One request, whichever the protocol. */
+export interface SequencerRequest extends Subscription {
+  readonly typeUrl: string;
+  /** '' when it answers nothing. */
+  readonly nonce: string;
+  /** Envoy's words when it refuses. */
+  readonly error: string | undefined;
+}
 
 /** Of these, naming nothing in the first request means everything; of the others it means nothing. */
 const WILDCARD_TYPES: ReadonlySet<string> = new Set([CLUSTER_TYPE, LISTENER_TYPE, SCOPED_ROUTE_TYPE]);

@@ -1,8 +1,9 @@
 import { describe, expect, test } from '@jest/globals';
 
 import { modelResource } from './envoy-model.fixture.js';
+import type { SequencerRequest } from './requests.js';
 import { ResourceSet } from './resource-set.js';
-import { Sequencer, type SequencerRequest } from './sequencer.js';
+import { Sequencer } from './sequencer.js';
 import { CLUSTER_TYPE, ENDPOINT_TYPE, EXTENSION_TYPE, LISTENER_TYPE, SCOPED_ROUTE_TYPE, type XdsResource } from './xds-resource.js';
 
 const timing = { warmDeadlineMs: 3_000, removalGraceMs: 5_000, warmingIntervalMs: 250 };

@@ -1,9 +1,10 @@
 import type { AdsProtocol, HeldBack, Rejection, SequencerTiming } from './envoy-session.js';
 import { everything, type Flight, type Held, type Outgoing, type Pending, stampOf, waitingSince } from './flight.js';
 import { type EnvoyType, MakeBeforeBreak, ORDER } from './make-before-break.js';
+import type { SequencerRequest } from './requests.js';
 import type { ResourceSet } from './resource-set.js';
-import { type Effects, heldBackNow, isSame, settledNow } from './standing.js';
-import { type Subscription, TypeProgress } from './type-progress.js';
+import { type Effects, heldBackNow, isSame, settledNow, WAITING_TYPES } from './standing.js';
+import { TypeProgress } from './type-progress.js';
 import {
   CLUSTER_TYPE,
   ENDPOINT_TYPE,
@@ -15,15 +16,7 @@ import {
   type XdsResource,
 } from './xds-resource.js';
 
-/** One request, whichever the protocol. */
-export interface SequencerRequest extends Subscription {
-  readonly typeUrl: string;
-  /** '' when it answers nothing. */
-  readonly nonce: string;
-  /** Envoy's words when it refuses. */
-  readonly error: string | undefined;
-}
-
+const NONE: ReadonlySet<string> = new Set();
 const BY_NAME: ReadonlySet<string> = new Set([SECRET_TYPE, ENDPOINT_TYPE, EXTENSION_TYPE]);
 /**
  * About how much a response holds. A client that does not read costs no more than one of them per type, whatever the sets are; measured, thirty responses
@@ -105,6 +98,7 @@ export class Sequencer {
 
   /** The sets may have changed: marks what did. */
   setChanged(now: number): void {
+    if (this.#sets.every((set, i) => set.revision === this.#cursors[i])) return;
     const changes = this.#sets.map((set, i) => set.changesSince(this.#cursors[i] ?? 0));
     for (const [i, set] of this.#sets.entries()) this.#cursors[i] = set.revision;
     const pending = this.#pending(now);
@@ -152,20 +146,23 @@ export class Sequencer {
 
   /** When time alone may change what can go, or undefined. */
   wakeAt(now: number): number | undefined {
-    const times: number[] = [];
     const { warmDeadlineMs, warmingIntervalMs } = this.#timing;
+    let soonest: number | undefined;
+    const consider = (at: number | undefined) => {
+      if (at !== undefined && at > now && (soonest === undefined || at < soonest)) soonest = at;
+    };
     const clusters = this.types[CLUSTER_TYPE];
-    if (clusters.flight !== undefined) times.push(clusters.flight.at + warmDeadlineMs);
-    for (const [name, flight] of this.#rules.clustersNotWarm()) times.push(waitingSince(name, flight) + warmDeadlineMs);
-    for (const typeUrl of [LISTENER_TYPE, SCOPED_ROUTE_TYPE, EXTENSION_TYPE] as const) {
-      for (const [, { at }] of this.types[typeUrl].unsent()) times.push(at + warmDeadlineMs);
+    if (clusters.flight !== undefined) consider(clusters.flight.at + warmDeadlineMs);
+    if (this.#rules.awaitsClusters) {
+      for (const [name, flight] of this.#rules.clustersNotWarm()) consider(waitingSince(name, flight) + warmDeadlineMs);
     }
-    times.push(this.#rules.nextRemovalAt ?? now);
-    if (this.#wantsWarming()) times.push(this.#warming.answeredAt + warmingIntervalMs);
-    return times.reduce<number | undefined>(
-      (soonest, at) => (at > now && (soonest === undefined || at < soonest) ? at : soonest),
-      undefined,
-    );
+    for (const typeUrl of WAITING_TYPES) {
+      if (this.types[typeUrl].isQuiet) continue;
+      for (const [, { at }] of this.types[typeUrl].unsent()) consider(at + warmDeadlineMs);
+    }
+    consider(this.#rules.nextRemovalAt);
+    if (this.#wantsWarming()) consider(this.#warming.answeredAt + warmingIntervalMs);
+    return soonest;
   }
 
   /** True when somebody should ask now which clusters are warming; `warmingAnswer` must follow. */
@@ -186,7 +183,8 @@ export class Sequencer {
   }
 
   #wantsWarming(): boolean {
-    return this.#rules.asks && !this.#warming.asked && !this.#rules.clustersNotWarm().next().done;
+    const { asks, awaitsClusters } = this.#rules;
+    return asks && awaitsClusters && !this.#warming.asked && !this.#rules.clustersNotWarm().next().done;
   }
 
   #answer(progress: TypeProgress, nonce: string, error: string | undefined): void {
@@ -238,7 +236,7 @@ export class Sequencer {
     }
     const nonce = String(this.#sequence);
     const whole = this.#sotw && !progress.byName;
-    const doubtful = new Set([...upserts.keys()].filter((name) => progress.doubts.has(name)));
+    const doubtful = progress.doubts.size === 0 ? NONE : new Set([...upserts.keys()].filter((name) => progress.doubts.has(name)));
     const flight: Flight = { nonce, sequence: this.#sequence, at: now, upserts, removed, pending: selected, warmed: new Set() };
     progress.send(flight);
     if (progress.typeUrl === CLUSTER_TYPE)

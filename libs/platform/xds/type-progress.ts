@@ -1,13 +1,7 @@
-import type { Flight, Held, Pending } from './flight.js';
+import type { Answer, Flight, Held, Pending } from './flight.js';
+import { LeanMap } from './lean-map.js';
 import { parts } from './suspects.js';
 import type { XdsResource } from './xds-resource.js';
-
-export type Answer =
-  | { readonly kind: 'acked'; readonly flights: readonly Flight[] }
-  | { readonly kind: 'refused'; readonly name: string; readonly version: string; readonly message: string }
-  /** Which of several resources it was is found out by sending them in smaller parts. */
-  | { readonly kind: 'suspected' }
-  | { readonly kind: 'stale' };
 
 /** What a request says about names, whichever the protocol. */
 export interface Subscription {
@@ -28,12 +22,12 @@ const REFUSALS_KEPT = 1_000;
  * Envoy took of it is unknown): they are sent in smaller parts until one is refused alone. That version is not sent again.
  */
 export class TypeProgress {
-  readonly held = new Map<string, Held>();
-  readonly pending = new Map<string, Pending>();
+  readonly held = new LeanMap<string, Held>();
+  readonly pending = new LeanMap<string, Pending>();
   /** What is wanted and was refused alone: what Envoy had of that name before is in force. */
-  readonly rejections = new Map<string, { readonly version: string; readonly message: string }>();
+  readonly rejections = new LeanMap<string, { readonly version: string; readonly message: string }>();
   /** What Envoy may have instead of what is held: it was in a response of several that was refused, of which Envoy takes what it likes. */
-  readonly doubts = new Map<string, Held>();
+  readonly doubts = new LeanMap<string, Held>();
   /** Responses whose answer is overdue; only clusters have any. The newest is last. */
   readonly overdue: Flight[] = [];
   flight: Flight | undefined;
@@ -45,11 +39,11 @@ export class TypeProgress {
   #wildcard = false;
   /** A subscription to everything must be answered, also with nothing: Envoy waits for it when it starts. */
   #owesAnswer = false;
-  readonly #names = new Set<string>();
+  readonly #names = new LeanMap<string, true>();
   /** To be sent whatever Envoy has, as soon as there is something to send: it asked again, or what it had is of no use to the cluster that it warms now. */
-  readonly #owed = new Set<string>();
+  readonly #owed = new LeanMap<string, true>();
   readonly #suspects: Map<string, Pending>[] = [];
-  readonly #refused = new Map<string, string>();
+  readonly #refused = new LeanMap<string, string>();
 
   constructor(
     readonly typeUrl: string,
@@ -64,8 +58,14 @@ export class TypeProgress {
     return this.subscribed && (this.#wildcard || this.#names.has(name));
   }
 
-  get names(): ReadonlySet<string> {
+  /** What Envoy asked for by name. */
+  get names(): ReadonlyMap<string, true> {
     return this.#names;
+  }
+
+  /** True when nothing is to be sent. */
+  get isQuiet(): boolean {
+    return this.pending.size === 0 && this.#suspects.length === 0;
   }
 
   /**
@@ -84,7 +84,7 @@ export class TypeProgress {
     for (const name of request.unsubscribe) this.#forget(name);
     const again: string[] = [];
     for (const name of request.subscribe) {
-      this.#names.add(name);
+      this.#names.set(name, true);
       if (!first || !this.held.has(name)) again.push(name);
     }
     if (request.wildcard === false && this.#wildcard) {
@@ -97,7 +97,7 @@ export class TypeProgress {
   /** The name may differ from what Envoy has: looks, and keeps it to be sent. False when what is wanted was refused before. */
   mark(name: string, pending: Pending): boolean {
     if (!this.covers(name)) return true;
-    if (pending.again) this.#owed.add(name);
+    if (pending.again) this.#owed.set(name, true);
     const wanted = this.wanted(name);
     const known = wanted === undefined ? undefined : this.#refused.get(refusal(name, wanted.version));
     this.rejections.delete(name);
@@ -120,7 +120,7 @@ export class TypeProgress {
   /** All names that could differ, for a comparison of everything. */
   *everyName(wanted: Iterable<string>): Iterable<string> {
     if (!this.#wildcard) {
-      yield* this.#names;
+      yield* this.#names.keys();
       return;
     }
     yield* wanted;
@@ -158,6 +158,7 @@ export class TypeProgress {
    */
   select(may: (name: string, pending: Pending) => boolean, maxBytes: number): Map<string, Pending> | undefined {
     if (!this.subscribed || this.flight !== undefined) return undefined;
+    if (this.isQuiet) return this.#owesAnswer ? new Map() : undefined;
     for (const group of [...this.#suspects]) {
       if (this.byName) for (const name of [...group.keys()]) if (this.wanted(name) === undefined) this.#clear(name);
       const allowed = [...group].filter(([name, pending]) => may(name, pending));
@@ -221,7 +222,7 @@ export class TypeProgress {
     if (flight.upserts.size === 1) {
       const [name, { version }] = first;
       this.#remember(name, version, message);
-      if (flight.pending.get(name)?.again === true) this.#owed.add(name);
+      if (flight.pending.get(name)?.again === true) this.#owed.set(name, true);
       if (this.wanted(name)?.version === version) this.rejections.set(name, { version, message });
       return { kind: 'refused', name, version, message };
     }
