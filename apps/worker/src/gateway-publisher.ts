@@ -39,7 +39,7 @@ export interface PublisherOptions {
   onLane(): void;
 }
 
-/** So long are targets written to in one turn of the event loop; the others follow in the next. Milliseconds. */
+/** So long are targets written to in one turn of the event loop; a thousand take longer. Milliseconds. */
 const SLICE_MS = 10;
 /** Before a lane that failed is made anew. Milliseconds. */
 const AGAIN_MS = 1_000;
@@ -146,8 +146,8 @@ export class GatewayPublisher {
       return;
     }
     this.#guard?.order(change);
-    const secrets = change.certificates.size > 0 || change.principals;
-    const all = { mappings: change.mappings.keys(), services, settings: change.settings, secrets };
+    const { mappings, settings, certificates, principals } = change;
+    const all = { mappings: mappings.keys(), services, settings, secrets: certificates.size > 0 || principals };
     this.#guarded(this.#head, () => this.#head?.apply(all));
     this.#statuses.touch();
   }
@@ -170,10 +170,8 @@ export class GatewayPublisher {
     for (const lane of this.#lanes) this.#guarded(lane, () => lane.apply({ mappings: [], services: [], settings: false, secrets: true }));
   }
 
-  /** The secrets that the lanes use, by their ids. */
-  secretsInUse(): ReadonlySet<string> {
-    return new Set([...this.#lanes].flatMap(({ source }) => [...source.certificates.values()].map(({ secret }) => secret.id)));
-  }
+  /** The configurations that targets are brought to. */
+  readonly sources = (): readonly LaneSource[] => [...this.#lanes].map(({ source }) => source);
 
   /** Another lane, for targets that stay at a version or come to it before others. Close it when no target is on it any more. */
   async openLane(source: LaneSource, lowerVersionReason: () => string, found: () => ReadonlyMap<string, Found>): Promise<LiveLane> {
@@ -295,10 +293,7 @@ export class GatewayPublisher {
   }
 
   #publish(lane: LiveLane): void {
-    const write = (live: LiveSession) => live.lane === lane && live.update();
-    // A thousand targets take longer than a turn of the event loop may: unless a newer change does it all anew, the rest goes on in the next one.
-    if (lane === this.#head) inTurns([...this.#sessions.values()], write, SLICE_MS);
-    else for (const live of this.#sessions.values()) write(live);
+    inTurns([...this.#sessions.values()], (live) => live.lane === lane && live.update(), SLICE_MS);
     this.#options.onLane();
   }
 }
