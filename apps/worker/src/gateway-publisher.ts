@@ -13,7 +13,8 @@ import { BLOCK_SIZE, FenceBlock } from './fence-block.js';
 import type { FoldChange, GatewayFold } from './gateway-fold.js';
 import { headGuard } from './head-guard.js';
 import type { SecretSource } from './lane-secrets.js';
-import { type LaneSource, LiveLane } from './live-lane.js';
+import type { LaneSource } from './lane-source.js';
+import { LiveLane } from './live-lane.js';
 import { LiveSession, type SentRelease } from './live-session.js';
 import { MappingStatuses } from './mapping-statuses.js';
 import { SetAsides } from './set-asides.js';
@@ -40,7 +41,7 @@ export interface PublisherOptions {
   onLane(): void;
 }
 
-/** So long are targets written to in one turn of the event loop; the others follow in the next. Milliseconds. */
+/** So long are targets written to in one turn of the event loop; a thousand take longer. Milliseconds. */
 const SLICE_MS = 10;
 /** Before a lane that failed is made anew. Milliseconds. */
 const AGAIN_MS = 1_000;
@@ -147,8 +148,8 @@ export class GatewayPublisher {
       return;
     }
     this.#guard?.order(change);
-    const secrets = change.certificates.size > 0 || change.principals;
-    const all = { mappings: change.mappings.keys(), services, settings: change.settings, secrets };
+    const { mappings, settings, certificates, principals } = change;
+    const all = { mappings: mappings.keys(), services, settings, secrets: certificates.size > 0 || principals };
     this.#guarded(this.#head, () => this.#head?.apply(all));
     this.#statuses.touch();
   }
@@ -171,10 +172,8 @@ export class GatewayPublisher {
     for (const lane of this.#lanes) this.#guarded(lane, () => lane.apply({ mappings: [], services: [], settings: false, secrets: true }));
   }
 
-  /** The secrets that the lanes use, by their ids. */
-  secretsInUse(): ReadonlySet<string> {
-    return new Set([...this.#lanes].flatMap(({ source }) => [...source.certificates.values()].map(({ secret }) => secret.id)));
-  }
+  /** The configurations that targets are brought to. */
+  readonly sources = (): readonly LaneSource[] => [...this.#lanes].map(({ source }) => source);
 
   /** Another lane, for targets that stay at a version or come to it before others. Close it when no target is on it any more. */
   async openLane(source: LaneSource, lowerVersionReason: () => string, found: () => ReadonlyMap<string, Found>): Promise<LiveLane> {
@@ -296,10 +295,7 @@ export class GatewayPublisher {
   }
 
   #publish(lane: LiveLane): void {
-    const write = (live: LiveSession) => live.lane === lane && live.update();
-    // A thousand targets take longer than a turn of the event loop may: unless a newer change does it all anew, the rest goes on in the next one.
-    if (lane === this.#head) inTurns([...this.#sessions.values()], write, SLICE_MS);
-    else for (const live of this.#sessions.values()) write(live);
+    inTurns([...this.#sessions.values()], (live) => live.lane === lane && live.update(), SLICE_MS);
     this.#options.onLane();
   }
 }

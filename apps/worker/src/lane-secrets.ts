@@ -1,11 +1,11 @@
-import { inListenerOrder } from '#features/gateway/certificate-choice.js';
+import { inListenerOrder } from '#features/gateway/certificate-choice.envoy.js';
 import { clientTrustSecret } from '#features/gateway/tls-secrets.envoy.js';
 import type { ServedCertificate } from '#features/layout/certificate-probes.js';
 import type { SecretFile } from '#features/rollout/compile.js';
 import type { XdsResource } from '#platform/xds/xds-resource.js';
 
 import type { FoldedCertificate } from './folded-certificate.js';
-import type { LaneSource } from './live-lane.js';
+import type { LaneSource } from './lane-source.js';
 import type { Opening } from './opened-secrets.js';
 import { formsOf, type SecretForms } from './secret-forms.js';
 

@@ -150,7 +150,8 @@ export class LiveDelivery {
   async sweep(): Promise<void> {
     for (const publisher of this.#publishers.values()) {
       if (publisher.isLive) await publisher.takeAsides();
-      this.#options.secrets.keep(publisher.gateway, publisher.secretsInUse());
+      const used = publisher.sources().flatMap(({ certificates }) => [...certificates.values()].map(({ secret }) => secret.id));
+      this.#options.secrets.keep(publisher.gateway, new Set(used));
     }
   }
 

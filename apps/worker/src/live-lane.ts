@@ -8,23 +8,10 @@ import { endpointResource } from '#features/layout/upstream-resources.js';
 import { ResourceSet } from '#platform/xds/resource-set.js';
 import { CLUSTER_TYPE, ENDPOINT_TYPE, type ResourceChange, type ResourceKey, type XdsResource } from '#platform/xds/xds-resource.js';
 
-import type { FoldedCertificate } from './folded-certificate.js';
 import type { FoldedMapping } from './gateway-fold.js';
 import { LaneSecrets, type NodeSecrets, type SecretSource } from './lane-secrets.js';
+import type { LaneSource } from './lane-source.js';
 import { laterChange } from './live-change.js';
-
-/** Where a lane's mappings come from: the gateway as it is, or as it was at a version. */
-export interface LaneSource {
-  readonly gateway: string;
-  readonly version: number;
-  /** When the newest version was seen, in ms since 1970. */
-  readonly seenAtMs: number;
-  readonly settings: GatewaySettings;
-  readonly mappings: ReadonlyMap<string, FoldedMapping>;
-  readonly certificates: ReadonlyMap<string, FoldedCertificate>;
-  /** Fingerprints of the clients that are known, by their names. */
-  readonly principals: ReadonlyMap<string, string>;
-}
 
 /** What a change of the configuration may have made served or not. */
 export interface Touched {

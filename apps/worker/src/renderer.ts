@@ -11,7 +11,7 @@ import { type EncodedResource, encodeBootstrap, encodeEndpointFile, encodeHeldFi
 import type { GatewayFold } from './gateway-fold.js';
 import { type Gateways, serviceOf } from './gateways.js';
 import { LaneSecrets, type NodeSecrets, type SecretSource } from './lane-secrets.js';
-import type { LaneSource } from './live-lane.js';
+import type { LaneSource } from './lane-source.js';
 import type { TargetRender } from './target-render.js';
 import type { TargetSession } from './target-session.js';
 

@@ -5,7 +5,7 @@ import { notifySetAside, readStatusRows, replaceStatusRows, type StatusRow } fro
 import type { Db } from '#platform/database/database.js';
 import type { Log } from '#platform/log/log.js';
 import type { Gateways } from './gateways.js';
-import type { LaneSource } from './live-lane.js';
+import type { LaneSource } from './lane-source.js';
 import type { Renderer, SetAsideMap } from './renderer.js';
 import { ENVOY_REFUSED as code } from './set-asides.js';
 import type { TargetSession } from './target-session.js';

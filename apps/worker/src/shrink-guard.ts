@@ -7,7 +7,8 @@ import type { Log } from '#platform/log/log.js';
 
 import type { FoldChange } from './gateway-fold.js';
 import { serviceOf } from './gateways.js';
-import type { LaneSource, Touched } from './live-lane.js';
+import type { LaneSource } from './lane-source.js';
+import type { Touched } from './live-lane.js';
 
 export interface ShrinkGuardOptions {
   readonly db: Db;

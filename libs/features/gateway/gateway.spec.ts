@@ -63,6 +63,16 @@ describe('settings', () => {
     ['a share of nothing', { rollout: { sharePercent: 0 } }, 'rollout_out_of_range', '/rollout/sharePercent'],
     ['a soak of a week', { rollout: { soakS: 604_800 } }, 'rollout_out_of_range', '/rollout/soakS'],
     ['a canary that no target can be called', { rollout: { canary: 'a b' } }, 'rollout_canary_invalid', '/rollout/canary'],
+    ['a cipher of yesterday', { tls: { ciphers: ['AES128-SHA'] } }, 'tls_cipher_unknown', '/tls/ciphers/0'],
+    ['no cipher', { tls: { ciphers: [] } }, 'tls_no_cipher', '/tls/ciphers'],
+    ['clients that nothing judges', { tls: { clientCertificates: {} } }, 'tls_clients_unjudged', '/tls/clientCertificates'],
+    [
+      'a host in upper case',
+      { tls: { clientCertificates: { principals: true, hosts: ['A.example'] } } },
+      'host_invalid',
+      '/tls/clientCertificates/hosts/0',
+    ],
+    ['a bundle of nothing', { tls: { clientCertificates: { caBundle: 'none' } } }, 'ca_bundle_invalid', '/tls/clientCertificates/caBundle'],
     ['loopback as instance', { services: { a: ['10.0.0.1:80', '127.0.0.1:80'] } }, 'service_loopback', '/services/a/1'],
   ])('%s', (_title, body, code, pointer) => {
     expect(refusal(() => replacedSettings(parseSettings(body)))).toEqual({ kind: 'invalid', code, pointer });
@@ -77,6 +87,26 @@ describe('settings', () => {
     });
     expect(patchedSettings(present, parseSettingsPatch({ drainTimeS: 3 })).rollout).toEqual(present.rollout);
     expect(replacedSettings(parseSettings({})).rollout).toEqual(defaultSettings.rollout);
+  });
+
+  test('TLS is merged member by member, clients and all; the certificate that it names must live', () => {
+    const clientCertificates = { hosts: ['a.example'], caBundle: null, principals: true, forward: false };
+    const present = replacedSettings(parseSettings({ tls: { redirectHttp: true, clientCertificates } }));
+    expect(present.tls).toEqual({ ...defaultSettings.tls, redirectHttp: true, clientCertificates });
+    const patched = patchedSettings(
+      present,
+      parseSettingsPatch({ tls: { defaultCertificate: 'edge', clientCertificates: { forward: true } } }),
+    );
+    expect(patched.tls).toEqual({
+      ...present.tls,
+      defaultCertificate: 'edge',
+      clientCertificates: { ...clientCertificates, forward: true },
+    });
+    expect(patchedSettings(patched, parseSettingsPatch({ tls: { clientCertificates: null } })).tls.clientCertificates).toBeNull();
+    const events = given({ gateway: present })
+      .when(configureGateway(() => patched))
+      .events();
+    expect(events).toMatchObject([{ type: 'GatewayConfigured', references: ['certificate/edge'] }]);
   });
 
   test('loopback instances where the gateway allows them', () => {

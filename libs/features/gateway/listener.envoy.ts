@@ -25,11 +25,11 @@ export function toScopedListener(
   parts: ListenerParts & { readonly http: ListenAddress },
   { scoped_routes, http_filters }: ScopedParts,
 ): Listener<ScopedConnectionManager> {
-  return toListener('http', parts.http, scopedManager(parts, { scoped_routes, http_filters }));
+  return toListener('http', parts.http, scopedConnection(parts, { scoped_routes, http_filters }));
 }
 
 /** The connection manager of such a listener. */
-export function scopedManager(parts: ListenerParts, { scoped_routes, http_filters }: ScopedParts): ScopedConnectionManager {
+export function scopedConnection(parts: ListenerParts, { scoped_routes, http_filters }: ScopedParts): ScopedConnectionManager {
   return { ...hardened(parts), scoped_routes, http_filters: [...http_filters, router] };
 }
 

@@ -64,11 +64,6 @@ export function tlsPolicyOf(state: unknown): TlsPolicy {
   };
 }
 
-/** Does a request for this host need a client's certificate? */
-export function demandsClient(policy: Pick<TlsPolicy, 'clientCertificates'>, host: string): boolean {
-  return policy.clientCertificates?.hosts.some((pattern) => covers(pattern, host)) === true;
-}
-
 /** `*` covers everything, `*.a.example` what ends in `.a.example`, any other pattern itself. */
 export function covers(pattern: string, host: string): boolean {
   if (pattern === '*') return true;

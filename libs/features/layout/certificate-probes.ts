@@ -1,4 +1,4 @@
-import { type ChoosableCertificate, namesOf } from '#features/gateway/certificate-choice.js';
+import { type ChoosableCertificate, namesOf } from '#features/gateway/certificate-choice.envoy.js';
 import type { ListenAddress } from '#features/gateway/gateway.js';
 import { certificateSecretName } from '#features/gateway/tls-secrets.envoy.js';
 import { certificateProbePath } from '#platform/envoy/certificate-probe.js';

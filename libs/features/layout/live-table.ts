@@ -144,10 +144,8 @@ export class LiveTable {
     return this.#refused;
   }
 
-  /** The clusters that lead to a service, by ServiceReference.key: several when it is spoken to in several ways. */
-  clustersOf(key: string): Iterable<string> {
-    return this.#upstreams.clustersOf(key);
-  }
+  /** The clusters that lead to a service, by ServiceReference.key. */
+  clustersOf = (key: string): Iterable<string> => this.#upstreams.clustersOf(key);
 
   /** The distinct upstreams of routes that forward, by cluster name. */
   get upstreams(): ReadonlyMap<string, Upstream> {

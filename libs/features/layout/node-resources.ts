@@ -1,6 +1,6 @@
 import { toAgentBootstrap } from '#features/gateway/gateway.envoy.js';
 import type { GatewaySettings, ListenAddress } from '#features/gateway/gateway.js';
-import { type ListenerParts, type ScopedParts, scopedManager, toScopedListener } from '#features/gateway/listener.envoy.js';
+import { type ListenerParts, type ScopedParts, scopedConnection, toScopedListener } from '#features/gateway/listener.envoy.js';
 import { misdirectedRoute, redirectRoute, reservedRoutes } from '#features/gateway/routes.envoy.js';
 import { clientDetails, toTlsListener } from '#features/gateway/tls-listener.envoy.js';
 import { streamIdleTimeoutMs } from '#features/mapping/mapping.envoy.js';
@@ -102,7 +102,7 @@ export const scoped: ScopedParts = {
 /** The listener with TLS, its secrets from the stream that it comes over itself. */
 function tlsListener(at: ListenAddress, parts: ListenerParts, policy: GatewaySettings['tls'], secrets: ListenerSecrets): XdsResource {
   const listener = toTlsListener(at, { policy, ...secrets, source: () => ads }, (kind) => ({
-    ...scopedManager(parts, scoped),
+    ...scopedConnection(parts, scoped),
     ...clientDetails(policy, kind),
   }));
   return toResource({ typeUrl: LISTENER_TYPE, name: 'https' }, listenerMessage, listener);

@@ -1,3 +1,6 @@
+import { createServer } from 'node:https';
+import type { AddressInfo } from 'node:net';
+import type { TLSSocket } from 'node:tls';
 import { afterAll, beforeAll, describe, expect, jest, test } from '@jest/globals';
 
 import { defaultSettings } from '#features/gateway/gateway.js';
@@ -171,5 +174,44 @@ test('http is sent to https, and the markers are not', async () => {
   } finally {
     await live.stop();
     echo.close();
+  }
+});
+
+test('a service behind TLS is believed by the authorities and the name that its mapping gives, and is shown its certificate', async () => {
+  const [authority, stranger] = [await createAuthority(), await createAuthority('Stranger')];
+  const [own, client] = [await authority.issue(['api.internal']), await authority.issue(['gateway'])];
+  const service = createServer(
+    { cert: own.chain, key: own.key, ca: [authority.chain], requestCert: true, rejectUnauthorized: true },
+    (request, response) =>
+      response.end(
+        `${(request.socket as TLSSocket).getPeerCertificate().subject.CN} ${(request.socket as TLSSocket & { servername: string }).servername}`,
+      ),
+  );
+  await new Promise<void>((resolve) => service.listen(0, '127.0.0.1', resolve));
+  const table = new LiveTable({ settings: { allowLoopbackUpstreams: true, perRouteStats: 'off' } });
+  const good = { sni: 'api.internal', caBundle: authority.chain, certificate: 'client' };
+  for (const [name, tls] of Object.entries({
+    good,
+    stranger: { ...good, caBundle: stranger.chain },
+    public: { ...good, caBundle: null },
+    misnamed: { ...good, sni: 'other.internal' },
+    nameless: { ...good, certificate: null },
+  })) {
+    table.put(aMapping(name, { prefix: `/${name}/`, service: 'https://secure:8443', tls }));
+  }
+  const live = await startLiveEnvoy(table, (service.address() as AddressInfo).port, {
+    policy: defaultSettings.tls,
+    secrets: { certificates: [], tickets: false },
+    resources: [secret(certificateSecret('client', client))],
+  });
+  try {
+    expect(live.rejections).toEqual([]);
+    expect(await live.get('/good/x')).toMatchObject({ status: 200, body: 'gateway api.internal' });
+    for (const name of ['stranger', 'public', 'misnamed', 'nameless'])
+      expect([name, (await live.get(`/${name}/x`)).status]).toEqual([name, 503]);
+  } finally {
+    await live.stop();
+    service.closeAllConnections();
+    service.close();
   }
 });

@@ -55,6 +55,36 @@ describe('prefixes and paths', () => {
   });
 });
 
+describe('TLS to a service', () => {
+  const https = { prefix: '/x/', service: 'https://api' };
+  test('what is said is kept whole, and nothing said is nothing', () => {
+    expect(checkMapping('m', { ...https, tls: { sni: 'api.example.com' } }).tls).toEqual({
+      sni: 'api.example.com',
+      caBundle: null,
+      certificate: null,
+    });
+    expect(checkMapping('m', { ...https, tls: {} })).not.toHaveProperty('tls');
+    expect(checkMapping('m', https)).not.toHaveProperty('tls');
+  });
+
+  test.each([
+    ['over http', { ...https, service: 'api', tls: { sni: 'a.example' } }, '/tls'],
+    ['a wildcard to ask for', { ...https, tls: { sni: '*.example' } }, '/tls/sni'],
+    ['no authority', { ...https, tls: { caBundle: 'x' } }, '/tls/caBundle'],
+    ['a certificate that nothing is called', { ...https, tls: { certificate: 'a/b' } }, '/tls/certificate'],
+  ])('refused: %s', (_case, body, pointer) => {
+    const refusal = () => {
+      try {
+        checkMapping('m', body);
+        return [];
+      } catch (error) {
+        return (error as { errors: { pointer: string }[] }).errors.map((one) => one.pointer);
+      }
+    };
+    expect(refusal()).toEqual([pointer]);
+  });
+});
+
 describe('services', () => {
   test.each([
     ['usersvc', 'http://usersvc:80'],

@@ -1,6 +1,6 @@
 import { describe, expect, test } from '@jest/globals';
 
-import { chosenCertificate, inListenerOrder, namesOf } from './certificate-choice.js';
+import { chosenCertificate, inListenerOrder, namesOf } from './certificate-choice.envoy.js';
 
 const a = { name: 'a', dns: ['a.example.com', 'www.a.example.com'] };
 const wild = { name: 'wild', dns: ['*.example.com'] };
