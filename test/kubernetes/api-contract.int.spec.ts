@@ -173,6 +173,21 @@ describe.each(apisUnderTest('the contract of the API'))('%s', (_name, start) => 
     await eventually('a Service that is gone is gone, its slices notwithstanding', () => cluster.picture(key) === undefined);
   });
 
+  test('without namespaces, those of the whole cluster are followed', async () => {
+    await inNamespace();
+    const other = namespace;
+    await inNamespace();
+    const cluster = await following(api.access, {}, []);
+    for (const key of [`${other}/a`, `${namespace}/a`]) {
+      await objects.service(key, web);
+      await objects.slice(`${key}-1`, 'a', { ports: [{ name: 'http', port: 8080 }], endpoints: [{ addresses: ['10.1.0.1'] }] });
+      await eventually(`${key} is known`, () => instances(cluster, key, 80).length === 1);
+    }
+    await objects.deleteService(`${other}/a`);
+    await eventually('one is gone', () => cluster.picture(`${other}/a`) === undefined);
+    expect(instances(cluster, `${namespace}/a`, 80)).toEqual(['10.1.0.1:8080']);
+  });
+
   test('what happens while the line is cut is known after it; nothing is taken away meanwhile', async () => {
     await inNamespace();
     const proxy = await TcpProxy.start(() => api.port);
@@ -240,8 +255,12 @@ describe.each(apisUnderTest('the contract of the API'))('%s', (_name, start) => 
     return heard;
   }
 
-  async function following(access: ApiUnderTest['access'], tuning: Partial<ReflectorTuning> = {}): Promise<ClusterServices> {
-    const cluster = new ClusterServices({ access, namespaces: [namespace], tuning, onChange: () => undefined, onError: () => undefined });
+  async function following(
+    access: ApiUnderTest['access'],
+    tuning: Partial<ReflectorTuning> = {},
+    namespaces = [namespace],
+  ): Promise<ClusterServices> {
+    const cluster = new ClusterServices({ access, namespaces, tuning, onChange: () => undefined, onError: () => undefined });
     cluster.start();
     cleanups.push(() => cluster.stop());
     await cluster.synced();

@@ -11,11 +11,15 @@ import { type ApiUnderTest, ClusterObjects } from './api-under-test.js';
 
 /** An instance of a service that answers with its own name. Its address is not loopback: no EndpointSlice may have one. */
 export class Instance {
-  private constructor(
-    readonly name: string,
-    readonly server: Server,
-    readonly address: string,
-  ) {}
+  readonly name: string;
+  readonly server: Server;
+  readonly address: string;
+
+  private constructor(name: string, server: Server, address: string) {
+    this.name = name;
+    this.server = server;
+    this.address = address;
+  }
 
   static async start(name: string): Promise<Instance> {
     const server = createServer((request, response) => {
@@ -53,11 +57,15 @@ export class Instance {
 
 /** A development house that looks for its services in Kubernetes. */
 export class ClusterHouse {
-  private constructor(
-    readonly dev: DevHarness,
-    readonly objects: ClusterObjects,
-    readonly folder: string,
-  ) {}
+  readonly dev: DevHarness;
+  readonly objects: ClusterObjects;
+  readonly folder: string;
+
+  private constructor(dev: DevHarness, objects: ClusterObjects, folder: string) {
+    this.dev = dev;
+    this.objects = objects;
+    this.folder = folder;
+  }
 
   static async start(api: ApiUnderTest, access: ApiAccess = api.access): Promise<ClusterHouse> {
     const folder = mkdtempSync(join(tmpdir(), 'chancery-cluster-'));

@@ -14,13 +14,13 @@ import { findFreePort } from '#platform/network/listening-port.js';
  */
 export class RealApi {
   readonly folder: string;
+  readonly port: number;
   readonly #etcd: ChildProcess;
+  readonly #etcdUrl: string;
   #api: ChildProcess | undefined;
 
-  private constructor(
-    readonly port: number,
-    etcdPort: number,
-  ) {
+  private constructor(port: number, etcdPort: number) {
+    this.port = port;
     this.folder = mkdtempSync(join(tmpdir(), 'chancery-kube-'));
     const { privateKey } = generateKeyPairSync('rsa', { modulusLength: 2048 });
     writeFileSync(join(this.folder, 'sa.key'), privateKey.export({ type: 'pkcs8', format: 'pem' }), { mode: 0o600 });
@@ -30,8 +30,6 @@ export class RealApi {
     this.#etcd = this.#spawn('etcd', [...words, '--listen-peer-urls', 'http://127.0.0.1:0', '--unsafe-no-fsync']);
     this.#etcdUrl = url;
   }
-
-  readonly #etcdUrl: string;
 
   /** Why there is none here; undefined when there is. */
   static missing(): string | undefined {
