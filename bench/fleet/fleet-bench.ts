@@ -11,7 +11,8 @@ import { startEchoService } from '../machine/echo-service.js';
 import { residentMb } from '../machine/started-process.js';
 import { missingPeerBinary } from '../peers/contender.js';
 import { type FanOut, Fleet } from './fleet.js';
-import { type Herd, report, type Size } from './report.js';
+import { measureFloors } from './floor.js';
+import { type Herd, report, reportFloors, type Size } from './report.js';
 import { type AdsServer, send, startGoControlPlaneServer, startProductServer } from './servers.js';
 
 const HELP = `bench/fleet (B8): one change to many delta-xDS clients, until all have acknowledged it
@@ -164,6 +165,7 @@ async function main(): Promise<void> {
   console.log(
     `B8  one change to many delta-xDS clients, a table of ${flags.routes} routes; ${cpus().length} cores, Node ${process.version}`,
   );
+  const floors = await measureFloors(folder, Math.max(...sizes), REST_MS);
   const { servers, stop } = await startServers(folder, Math.max(...sizes), envoy);
   try {
     const measured: Size[] = [];
@@ -171,6 +173,7 @@ async function main(): Promise<void> {
       measured.push(await measureSize(servers, clients, folder, machine));
       report(measured, machine.describe());
     }
+    reportFloors(floors);
     if (flags.out === undefined) return;
     mkdirSync(dirname(flags.out), { recursive: true });
     const facts = { bench: 'fleet', at: new Date().toISOString(), node: process.version, cores: cpus().length, flags };
@@ -179,7 +182,10 @@ async function main(): Promise<void> {
       alone: Object.fromEntries(size.alone),
       beside: size.beside === undefined ? null : Object.fromEntries(size.beside),
     }));
-    writeFileSync(flags.out, `${JSON.stringify({ ...facts, calibrations: machine.calibrations, sizes: plain }, null, 1)}\n`);
+    writeFileSync(
+      flags.out,
+      `${JSON.stringify({ ...facts, calibrations: machine.calibrations, floorsKb: floors, sizes: plain }, null, 1)}\n`,
+    );
   } finally {
     await stop();
     rmSync(folder, { recursive: true, force: true });

@@ -73,3 +73,8 @@ export function report(sizes: readonly Size[], limits: string): void {
     );
   }
 }
+
+/** What no server in Node can be below. */
+export function reportFloors(floors: Readonly<Record<string, number>>): void {
+  for (const [kind, kb] of Object.entries(floors)) console.log(`  ${`idle, in Node's ${kind}`.padEnd(26)} ${kb.toFixed(1)} KB a client`);
+}

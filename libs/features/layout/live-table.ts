@@ -3,6 +3,7 @@ import { planMapping } from '#features/mapping/mapping.envoy.js';
 import type { MappingState } from '#features/mapping/mapping-state.js';
 import type { Upstream } from '#features/mapping/upstream-tls.js';
 import { statToken } from '#platform/envoy/model/envoy-text.js';
+import { writeItemHead } from '#platform/xds/live-release.js';
 import { type ResourceChange, type ResourceKey, SCOPED_ROUTE_TYPE, type XdsResource } from '#platform/xds/xds-resource.js';
 
 import { type ClassId, classOf, HostClass } from './host-class.js';
@@ -272,6 +273,7 @@ export class LiveTable {
     shard.given = rows;
     if (made.version === shard.resource?.version) return undefined;
     shard.resource = made;
+    writeItemHead(made); // here, in slices, and not of thousands when the first agent asks
     return made;
   }
 

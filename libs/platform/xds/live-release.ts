@@ -33,24 +33,20 @@ export interface EncodedLiveRelease {
   readonly parts: readonly Uint8Array[];
 }
 
-/** What of a LiveItem is not its value. The message's fields may come in any order, so that the value is copied and never encoded again. */
+/** The field `changed` with one item, up to its value, by resource: written once for all releases. */
 const itemHeads = new WeakMap<XdsResource, Uint8Array>();
 
-function itemHead(resource: XdsResource): Uint8Array {
+/** Writes what stands before a resource's bytes in releases. Whoever makes thousands of resources in slices does it there: 20 µs each. */
+export function writeItemHead(resource: XdsResource): Uint8Array {
   const known = itemHeads.get(resource);
   if (known !== undefined) return known;
-  const { typeUrl, name, version, needs } = resource;
-  const head = LiveItem.encode({ typeUrl, name, sha256: Buffer.from(version, 'hex'), value: Buffer.alloc(0), needs: [...needs] }).finish();
+  const { typeUrl, name, version, value, needs } = resource;
+  // The message's fields may come in any order, so that the value comes last, and is copied and never encoded again.
+  const rest = LiveItem.encode({ typeUrl, name, sha256: Buffer.from(version, 'hex'), value: Buffer.alloc(0), needs: [...needs] }).finish();
+  const writer = new BinaryWriter().uint32(58).uint32(rest.length + 1 + varintLength(value.length) + value.length);
+  const head = writer.raw(rest).uint32(34).uint32(value.length).finish();
   itemHeads.set(resource, head);
   return head;
-}
-
-/** The field `changed` with one item: what goes before its value, and the value itself. */
-function itemParts(resource: XdsResource): [Uint8Array, Uint8Array] {
-  const head = itemHead(resource);
-  const { value } = resource;
-  const writer = new BinaryWriter().uint32(58).uint32(head.length + 1 + varintLength(value.length) + value.length);
-  return [writer.raw(head).uint32(34).uint32(value.length).finish(), value];
 }
 
 function varintLength(value: number): number {
@@ -63,7 +59,7 @@ export function encodeLiveRelease(
   change: { readonly upserts: Iterable<XdsResource>; readonly removed: Iterable<ResourceKey> },
 ): EncodedLiveRelease {
   const parts: Uint8Array[] = [];
-  for (const resource of change.upserts) parts.push(...itemParts(resource));
+  for (const resource of change.upserts) parts.push(writeItemHead(resource), resource.value);
   const writer = new BinaryWriter();
   const text = (field: number, value: string) => value !== '' && writer.uint32(field * 8 + 2).string(value);
   const number = (field: number, value: number) => value !== 0 && writer.uint32(field * 8).int64(value);
