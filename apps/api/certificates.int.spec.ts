@@ -5,13 +5,17 @@ import { join } from 'node:path';
 
 import { afterAll, beforeAll, describe, expect, it } from '@jest/globals';
 import pg from 'pg';
-
 import { badPairs } from '#features/certificate/bad-pairs.fixture.js';
 import { type MadeCertificate, makeCertificate, makeChain, type Wanted } from '#features/certificate/certificate.fixture.js';
+import type { CertificateState } from '#features/certificate/certificate.js';
 import { destroyUnusedKeys, warnOfExpiries } from '#features/certificate/keep-certificates.js';
+import { readKeyPair } from '#features/certificate/read-key-pair.js';
 import { sqlQuery } from '#platform/database/database.js';
+import { readSubject } from '#platform/eventstore/read-log.js';
 import { createLog } from '#platform/log/log.js';
-import { withNewKey, writeKeyFile } from '#platform/vault/key-file.js';
+import { KeyFile, withNewKey, writeKeyFile } from '#platform/vault/key-file.js';
+
+import { Vault } from '#platform/vault/vault.js';
 
 import { startTestApi, type TestAnswer, type TestApi, type TestRequest } from './test-api.js';
 
@@ -81,6 +85,9 @@ describe('a certificate', () => {
       '"1"',
       { name, certificateChain: body.certificateChain, usedBy: [], live: [] },
     ]);
+    const { state } = await readSubject(test.api.database.db, 'gateway/default', `certificate/${name}`);
+    const pair = await readKeyPair(new Vault(test.api.database.db, new KeyFile(keyFile)), 'default', state as CertificateState);
+    expect([pair.certificateChain, pair.privateKey.reveal()]).toEqual([body.certificateChain, leaf.key]);
     const next = await makeCertificate({ dns: ['edge.example.com'] });
     expect((await put(name, next)).json).toMatchObject({ unchanged: false, version: 2, warnings: [{ code: 'self_signed' }] });
     expect((await test.ask('GET', `${g}/certificates`)).json.items).toContainEqual(expect.objectContaining({ name, version: 2 }));

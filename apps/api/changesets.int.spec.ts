@@ -97,7 +97,7 @@ describe('changesets over HTTP', () => {
       { op: 'patch', subject: 'mapping/nobody', value: { timeoutMs: 1 } },
       { op: 'delete', subject: 'principal/nobody' },
       { op: 'delete', subject: 'gateway' },
-      { op: 'put', subject: 'certificate/edge', value: {} },
+      { op: 'put', subject: 'listener/edge', value: {} },
       { op: 'put', subject: 'mapping/bad name', value: {} },
       { op: 'put', subject: `mapping/-x`, value: { prefix: '/x/', service: 'a' } },
       { ...mapping('there'), ifVersion: 7 },

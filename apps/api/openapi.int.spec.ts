@@ -1,12 +1,18 @@
 import { randomUUID } from 'node:crypto';
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 
 import { afterAll, beforeAll, describe, expect, it } from '@jest/globals';
 import type { z } from 'zod';
 
+import { makeCertificate } from '#features/certificate/certificate.fixture.js';
 import { holdPush } from '#features/promotion/hold.js';
 import { noTraffic, takeStep } from '#features/promotion/wave.js';
 import { sqlQuery } from '#platform/database/database.js';
 import { problemSchema } from '#platform/http/answer-schemas.js';
+import type { JsonObject } from '#platform/kernel/json.js';
+import { ensureKeyFile } from '#platform/vault/key-file.js';
 
 import { startTestApi, type TestAnswer, type TestApi, type TestRequest } from './test-api.js';
 
@@ -68,6 +74,15 @@ const tour: readonly (readonly [string, string, TestRequest?])[] = [
   ['GET', `${g}/route-tests`],
   ['GET', `${g}/route-tests/nobody`],
   ['DELETE', `${g}/route-tests/nobody`],
+  ['PUT', `${g}/certificates/edge?dryRun=true`, { body: 'PAIR' }],
+  ['PUT', `${g}/certificates/edge`, { body: 'PAIR' }],
+  ['PUT', `${g}/certificates/edge`, { body: 'PAIR' }],
+  ['GET', `${g}/certificates`],
+  ['GET', `${g}/certificates/edge`],
+  ['GET', `${g}/certificates/edge/history`],
+  ['GET', `${g}/config`],
+  ['DELETE', `${g}/certificates/edge?dryRun=true`],
+  ['DELETE', `${g}/certificates/edge`],
   ['GET', `${g}/versions`],
   ['GET', `${g}/versions/2`],
   ['GET', `${g}/versions/2/propagation?wait=10ms`],
@@ -135,8 +150,15 @@ const tour: readonly (readonly [string, string, TestRequest?])[] = [
 
 describe('the interface description', () => {
   let test: TestApi;
+  let folder: string;
+  let pair: JsonObject;
   beforeAll(async () => {
-    test = await startTestApi();
+    folder = mkdtempSync(join(tmpdir(), 'chancery-keys-'));
+    const keyFile = join(folder, 'keys.json');
+    ensureKeyFile(keyFile);
+    const { pem, key } = await makeCertificate();
+    pair = { certificateChain: pem, privateKey: key };
+    test = await startTestApi({ CHANCERY_KEK_FILE: keyFile });
     const sql = (text: string) => sqlQuery(test.api.database.db, text, []);
     await sql(`INSERT INTO chancery.target (name, gateway) VALUES ('edge-1', 'default'), ('wave-1', 'waves')`);
     await test.ask('POST', '/v1/gateways', { body: { name: 'waves', settings: { rollout: { strategy: 'waves' } } } });
@@ -155,7 +177,10 @@ describe('the interface description', () => {
       `INSERT INTO chancery.target_stats (gateway, target, at, mappings, envoy) VALUES ('default', 'edge-1', now(), '${JSON.stringify({ user: counts })}', '{"server.live": 1}')`,
     );
   });
-  afterAll(() => test.close());
+  afterAll(async () => {
+    await test.close();
+    rmSync(folder, { recursive: true });
+  });
 
   it('describes every route, whole', () => {
     for (const route of test.api.descriptions) {
@@ -200,7 +225,7 @@ describe('the interface description', () => {
     const faults: unknown[] = [];
     for (const [method, template, request] of tour) {
       const path = template.replace('TOKEN', ids.TOKEN).replace('REDEPLOYMENT', ids.REDEPLOYMENT).replace('QUARANTINE', ids.QUARANTINE);
-      const answer = await test.ask(method, path, request ?? {});
+      const answer = await test.ask(method, path, request?.body === 'PAIR' ? { body: pair } : (request ?? {}));
       const route = test.api.descriptions.find((one) => one.method === method && fits(one.url, path.split('?')[0] ?? ''));
       if (route === undefined) throw new Error(`no route is described for ${method} ${path}`);
       visited.add(`${route.method} ${route.url}`);

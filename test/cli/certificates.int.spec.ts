@@ -63,6 +63,9 @@ describe('keys and cert', () => {
     expect(pushed).toMatch(/^Made: "edge" in version \d+; it lasts until .* \(19 days\)\.\n! self_signed: .*\n! expires_soon/);
     expect(await done(`cert push edge ${chain} ${key}`)).toMatch(/^Unchanged: "edge"/);
     expect(await done('cert list')).toMatch(/NAME +STATE +DAYS +EXPIRES +NAMES.*\nedge +expiring +19 .*edge\.example\.com/);
+    expect(await done('status')).toMatch(
+      /Certificates that end within 30 days, or have\nCERTIFICATE +STATE +DAYS +EXPIRES\nedge +expiring +19/,
+    );
     expect(await done('cert show edge')).toMatch(/sha256 +[0-9a-f]{64}/);
     expect(await done('cert show edge --chain')).toBe(made.pem);
     const swapped = await run(`cert push edge ${key} ${chain}`);

@@ -18,7 +18,7 @@ const parameters = z.strictObject(pageParameters);
 const tag = 'History';
 const answers = { 200: pageSchema(subjectHistorySchema) };
 
-/** What happened to one mapping, and to the settings. */
+/** What happened to one mapping, to one certificate, and to the settings. */
 @Controller('v1/gateways/:gateway')
 @Scopes('read')
 export class SubjectHistoryController {
@@ -41,6 +41,27 @@ export class SubjectHistoryController {
   ): Promise<Page<SubjectHistoryItem>> {
     const page = await this.page(gateway, `mapping/${name}`, query);
     if (page.items.length === 0) throw new DomainError('not_found', 'mapping_not_found', 'There has never been a mapping of this name.');
+    return answerPage(asked, reply, page);
+  }
+
+  @Get('certificates/:certificate/history')
+  @Describe({
+    tag,
+    summary: "List a certificate's events, newest first",
+    details: 'Also of a certificate that is no more. What it was each time, and never a key.',
+    query: parameters,
+    answers,
+  })
+  async ofCertificate(
+    @Param('gateway') gateway: string,
+    @Param('certificate') name: string,
+    @QueryBy(parameters) query: z.infer<typeof parameters>,
+    @Asked() asked: FastifyRequest,
+    @Answer() reply: FastifyReply,
+  ): Promise<Page<SubjectHistoryItem>> {
+    const page = await this.page(gateway, `certificate/${name}`, query);
+    if (page.items.length === 0)
+      throw new DomainError('not_found', 'certificate_not_found', 'There has never been a certificate of this name.');
     return answerPage(asked, reply, page);
   }
 

@@ -4,9 +4,9 @@ import { type IQueryHandler, Query, QueryHandler } from '@nestjs/cqrs';
 import type { Db } from '#platform/database/database.js';
 import { DB } from '#platform/http/tokens.js';
 
-import { listHostsUnder, type ServedHost } from './mapping.projection.js';
+import { listHostsUnder, type ServedHost } from './served-hosts.table.js';
 
-export type { ServedHost } from './mapping.projection.js';
+export type { ServedHost } from './served-hosts.table.js';
 
 /**
  * The hosts of a gateway's mappings that these names (of certificates: exact, or `*.` for one label) cover, with the mappings of each; mappings of any host

@@ -96,6 +96,7 @@ export class RollBackHandler implements ICommandHandler<RollBack> {
   ): (snapshot: Snapshot) => Promise<Decided> {
     const { toVersion, overrideQuarantine, mayConfigure, mayCertify, includeCertificates } = input;
     let past: Promise<SubjectRecord[]> | undefined; // does not change, however often this is decided
+    const digests = new Map<string, string>(); // nor does what is covered of it, as good as always
     return async ({ version, subjects }) => {
       if (!subjects.has(settingsSubject)) throw new DomainError('not_found', 'gateway_not_found', `There is no gateway ${gateway}.`);
       if (toVersion < 1 || toVersion > version) throw versionNotFound('/toVersion', toVersion);
@@ -108,7 +109,9 @@ export class RollBackHandler implements ICommandHandler<RollBack> {
       const quarantined = events.length === 0 ? [] : await this.queries.execute(new FindQuarantined(gateway, digestsOf(events)));
       const guard = await this.queries.execute(new ReadRouteGuard(gateway, request));
       const about = includeCertificates ? { includeCertificates, exceptions: exceptions.map((one) => ({ ...one })) } : {};
-      const digest = this.digestOf(then, this.covered(about));
+      const coverage = JSON.stringify(about);
+      const digest = digests.get(coverage) ?? this.digestOf(then, this.covered(about));
+      digests.set(coverage, digest);
       const decided = { events, details: { toVersion, digest, ...about, ...overriding(quarantined, overrideQuarantine) } };
       return guard.reviewedSnapshot(decided, version);
     };

@@ -35,19 +35,27 @@ interface Mapping {
   readonly status: { readonly state: string; readonly reasons: readonly { readonly code: string; readonly message: string }[] };
 }
 
+interface Certificate {
+  readonly name: string;
+  readonly state: 'valid' | 'expiring' | 'expired';
+  readonly daysLeft: number;
+  readonly expiresAt: string;
+}
+
 interface Readiness {
   readonly status: string;
   readonly checks?: readonly { readonly name: string; readonly ok: boolean; readonly detail: string }[];
 }
 
 const MOST_MAPPINGS = 100;
+const MOST_CERTIFICATES = 1000;
 
 /** `status`: how a gateway stands, on one page. */
 export function addStatusCommand(program: Command): void {
   addApiCommand(program, {
     name: 'status',
     description:
-      'how the gateway stands: versions, targets, open confirmations, mappings that are set aside, and how far reading is behind',
+      'how the gateway stands: versions, targets, open confirmations, mappings that are set aside, certificates that end, and how far reading is behind',
     examples: ['chancery status', 'chancery status --gateway staging -o json'],
   }).action(overApi(status));
 }
@@ -56,13 +64,14 @@ async function status(session: Session): Promise<undefined> {
   const { api, gateway, out } = session;
   const path = (...steps: string[]) => gatewayPath(gateway, ...steps);
   const ofState = (state: string) => readPages<Mapping>(api, path('mappings'), { query: { status: state }, limit: MOST_MAPPINGS });
-  const [one, gateways, targets, confirmations, setAside, unresolved, readiness] = await Promise.all([
+  const [one, gateways, targets, confirmations, setAside, unresolved, certificates, readiness] = await Promise.all([
     api.get<Gateway>(path()),
     api.get<{ items: Gateway[] }>('/v1/gateways'),
     api.get<{ items: Target[] }>(path('targets')),
     api.get<{ items: Confirmation[] }>(path('confirmations')),
     ofState('set_aside'),
     ofState('unresolved'),
+    readPages<Certificate>(api, path('certificates'), { limit: MOST_CERTIFICATES }),
     readReadiness(session),
   ]);
   const open = confirmations.body.items.filter(({ state }) => state === 'open');
@@ -74,6 +83,7 @@ async function status(session: Session): Promise<undefined> {
     openConfirmations: open,
     setAside: setAside.items,
     unresolved: unresolved.items,
+    expiring: certificates.items.filter(({ state }) => state !== 'valid'),
     api: { url: api.connection.url, ...readiness },
   };
   await out.print(answer, () => statusText(answer, session));
@@ -97,10 +107,14 @@ interface Answer {
   readonly openConfirmations: readonly Confirmation[];
   readonly setAside: readonly Mapping[];
   readonly unresolved: readonly Mapping[];
+  readonly expiring: readonly Certificate[];
   readonly api: Readiness & { readonly url: string };
 }
 
-function statusText({ gateway, gateways, targets, openConfirmations, setAside, unresolved, api }: Answer, { out }: Session): string {
+function statusText(
+  { gateway, gateways, targets, openConfirmations, setAside, unresolved, expiring, api }: Answer,
+  { out }: Session,
+): string {
   const { colours } = out;
   const projection = api.checks?.find(({ name }) => name === 'projection');
   const failing = api.checks?.filter(({ ok }) => !ok) ?? [];
@@ -123,6 +137,7 @@ function statusText({ gateway, gateways, targets, openConfirmations, setAside, u
     openConfirmations.length === 0 ? '' : section('To be confirmed, or they are undone', confirmationTable(openConfirmations, out)),
     setAside.length === 0 ? '' : section('Set aside: Envoy refuses them, and they answer 503', mappings(setAside)),
     unresolved.length === 0 ? '' : section('Unresolved: no instance of their service is known', mappings(unresolved)),
+    expiring.length === 0 ? '' : section('Certificates that end within 30 days, or have', certificateTable(expiring, out)),
   ].join('');
 }
 
@@ -155,6 +170,23 @@ function confirmationTable(confirmations: readonly Confirmation[], { colours }: 
       { title: 'VERSION', text: (one) => one.version, align: 'right' },
       { title: 'UNTIL', text: (one) => one.deadline },
       { title: 'CONFIRM WITH', text: (one) => `chancery confirm ${one.version}` },
+    ],
+    colours.faint,
+  );
+}
+
+function certificateTable(certificates: readonly Certificate[], { colours }: Session['out']): string {
+  return table(
+    certificates,
+    [
+      { title: 'CERTIFICATE', text: (one) => one.name },
+      {
+        title: 'STATE',
+        text: (one) => one.state,
+        paint: (text, one) => (one.state === 'expired' ? colours.bad(text) : colours.doubtful(text)),
+      },
+      { title: 'DAYS', text: (one) => one.daysLeft, align: 'right' },
+      { title: 'EXPIRES', text: (one) => one.expiresAt },
     ],
     colours.faint,
   );
