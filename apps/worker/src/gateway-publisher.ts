@@ -264,13 +264,16 @@ export class GatewayPublisher {
   }
 
   #closeHead(): void {
+    this.#dropHead();
+    this.#sessions.clear();
+  }
+
+  #dropHead(): void {
     const head = this.#head;
     this.#head = undefined;
-    if (head !== undefined) {
-      head.close();
-      this.#lanes.delete(head);
-    }
-    this.#sessions.clear();
+    if (head === undefined) return;
+    head.close();
+    this.#lanes.delete(head);
   }
 
   #guarded(lane: LiveLane, work: () => void): void {
@@ -285,11 +288,7 @@ export class GatewayPublisher {
   #failed(lane: LiveLane | undefined, err: unknown): void {
     this.#options.log.error({ err, gateway: this.gateway }, 'the configuration of a gateway could not be made; it is tried again');
     if (lane !== undefined && lane !== this.#head) return;
-    if (lane !== undefined) {
-      lane.close();
-      this.#lanes.delete(lane);
-      this.#head = undefined;
-    }
+    if (lane !== undefined) this.#dropHead();
     clearTimeout(this.#again);
     if (!this.#closed) this.#again = setTimeout(() => void this.#openHead(), AGAIN_MS);
   }

@@ -260,10 +260,7 @@ class Worker {
   #stockEnvoys(authenticate: (token: string) => Promise<AgentIdentity | undefined>): StockEnvoys {
     const { log, name: worker } = this.#options;
     return new StockEnvoys({
-      db: this.#database.db,
-      worker,
-      log,
-      authenticate,
+      ...{ db: this.#database.db, worker, log, authenticate },
       certificateOf: ({ call }) => peerIdentity(call)?.name,
       publisher: (gateway) => this.#live.publisher(gateway),
       onRefused: (...refusal) => this.#live.refused(...refusal),

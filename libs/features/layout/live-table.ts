@@ -112,10 +112,8 @@ export class LiveTable {
   changes(isSettled = true): ResourceChange {
     this.#mayChange();
     const { render, removed } = this.#settle(isSettled);
-    return this.#change(
-      render.map((shard) => this.#render(shard)),
-      removed,
-    );
+    const made = render.map((shard) => this.#render(shard));
+    return this.#change(made, removed);
   }
 
   /** The same, yielding to the event loop every 10 ms. Until it has resolved the table takes no put, remove, configure or changes (it throws). */

@@ -119,8 +119,7 @@ export class EnvoySupervisor {
   async adopt(fallbacks: readonly EpochConfig[]): Promise<Adoption> {
     return this.#alone(async () => {
       const found = await this.#ofOneLineage(await findEpochs(this.#folder));
-      const newest = found.at(-1);
-      const older = found.at(-2);
+      const [newest, older] = found.toReversed();
       if (newest === undefined) return { kind: 'none' };
       this.#concurrency = newest.concurrency;
       const patienceMs = older === undefined ? ADOPT_PATIENCE_MS : undefined;

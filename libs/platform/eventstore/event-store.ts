@@ -17,7 +17,7 @@ import type {
   SubjectRecord,
 } from './command.js';
 import { classify } from './database-errors.js';
-import { checkPrecondition, claimTaken, compose, composing, recordedEvents, referenceMissing, viewOf } from './decision.js';
+import { checkPrecondition, claimTaken, compose, composing, referenceMissing, viewOf } from './decision.js';
 import { refuseAsAppendWould } from './dry-run.js';
 import { appendHeld } from './held-append.js';
 import { readByKey, readOutcome } from './outcome-reader.js';
@@ -183,39 +183,16 @@ export class EventStore {
     checkPrecondition(request.precondition, view);
     const decision = decide(view);
     const decided: Decided = 'events' in decision ? decision : { events: decision, details: null };
-    const { events, details, notes } = decided;
     const command = compose(request, decided, read);
-    const common = { commandId: context.commandId, replayed: false, basedOn: view.streamVersion, before, details, notes };
-    if (events.length === 0) {
-      return {
-        ...common,
-        version: view.streamVersion,
-        recordedAt: new Date().toISOString(),
-        events: [],
-        unchanged: true,
-        dryRun: request.dryRun === true,
-      };
-    }
-    const recorded = recordedEvents(
-      command,
-      events.map(({ state }) => state),
-    );
-    if (request.dryRun) {
+    const outcome = outcomeOf(request, decided, { command, before, version: view.streamVersion });
+    if (outcome.unchanged) return outcome;
+    if (outcome.dryRun) {
       await this.lookUp(deadline, () => refuseAsAppendWould(this.pool, command));
-      return {
-        ...common,
-        version: view.streamVersion + 1,
-        recordedAt: new Date().toISOString(),
-        events: recorded,
-        unchanged: false,
-        dryRun: true,
-      };
+      return outcome;
     }
     const result = await this.append(command, deadline);
     if (!result) return undefined;
-    if (result.code === 'appended') {
-      return { ...common, version: result.version, recordedAt: result.recordedAt, events: recorded, unchanged: false, dryRun: false };
-    }
+    if (result.code === 'appended') return { ...outcome, version: result.version, recordedAt: result.recordedAt };
     return this.resolve(request, result, deadline, before);
   }
 
