@@ -27,12 +27,14 @@ export interface OpenedEnvoyStream {
 export async function openEnvoyStreams(db: Db, targets: readonly EnvoyTarget[]): Promise<ReadonlyMap<string, OpenedEnvoyStream>> {
   const rows = await sqlQuery<{ name: string; term: number; proof_secret: string }>(
     db,
-    `insert into chancery.target as t (name, gateway, kind, delivery, worker, term, facts, last_seen_at)
+    `with known as (
+       select distinct on (gateway) gateway, facts->>'proofSecret' as secret from chancery.target
+        where gateway = any($2::text[]) and kind = 'envoy' order by gateway, name)
+     insert into chancery.target as t (name, gateway, kind, delivery, worker, term, facts, last_seen_at)
      select a.name, a.gateway, 'envoy', 'live', a.worker, 1,
-            a.facts::jsonb || jsonb_build_object('proofSecret', coalesce(
-              (select o.facts->>'proofSecret' from chancery.target o where o.gateway = a.gateway and o.kind = 'envoy' order by o.name limit 1), a.secret)),
-            clock_timestamp()
-       from unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::text[]) as a (name, gateway, worker, facts, secret) order by a.name
+            a.facts::jsonb || jsonb_build_object('proofSecret', coalesce(k.secret, a.secret)), clock_timestamp()
+       from unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::text[]) as a (name, gateway, worker, facts, secret)
+       left join known k on k.gateway = a.gateway order by a.name
      on conflict (name) do update
         set worker = excluded.worker, term = t.term + 1, state = 'enrolled', last_seen_at = clock_timestamp(), delivery = 'live',
             present_since = case when t.state = 'away' then clock_timestamp() else t.present_since end,

@@ -36,7 +36,7 @@ export interface EncodedLiveRelease {
 /** The field `changed` with one item, up to its value, by resource: written once for all releases. */
 const itemHeads = new WeakMap<XdsResource, Uint8Array>();
 
-/** Writes what stands before a resource's bytes in releases. Whoever makes thousands of resources in slices does it there: 20 µs each. */
+/** Writes what stands before a resource's bytes in releases. Whoever makes thousands of resources in slices does it there. */
 export function writeItemHead(resource: XdsResource): Uint8Array {
   const known = itemHeads.get(resource);
   if (known !== undefined) return known;
