@@ -1,4 +1,4 @@
--- Commands with many events (an import, a rollback), with fewer passes over them. Breaking for commands of that size of an api of the release before.
+-- Commands with many events (an import, a rollback), with fewer passes over them. What they did before stays for an api of the release before.
 --
 -- What it does not do any more, for 10,000 mappings: stage the claims apart and put them together again; stage what was read, where the command is
 -- pinned to the very version at which it was read; call a function for each digest; analyse the states; give back a claim only to take it again.
@@ -32,15 +32,12 @@ BEGIN ATOMIC
   ) h);
 END;
 
-DROP FUNCTION chancery.stage();
-DROP FUNCTION chancery.append_staged(text, uuid, text, text, text, text, text, text, bigint, text, bigint);
-
--- One command with many events (a bulk import), set-based: `stage` makes empty staging tables of this session, the caller fills them with COPY,
--- `append_staged` checks and writes them as one version. (Digests are the expression of event_digest and not a call of it, which costs four times what it
+-- One command with many events (a bulk import), set-based: `stage_bulk` makes empty staging tables of this session, the caller fills them with COPY,
+-- `append_bulk` checks and writes them as one version. (Digests are the expression of event_digest and not a call of it, which costs four times what it
 -- computes; verification would find any difference.)
 -- `claims` are the complete new set of a subject, with the event that is its last; a command that is pinned to the version at which everything was read
 -- stages no reads, since whatever moves a subject moves the stream.
-CREATE FUNCTION chancery.stage() RETURNS void LANGUAGE plpgsql SECURITY DEFINER SET search_path = chancery, pg_temp SET client_min_messages = warning AS $$
+CREATE FUNCTION chancery.stage_bulk() RETURNS void LANGUAGE plpgsql SECURITY DEFINER SET search_path = chancery, pg_temp SET client_min_messages = warning AS $$
 BEGIN
   CREATE TEMPORARY TABLE staged_event (
     position integer NOT NULL, subject text COLLATE "C" NOT NULL, version bigint NOT NULL, type text NOT NULL, schema smallint NOT NULL, state text, last boolean NOT NULL,
@@ -52,7 +49,7 @@ BEGIN
 END
 $$;
 
-CREATE FUNCTION chancery.append_staged(
+CREATE FUNCTION chancery.append_bulk(
   p_stream text, p_id uuid, p_action text, p_actor text, p_reason text, p_request text, p_key text, p_fingerprint text, p_expected bigint,
   p_details text, p_confirm_ms bigint
 ) RETURNS TABLE (base_version bigint, recorded_at timestamptz, refusal jsonb)
@@ -69,10 +66,10 @@ DECLARE
   changes boolean; -- of subjects that were there
   kept integer[] := '{}'; -- the positions of events after which their subjects claim what they claimed
 BEGIN
-  -- What we read below runs with our rights: it must be the tables that `stage` made, not something of the caller's with the same name.
+  -- What we read below runs with our rights: it must be the tables that `stage_bulk` made, not something of the caller's with the same name.
   IF (SELECT count(*) FROM pg_class WHERE oid = ANY (ARRAY['pg_temp.staged_event'::regclass, 'pg_temp.staged_read'::regclass, 'pg_temp.staged_reference'::regclass]::oid[])
       AND relkind = 'r' AND relowner = current_user::regrole) <> 3 THEN
-    RAISE EXCEPTION 'the staging tables are not those of chancery.stage()' USING ERRCODE = 'insufficient_privilege';
+    RAISE EXCEPTION 'the staging tables are not those of chancery.stage_bulk()' USING ERRCODE = 'insufficient_privilege';
   END IF;
   -- Of the columns that conditions are about; those of the states would cost five times as much.
   ANALYZE pg_temp.staged_event (subject, version, last);
@@ -137,11 +134,11 @@ BEGIN
   )
   SELECT sha256(string_agg(w.digest, ''::bytea ORDER BY w.position)), count(*) INTO root, events FROM recorded w;
   INSERT INTO version (stream, version, parent_hash, hash, events_root, event_count, command_id, action, actor, reason, request_id, idempotency_key, fingerprint, details, recorded_at)
-  VALUES (p_stream, v, h, version_hash(h, p_stream, v, root, events, p_id, p_action, p_actor, p_request, p_key, p_fingerprint, p_details, append_staged.recorded_at, p_reason),
-          root, events, p_id, p_action, p_actor, p_reason, p_request, p_key, p_fingerprint, p_details::json, append_staged.recorded_at)
+  VALUES (p_stream, v, h, version_hash(h, p_stream, v, root, events, p_id, p_action, p_actor, p_request, p_key, p_fingerprint, p_details, append_bulk.recorded_at, p_reason),
+          root, events, p_id, p_action, p_actor, p_reason, p_request, p_key, p_fingerprint, p_details::json, append_bulk.recorded_at)
   RETURNING hash INTO h;
   IF p_confirm_ms IS NOT NULL THEN
-    INSERT INTO confirmation (stream, version, deadline) VALUES (p_stream, v, append_staged.recorded_at + p_confirm_ms * interval '1 millisecond');
+    INSERT INTO confirmation (stream, version, deadline) VALUES (p_stream, v, append_bulk.recorded_at + p_confirm_ms * interval '1 millisecond');
   END IF;
   IF changes THEN
     INSERT INTO subject_history (stream, subject, version, valid, schema_version, state, recorded_at, bulk)
@@ -153,7 +150,7 @@ BEGIN
       CROSS JOIN LATERAL (SELECT s.claims FROM subject s WHERE s.stream = p_stream AND s.subject = e.subject LIMIT 1) s
       WHERE e.last AND e.version > 1 AND e.position NOT IN (SELECT unnest(kept))));
     INSERT INTO subject AS s (stream, subject, version, from_version, schema_version, state, claims, recorded_at)
-    SELECT p_stream, e.subject, e.version, v, e.schema, e.state::jsonb, e.claims, append_staged.recorded_at
+    SELECT p_stream, e.subject, e.version, v, e.schema, e.state::jsonb, e.claims, append_bulk.recorded_at
     FROM pg_temp.staged_event e WHERE e.last AND e.version > 1 ORDER BY e.subject
     ON CONFLICT ON CONSTRAINT subject_pkey DO UPDATE SET version = excluded.version, from_version = excluded.from_version, schema_version = excluded.schema_version, state = excluded.state, claims = excluded.claims, recorded_at = excluded.recorded_at;
   END IF;
@@ -161,7 +158,7 @@ BEGIN
   SELECT p_stream, unnest(e.claims) AS claim, e.subject FROM pg_temp.staged_event e WHERE e.last AND e.position NOT IN (SELECT unnest(kept)) ORDER BY claim;
   -- The first version of a subject is its first row: nothing can be in its way.
   INSERT INTO subject (stream, subject, version, from_version, schema_version, state, claims, recorded_at)
-  SELECT p_stream, e.subject, e.version, v, e.schema, e.state::jsonb, e.claims, append_staged.recorded_at
+  SELECT p_stream, e.subject, e.version, v, e.schema, e.state::jsonb, e.claims, append_bulk.recorded_at
   FROM pg_temp.staged_event e WHERE e.last AND e.version = 1 ORDER BY e.subject;
   IF EXISTS (SELECT FROM reference f WHERE f.stream = p_stream) THEN
     DELETE FROM reference f WHERE f.stream = p_stream AND f.subject = ANY (ARRAY(SELECT e.subject FROM pg_temp.staged_event e WHERE e.version > 1));
@@ -173,5 +170,5 @@ BEGIN
 END
 $$;
 
-REVOKE EXECUTE ON FUNCTION chancery.stage, chancery.append_staged FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION chancery.stage, chancery.append_staged TO chancery_app;
+REVOKE EXECUTE ON FUNCTION chancery.stage_bulk, chancery.append_bulk FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION chancery.stage_bulk, chancery.append_bulk TO chancery_app;

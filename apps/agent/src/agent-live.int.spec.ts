@@ -422,11 +422,14 @@ describe('a port that is taken', () => {
     await new Promise<void>((resolve) => squatter.listen(node.port, '127.0.0.1', resolve));
     await start();
     const { releaseId } = await worker.pushLive({ upserts: [scope('one')] });
-    expect(await worker.reported(releaseId, 'waiting')).toMatchObject({
-      code: 'listener_refused',
-      detail: expect.stringContaining('in use'),
-    });
-    await new Promise((resolve) => squatter.close(resolve));
+    try {
+      expect(await worker.reported(releaseId, 'waiting')).toMatchObject({
+        code: 'listener_refused',
+        detail: expect.stringContaining('in use'),
+      });
+    } finally {
+      await new Promise((resolve) => squatter.close(resolve));
+    }
     await worker.reported(releaseId, 'proven', 30_000);
     expect(await get()).toBe('one');
   });

@@ -182,7 +182,7 @@ export class LiveLane {
   #runsNewest(): boolean {
     const { envoy, node, supervisor } = this.#options;
     const running = envoy().running;
-    if (running === null || supervisor.last === null || !isLive(running.release)) return false;
+    if (running === null || supervisor.live === null || !isLive(running.release)) return false;
     return running.release.manifest.renderSha256 === node.bootstrapSha256;
   }
 
@@ -199,13 +199,15 @@ export class LiveLane {
   }
 
   async #proveNow(): Promise<LiveOutcome> {
-    const { node, supervisor, relay, probe, failpoint } = this.#options;
+    const { node, supervisor, probe, failpoint } = this.#options;
     this.#due = false;
+    this.#tellRefused(); // Envoy does not ask for the routes of a listener that it refuses, and so never settles
     await this.#untilSettled();
-    // What an epoch refused before it was live was nobody's business then.
-    for (const rejection of relay.stream?.rejected.values() ?? []) this.#trouble.rejected(rejection);
-    this.#trouble.tell();
-    if (supervisor.live === null || this.#stopping) return { kind: 'again' };
+    this.#tellRefused();
+    if (supervisor.live === null || this.#stopping) {
+      this.#due = true; // of the Envoy that comes after it
+      return { kind: 'again' };
+    }
     const target = node.unproven.merge();
     const release = target?.release ?? node.release;
     if (release === null) return { kind: 'failed', code: 'proof_missing', detail: 'no release is known' };
@@ -223,6 +225,12 @@ export class LiveLane {
       return { kind: 'again' };
     }
     return { kind: 'failed', code: 'proof_missing', detail: `seen instead after ${proof.requests} requests: ${proof.seen}` };
+  }
+
+  /** What an epoch refused before it was live was nobody's business then. */
+  #tellRefused(): void {
+    for (const rejection of this.#options.relay.stream?.rejected.values() ?? []) this.#trouble.rejected(rejection);
+    this.#trouble.tell();
   }
 
   #proven(
@@ -270,16 +278,11 @@ export class LiveLane {
     while (!settled() && !this.#stopping && (relay.stream !== null || supervisor.live !== null)) {
       const left = startedAt + (relay.stream === null ? RECONNECT_MS : SETTLE_MS) - performance.now();
       if (left <= 0) return;
-      await new Promise<void>((resolve) => {
-        const timer = setTimeout(done, Math.min(left, SLEEP_MS));
-        const { progress } = { progress: this.#progress };
-        function done() {
-          clearTimeout(timer);
-          progress.delete(done);
-          resolve();
-        }
-        progress.add(done);
-      });
+      const wake = new Wake();
+      const call = () => wake.call();
+      this.#progress.add(call);
+      await wake.wait(Math.min(left, SLEEP_MS));
+      this.#progress.delete(call);
     }
   }
 

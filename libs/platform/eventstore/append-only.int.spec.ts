@@ -55,11 +55,11 @@ test('the application may not switch triggers off for its session, nor become th
   await expect(as(log.test.url, ['SET ROLE chancery_owner'])).rejects.toMatchObject({ code: '42501' });
 });
 
-test('the application cannot lend its own tables to the bulk append', async () => {
+test.each(['append_bulk', 'append_staged'])('the application cannot lend its own tables to %s', async (name) => {
   const disguise = ['event', 'read', 'claim', 'reference'].map(
-    (name) => `CREATE TEMPORARY VIEW staged_${name} AS SELECT 1 AS position, 'x' AS digest`,
+    (table) => `CREATE TEMPORARY VIEW staged_${table} AS SELECT 1 AS position, 'x' AS digest`,
   );
-  const append = "SELECT append_staged('gateway/sealed', gen_random_uuid(), 'A', 'a', null, null, null, null, null, null, null)";
+  const append = `SELECT ${name}('gateway/sealed', gen_random_uuid(), 'A', 'a', null, null, null, null, null, null, null)`;
   await expect(as(log.test.url, ['BEGIN', ...disguise, append])).rejects.toMatchObject({ code: '42501' });
 });
 

@@ -22,7 +22,7 @@ export async function appendBulk(client: pg.PoolClient, command: DecidedCommand)
   await client.query('BEGIN');
   try {
     await client.query(`SET LOCAL statement_timeout = ${STATEMENT_MS}`);
-    await client.query('SELECT chancery.stage()');
+    await client.query('SELECT chancery.stage_bulk()');
     await copyIn(
       client,
       'COPY pg_temp.staged_event (position, subject, version, type, schema, state, last, claims) FROM STDIN',
@@ -34,7 +34,7 @@ export async function appendBulk(client: pg.PoolClient, command: DecidedCommand)
       await copyIn(client, 'COPY pg_temp.staged_reference (subject, target) FROM STDIN', referenceRows(command));
     const { rows } = await client.query<{ base_version: number; recorded_at: Date; refusal: AppendResult | null }>(
       {
-        text: 'SELECT base_version, recorded_at, refusal FROM chancery.append_staged($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)',
+        text: 'SELECT base_version, recorded_at, refusal FROM chancery.append_bulk($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)',
         query_timeout: STATEMENT_MS + 5_000, // as the server's own limit, and not that of short statements
       } as pg.QueryConfig,
       [
