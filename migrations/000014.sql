@@ -1,19 +1,29 @@
--- Private keys at rest: each encrypted with a key of its own (AES-256-GCM), and that key with one of a file outside the database. Nothing here can be
--- read without that file. A row is written before the event that names it and is never changed, but for the key that its own key is under (a rotation).
-CREATE TABLE chancery.secret (
-  id          uuid PRIMARY KEY,
-  gateway     text COLLATE "C" NOT NULL,
-  name        text COLLATE "C" NOT NULL,
-  version     bigint NOT NULL,            -- counts the secrets of one name
-  kek_id      text COLLATE "C" NOT NULL,  -- of the key file
-  wrapped_key bytea NOT NULL,             -- iv, encrypted key, tag
-  iv          bytea NOT NULL CHECK (octet_length(iv) = 12),
-  tag         bytea NOT NULL CHECK (octet_length(tag) = 16),
-  ciphertext  bytea NOT NULL,
-  open_part   text NOT NULL,              -- what everybody may read: a certificate's chain; authenticated with the ciphertext
-  created_at  timestamptz NOT NULL DEFAULT clock_timestamp(),
-  UNIQUE (gateway, name, version)
+-- Certificates that the workers cannot bring to Envoys as they stand, and why. No row: nothing is to be said.
+create table chancery.certificate_status (
+  gateway      text not null,
+  certificate  text not null,
+  fingerprint  text not null,                          -- of the certificate that this is about: another one is another matter
+  code         text not null,
+  reason       text not null,
+  since        timestamptz not null default clock_timestamp(),
+  primary key (gateway, certificate)
 );
-CREATE INDEX secret_kek ON chancery.secret (kek_id);
 
-GRANT SELECT, INSERT, DELETE, UPDATE (kek_id, wrapped_key) ON chancery.secret TO chancery_app;
+-- The SHA-256 of what Envoys are given for a secret: by it a worker that cannot open the secret (its key is missing) knows that a node has it, and leaves
+-- it there.
+create table chancery.delivered_secret (
+  secret   text primary key,                           -- the id of the secret and its name towards Envoy
+  sha256   text not null
+);
+
+-- The keys of a gateway's session tickets, which are secrets of the product: where each is kept, and since when. The newest but one seals tickets.
+create table chancery.session_ticket_key (
+  gateway     text not null,
+  number      bigint not null,
+  secret_id   uuid not null,
+  secret_version bigint not null,
+  created_at  timestamptz not null default clock_timestamp(),
+  primary key (gateway, number)
+);
+
+grant select, insert, update, delete on chancery.certificate_status, chancery.delivered_secret, chancery.session_ticket_key to chancery_app;
