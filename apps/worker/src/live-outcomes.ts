@@ -131,6 +131,10 @@ export class LiveOutcomes {
       answers: sent.trigger === 'redeployment',
     });
     if (recorded?.ended !== true) return false;
+    if (proves && live?.newest?.renderSha256 === sent.renderSha256) {
+      const { releaseId: appliedRelease, version: appliedVersion, renderSha256: appliedRenderSha256 } = sent;
+      session.takeProven({ appliedRelease, appliedVersion, appliedRenderSha256 });
+    }
     if (proves && status !== undefined)
       session.written = { ...status, appliedRelease: sent.releaseId, appliedVersion: sent.version, appliedRender: sent.renderSha256 };
     onEnd(ending.state, Date.now() - sent.sentAtMs, sent.trigger === 'change' ? sent.seenAtMs : undefined);

@@ -83,6 +83,11 @@ export class TargetSession {
     this.changed();
   }
 
+  /** What it has proven it has applied; its status says so too, a moment later. */
+  takeProven(applied: Pick<Status, 'appliedRelease' | 'appliedVersion' | 'appliedRenderSha256'>): void {
+    this.status = { ...this.status, ...applied };
+  }
+
   /** Until its next status an agent that has just restarted its Envoy counts as busy: "idle" from before would be stale. */
   takeRestart(): void {
     this.status = { ...this.status, state: 'busy' };
