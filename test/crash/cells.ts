@@ -50,6 +50,7 @@ export const pointsElsewhere: readonly string[] = [
   'worker.beforeWaveStep',
   'worker.afterExpiryBeforeRevert',
   'worker.afterRevertBeforeSettled',
+  'keys.afterRewrap',
 ];
 
 /** Where the processes without failpoints of their own are struck: in the middle of what others do with them. */
