@@ -158,7 +158,8 @@ class Connection implements AgentConnection {
     call.on('data', (response: DeltaDiscoveryResponse) => {
       this.#responses.push(response);
       // Within the event that brought it: an asynchronous iterator would come to it some turns later.
-      if (this.#responses.length === 1) void this.#takeResponses(call);
+      if (this.#responses.length > 1) return;
+      this.#takeResponses(call).catch((error: unknown) => this.#end(error instanceof Error ? error.message : String(error), undefined));
     });
   }
 
