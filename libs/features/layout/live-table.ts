@@ -3,6 +3,7 @@ import { planMapping } from '#features/mapping/mapping.envoy.js';
 import type { MappingState } from '#features/mapping/mapping-state.js';
 import type { Upstream } from '#features/mapping/upstream-tls.js';
 import { statToken } from '#platform/envoy/model/envoy-text.js';
+import { eachInTurns } from '#platform/kernel/turns.js';
 import { writeItemHead } from '#platform/xds/live-release.js';
 import { type ResourceChange, type ResourceKey, SCOPED_ROUTE_TYPE, type XdsResource } from '#platform/xds/xds-resource.js';
 
@@ -10,7 +11,6 @@ import { type ClassId, classOf, HostClass } from './host-class.js';
 import type { Phase } from './phase.js';
 import { type Entry, renderShard, type Shard } from './shard.js';
 import { countsRequests, ordinarySizing, type ShardPlan, type ShardSizing } from './shard-plan.js';
-import { inSlices } from './slices.js';
 import { UpstreamUse } from './upstream-use.js';
 
 /** The settings that routes depend on. */
@@ -116,25 +116,25 @@ export class LiveTable {
     return this.#change(made, removed);
   }
 
-  /** The same, yielding to the event loop every 10 ms. Until it has resolved the table takes no put, remove, configure or changes (it throws). */
+  /** The same, letting others have their turn. Until it has resolved the table takes no put, remove, configure or changes (it throws). */
   async changesInSlices(isSettled = true): Promise<ResourceChange> {
     this.#mayChange();
     this.#isInSlices = true;
     try {
       const { render, removed } = this.#settle(isSettled);
       const made: (XdsResource | undefined)[] = [];
-      await inSlices(render, (shard) => made.push(this.#render(shard)));
+      await eachInTurns(render, (shard) => made.push(this.#render(shard)));
       return this.#change(made, removed);
     } finally {
       this.#isInSlices = false;
     }
   }
 
-  /** Puts all of these and makes the whole table, yielding to the event loop every 10 ms; as `changesInSlices`. */
+  /** Puts all of these and makes the whole table, letting others have their turn; as `changesInSlices`. */
   async buildInSlices(mappings: Iterable<MappingState>, asideOf: (name: string) => Aside | undefined): Promise<ResourceChange> {
     const all = [...mappings];
     if (this.#entries.size === 0) for (const id of classes) this.#classes[id].expect(all.filter(({ host }) => classOf(host) === id));
-    await inSlices(all, (mapping) => this.put(mapping, asideOf(mapping.name)));
+    await eachInTurns(all, (mapping) => this.put(mapping, asideOf(mapping.name)));
     return this.changesInSlices();
   }
 

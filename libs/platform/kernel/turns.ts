@@ -44,3 +44,12 @@ export async function mapInTurns<T, R>(items: readonly T[], each: (item: T, inde
   }
   return results;
 }
+
+/** Does something with each of many. */
+export async function eachInTurns<T>(items: Iterable<T>, each: (item: T) => void): Promise<void> {
+  const turn = new Turn();
+  for (const item of items) {
+    each(item);
+    if (turn.isOver) await turn.next();
+  }
+}
