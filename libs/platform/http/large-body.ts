@@ -59,12 +59,13 @@ export class BodyReader {
    */
   async read(request: FastifyRequest, payload: IncomingMessage): Promise<Buffer | HttpProblem> {
     const declared = Number(request.headers['content-length'] ?? Number.NaN);
-    if (!isLarge(request) || declared <= MAX_BODY_BYTES) return this.#upTo(MAX_BODY_BYTES, declared, payload, refuseLarge(MAX_BODY_BYTES));
+    if (!isLarge(request) || declared <= MAX_BODY_BYTES)
+      return this.#upTo(MAX_BODY_BYTES, declared, payload, () => refuseLarge(MAX_BODY_BYTES));
     // Until the caller is known, what has come waits in the socket; nothing is read.
     const limit = (await this.#admit(request)) ? largeLimit(request) : MAX_BODY_BYTES;
     try {
       const hold = (bytes: number) => this.#hold(request, bytes);
-      return await this.#upTo(limit, declared, payload, refuseLarge(limit, formatOf(mediaTypeOf(request))), hold);
+      return await this.#upTo(limit, declared, payload, () => refuseLarge(limit, formatOf(mediaTypeOf(request))), hold);
     } catch (error) {
       if (!(error instanceof HttpProblem) || error.status === 400) throw error;
       payload.resume(); // dropped as it comes; the time limit of requests ends it
@@ -87,10 +88,10 @@ export class BodyReader {
     limit: number,
     declared: number,
     payload: IncomingMessage,
-    tooLarge: HttpProblem,
+    tooLarge: () => HttpProblem,
     hold = (_bytes: number) => true,
   ): Promise<Buffer> {
-    if (declared > limit) return Promise.reject(tooLarge);
+    if (declared > limit) return Promise.reject(tooLarge());
     return new Promise((resolve, reject) => {
       const chunks: Buffer[] = [];
       let received = 0;
@@ -100,7 +101,7 @@ export class BodyReader {
       };
       const onData = (chunk: Buffer) => {
         received += chunk.length;
-        if (received > limit) end(() => reject(tooLarge));
+        if (received > limit) end(() => reject(tooLarge()));
         else if (!hold(chunk.length)) end(() => reject(crowded()));
         else chunks.push(chunk);
       };
