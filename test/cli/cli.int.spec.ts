@@ -745,7 +745,7 @@ describe('when it goes wrong', () => {
   });
 
   it('minds no reader that has had enough', async () => {
-    for (const line of ['audit --export ndjson', 'history -o json', 'export']) {
+    for (const line of ['audit --export ndjson', 'history -o json', 'export', '--help', 'cert --help']) {
       const { status, stderr } = await chancery(words(line), { deaf: true });
       expect({ line, status }).toEqual({ line, status: 0 });
       expect(stderr).not.toMatch(/EPIPE|Error/);

@@ -23,13 +23,17 @@ beforeAll(() => {
 });
 afterAll(() => rmSync(folder, { recursive: true, force: true }));
 
-const find = (env: Record<string, string>, options: { api?: string; tokenFile?: string; stored?: string; checkout?: string } = {}) =>
+const find = (
+  env: Record<string, string>,
+  options: { api?: string; tokenFile?: string; stored?: string; checkout?: string; state?: string } = {},
+) =>
   findConnection({
     api: options.api,
     tokenFile: options.tokenFile,
     config: readCliConfig(env),
     storedLogin: options.stored ?? file('no-login'),
     checkoutToken: options.checkout ?? file('no-checkout'),
+    checkoutState: options.state ?? file('no-state'),
   });
 
 describe('where the API is and as whom it is asked', () => {
@@ -55,6 +59,21 @@ describe('where the API is and as whom it is asked', () => {
       token: { value: 'chy_of-the-file', source: expect.stringContaining('CHANCERY_TOKEN_FILE') },
     });
     expect(find({}, { stored }).token).toMatchObject({ value: 'chy_stored', source: expect.stringContaining(stored) });
+  });
+
+  it('is where bin/dev serves, whatever port it took', () => {
+    const state = file('dev.json');
+    writeFileSync(state, JSON.stringify({ ports: { api: 9888 } }));
+    expect(find({}, { state, checkout: file('checkout') })).toMatchObject({
+      url: 'http://127.0.0.1:9888',
+      urlSource: expect.stringContaining('bin/dev'),
+      token: { value: 'chy_of-the-checkout' },
+    });
+    expect(find({ CHANCERY_API: 'https://env.example' }, { state }).url).toBe('https://env.example');
+    for (const damaged of ['', '{}', 'null', '{"ports":{"api":"x"}}']) {
+      writeFileSync(state, damaged);
+      expect(find({}, { state }).url).toBe('http://127.0.0.1:8888');
+    }
   });
 
   it('never sends a kept token to another address than its own', () => {

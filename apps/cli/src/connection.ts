@@ -29,10 +29,12 @@ export interface ConnectionSources {
   readonly storedLogin: string;
   /** `.chancery/token` of the checkout, which `bin/dev` writes. */
   readonly checkoutToken: string;
+  /** `.chancery/dev.json` of the checkout: the ports that its `bin/dev` took. */
+  readonly checkoutState: string;
 }
 
 /**
- * The address: `--api`, CHANCERY_API, the stored login's, this machine's. The token: `--token-file`, CHANCERY_TOKEN, CHANCERY_TOKEN_FILE, the stored
+ * The address: `--api`, CHANCERY_API, the stored login's, that of the checkout's `bin/dev`, this machine's. The token: `--token-file`, CHANCERY_TOKEN, CHANCERY_TOKEN_FILE, the stored
  * login's, the checkout's. The last two are for one address each (the one logged in to; this machine) and are never sent to another.
  * @throws UsageError for an address or a file that cannot be used.
  */
@@ -42,7 +44,20 @@ export function findConnection(sources: ConnectionSources): Connection {
   if (config.apiUrl !== undefined) return withToken(apiUrl(config.apiUrl, 'CHANCERY_API'), 'CHANCERY_API', sources);
   const stored = readStoredLogin(sources.storedLogin);
   if (stored !== undefined) return withToken(apiUrl(stored.api, sources.storedLogin), `chancery login (${sources.storedLogin})`, sources);
+  const ofDev = devApi(sources.checkoutState);
+  if (ofDev !== undefined) return withToken(ofDev, `${sources.checkoutState}, which bin/dev wrote`, sources);
   return withToken(DEFAULT_API, 'the default', sources);
+}
+
+/** Where the checkout's `bin/dev` serves the API. A file that does not say so decides nothing: `bin/dev` itself complains of it. */
+function devApi(state: string): string | undefined {
+  if (!existsSync(state)) return undefined;
+  try {
+    const { ports } = JSON.parse(readFileSync(state, 'utf8')) as { ports?: { api?: unknown } };
+    return Number.isInteger(ports?.api) ? `http://127.0.0.1:${ports?.api}` : undefined;
+  } catch {
+    return undefined;
+  }
 }
 
 /** An address as it is used: http or https, no slash at its end, nothing secret within. */

@@ -5,6 +5,11 @@ import { CommandFailure, exitStatus, exitStatusOfError } from './exit-status.js'
 import { printableLines } from './output/printable.js';
 import { createProgram } from './program.js';
 
+// Nobody reads any more (chancery --help | head -1): that stops no command. Those that only print end themselves (overApi).
+process.stdout.on('error', (error: NodeJS.ErrnoException) => {
+  if (error.code !== 'EPIPE') process.exitCode = exitStatus.failed;
+});
+
 try {
   await createProgram(fileURLToPath(new URL('../../../../', import.meta.url))).parseAsync(); // from dist/apps/cli/src/
 } catch (error) {

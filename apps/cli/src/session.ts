@@ -21,7 +21,7 @@ export interface Session {
   readonly gatewayGiven: boolean;
   readonly out: Output;
   /** The file of the checkout and the places that `login` writes to. */
-  readonly places: Pick<ConnectionSources, 'storedLogin' | 'checkoutToken'>;
+  readonly places: Pick<ConnectionSources, 'storedLogin' | 'checkoutToken' | 'checkoutState'>;
   readonly config: CliConfig;
   readonly options: GlobalOptions;
 }
@@ -43,7 +43,10 @@ const heading = 'Options of every command over the API:';
 /** Adds what every command over the API takes. The same options may stand before the command's name, so the program has them too. */
 export function addGlobalOptions(command: Command): Command {
   const options = [
-    new Option('--api <url>', 'the address of the API (CHANCERY_API; else where chancery login was; else http://127.0.0.1:8888)'),
+    new Option(
+      '--api <url>',
+      'the address of the API (CHANCERY_API; else where chancery login was; else that of bin/dev; else http://127.0.0.1:8888)',
+    ),
     new Option('--gateway <name>', 'which gateway').default('default'),
     new Option(
       '--token-file <file>',
@@ -98,7 +101,11 @@ export function examplesText(examples: readonly string[]): string {
 export function openSession(command: Command): Session {
   const options = mergedOptions(command);
   const config = readEnvironment();
-  const places = { storedLogin: storedLoginPath(config.configHome), checkoutToken: checkoutToken() };
+  const places = {
+    storedLogin: storedLoginPath(config.configHome),
+    checkoutToken: ofCheckout('token'),
+    checkoutState: ofCheckout('dev.json'),
+  };
   const connection = findConnection({ api: options.api, tokenFile: options.tokenFile, config, ...places });
   const colours = wantsColours({ flag: options.color, ...config }, process.stdout.isTTY === true);
   return {
@@ -132,9 +139,9 @@ function readEnvironment(): CliConfig {
   }
 }
 
-/** dist/apps/cli/src/ is four folders below the checkout. */
-function checkoutToken(): string {
-  return fileURLToPath(new URL('../../../../.chancery/token', import.meta.url));
+/** A file that the checkout's `bin/dev` keeps; dist/apps/cli/src/ is four folders below the checkout. */
+function ofCheckout(file: string): string {
+  return fileURLToPath(new URL(`../../../../.chancery/${file}`, import.meta.url));
 }
 
 /**
@@ -145,11 +152,11 @@ export function overApi<A extends readonly unknown[]>(action: (session: Session,
   return async (...parameters: readonly unknown[]): Promise<void> => {
     const command = parameters.at(-1) as Command;
     const own = Object.entries(command.opts()).filter(([name]) => !(globalNames as readonly string[]).includes(name));
-    // A reader that has had enough (chancery history | head -1) is no failure.
+    const given = [...parameters.slice(0, -2), Object.fromEntries(own)] as unknown as A;
+    // A reader that has had enough (chancery history | head -1) is no failure, and ends what would go on printing.
     process.stdout.once('error', (error: NodeJS.ErrnoException) =>
       process.exit(error.code === 'EPIPE' ? exitStatus.done : exitStatus.failed),
     );
-    const given = [...parameters.slice(0, -2), Object.fromEntries(own)] as unknown as A;
     process.exitCode = (await action(openSession(command), ...given)) ?? exitStatus.done;
   };
 }
