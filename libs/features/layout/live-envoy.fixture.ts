@@ -1,5 +1,5 @@
 import { mkdtempSync, rmSync } from 'node:fs';
-import { createServer } from 'node:http';
+import { type Agent, createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -33,7 +33,7 @@ export interface LiveEnvoy {
   settle(): Promise<void>;
   get(
     path: string,
-    options?: { readonly method?: string; readonly headers?: Readonly<Record<string, string | readonly string[]>> },
+    options?: { readonly method?: string; readonly headers?: Readonly<Record<string, string | readonly string[]>>; readonly agent?: Agent },
   ): Promise<Answer>;
   stop(): Promise<void>;
 }

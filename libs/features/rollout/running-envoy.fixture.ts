@@ -1,6 +1,6 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { mkdirSync, mkdtempSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
-import { request } from 'node:http';
+import { type Agent, request } from 'node:http';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 
@@ -98,13 +98,14 @@ async function listeners(socketPath: string, child: ChildProcess): Promise<Reado
   }
 }
 
-/** One request, its path exactly as given. Ends within 10 s. */
+/** One request, its path exactly as given, on a connection of its own unless an agent keeps them. Ends within 10 s. */
 export function ask(options: {
   port?: number;
   socketPath?: string;
   path: string;
   method?: string;
   headers?: Readonly<Record<string, string | readonly string[]>>;
+  agent?: Agent;
 }): Promise<Answer> {
   const headers = Object.fromEntries(
     Object.entries(options.headers ?? {}).map(([name, value]) => [name, typeof value === 'string' ? value : [...value]]),
