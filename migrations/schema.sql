@@ -252,6 +252,7 @@ CREATE TABLE chancery.migration (
   name text NOT NULL,
   checksum text NOT NULL,
   applied_at timestamp with time zone DEFAULT now() NOT NULL,
+  needs text,
   CONSTRAINT migration_pkey PRIMARY KEY (name)
 );
 

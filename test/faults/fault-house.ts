@@ -1,14 +1,18 @@
+import { execFile } from 'node:child_process';
 import { randomUUID } from 'node:crypto';
 import { mkdtempSync, rmSync } from 'node:fs';
 import { createServer as createHttpServer, type Server } from 'node:http';
 import { type AddressInfo, createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { promisify } from 'node:util';
 
 import pg from 'pg';
 
-import { type IssuedToken, issueToken } from '#features/access/create-token.js';
+import { issueToken } from '#features/access/create-token.js';
+import { resetAudit } from '#features/audit/audit.projection.js';
 import { mappingTransition } from '#features/mapping/mapping.js';
+import { resetRoutes } from '#features/mapping/mapping.projection.js';
 import { type Database, openDatabase } from '#platform/database/database.js';
 import { migrate } from '#platform/database/migrator.js';
 import { testEnvoy } from '#platform/envoy/envoy.fixture.js';
@@ -22,10 +26,11 @@ import { type HttpAnswer, type HttpRequest, send } from '../support/dev-harness.
 import { HistoryWriter } from './fault-history.js';
 import { FaultNode } from './fault-node.js';
 import { checkHistory, type HistoryVerdict, liveLimits } from './history-checker.js';
-import { HouseProcess } from './house-process.js';
+import { HouseProcess, type Release, thisRelease } from './house-process.js';
 import type { Limits } from './invariants.js';
 import { TcpProxy } from './tcp-proxy.js';
 
+const run = promisify(execFile);
 const REQUEST_DEADLINE_MS = 15_000;
 
 export interface HouseOptions {
@@ -34,6 +39,8 @@ export interface HouseOptions {
   readonly redisUrl?: string;
   /** Requests a second for what nobody changes, per node and lane. */
   readonly rate?: number;
+  /** What everything is of at first, the schema too; this one by default. */
+  readonly release?: Release;
 }
 
 interface Worker {
@@ -56,7 +63,9 @@ export class FaultHouse {
   #database: Database | undefined;
   #events: EventStore | undefined;
   #echo: Server | undefined;
+  /** The one that is spoken to, of those that run. */
   #api: HouseProcess | undefined;
+  readonly #others: HouseProcess[] = [];
   /** Between every process and Postgres, for partitions. */
   databaseLine: TcpProxy | undefined;
   #token = '';
@@ -95,6 +104,16 @@ export class FaultHouse {
     return this.#api;
   }
 
+  /** From now on requests go to this one. */
+  speakTo(api: HouseProcess): void {
+    this.#api = api;
+  }
+
+  /** Brings the schema to the newest of a folder (this release's), with everything running. @returns what was applied */
+  async migrate(folder?: string): Promise<readonly string[]> {
+    return (await migrate(this.#postgres?.ownerUrl ?? '', folder === undefined ? {} : { folder })).applied;
+  }
+
   /** For agents and for Envoys that dial themselves. */
   get agentToken(): string {
     return this.#agentToken;
@@ -131,11 +150,15 @@ export class FaultHouse {
     return worker;
   }
 
-  /** A request to the API, within its deadline. Rejects when there is no answer. */
+  /** A request to the API, of the gateway unless the path begins with /v1/, within its deadline. Rejects when there is no answer. */
   ask(path: string, options: HttpRequest = {}): Promise<HttpAnswer> {
     const api = String(this.api.said('ready')?.api);
     const headers = { authorization: `Bearer ${options.token ?? this.#token}`, ...options.headers };
-    return send(`${api}/v1/gateways/default${path}`, { deadlineMs: REQUEST_DEADLINE_MS, ...options, headers });
+    return send(`${api}${path.startsWith('/v1/') ? '' : '/v1/gateways/default'}${path}`, {
+      deadlineMs: REQUEST_DEADLINE_MS,
+      ...options,
+      headers,
+    });
   }
 
   /** Asks for success. */
@@ -210,6 +233,25 @@ export class FaultHouse {
     this.#revision += 1;
     const body = { prefix: '/canary/', service: `127.0.0.1:${this.echoPort}`, rewrite: `/revision-${this.#revision}/` };
     await this.#send('/mappings/canary', body, { revision: this.#revision }, randomUUID());
+  }
+
+  /** A write of a mapping of its own, through an API that need not be the one that is spoken to. */
+  async writeBeside(api: HouseProcess, name: string): Promise<void> {
+    const url = `${api.said('ready')?.api}/v1/gateways/default/mappings/${name}`;
+    const body = { prefix: `/${name}/`, service: `127.0.0.1:${this.echoPort}`, rewrite: `/${randomUUID()}/` };
+    const answer = await send(url, {
+      method: 'PUT',
+      body,
+      headers: { authorization: `Bearer ${this.#token}` },
+      deadlineMs: REQUEST_DEADLINE_MS,
+    });
+    if (answer.status >= 300) throw new Error(`PUT ${url}: ${answer.status} ${answer.text}`);
+  }
+
+  /** Forgets what the projector makes, and has it make it again. */
+  async rebuildProjections(): Promise<void> {
+    await this.database.db.transaction().execute((tx) => resetRoutes(tx, 'default'));
+    await this.database.db.transaction().execute((tx) => resetAudit(tx));
   }
 
   /** Writes a mapping past every check, as a program with a fault would have recorded it: for what only Envoy itself refuses. */
@@ -291,28 +333,42 @@ export class FaultHouse {
     return (await this.must(`/targets/${name}`, {})).json as Readonly<Record<string, unknown>>;
   }
 
-  async startWorker(more: Readonly<Record<string, string>> = {}): Promise<Worker> {
-    const process = HouseProcess.start(`worker ${this.workers.length}`, 'worker/src/main.js', {
+  async startWorker(more: Readonly<Record<string, string>> = {}, release = this.#options.release): Promise<Worker> {
+    const env = {
       DATABASE_URL: this.#databaseUrl(),
       CHANCERY_WORKER_LISTEN: '127.0.0.1:0',
       CHANCERY_ALLOW_LOOPBACK_UPSTREAMS: 'true',
       ENVOY_PATH: await testEnvoy(),
       ...(this.#options.redisUrl === undefined ? {} : { REDIS_URL: this.#options.redisUrl }),
       ...more,
-    });
+    };
+    const process = HouseProcess.start(`worker ${this.workers.length}`, 'worker/src/main.js', env, release);
     const { listen } = await process.ready();
     const worker = { process, port: Number(String(listen).split(':').at(-1)) };
     this.workers.push(worker);
     return worker;
   }
 
-  async startApi(): Promise<void> {
-    this.#api = HouseProcess.start('api', 'api/src/main.js', {
+  /** Requests go to the one that was started last. */
+  async startApi(release = this.#options.release): Promise<HouseProcess> {
+    const env = {
       DATABASE_URL: this.#databaseUrl(),
       CHANCERY_API_LISTEN: '127.0.0.1:0',
       CHANCERY_ALLOW_LOOPBACK_UPSTREAMS: 'true',
-    });
-    await this.#api.ready();
+    };
+    const api = HouseProcess.start('api', 'api/src/main.js', env, release);
+    this.#others.push(api);
+    await api.ready();
+    this.#api = api;
+    return api;
+  }
+
+  async startProjector(release = this.#options.release): Promise<HouseProcess> {
+    const env = { DATABASE_URL: this.#databaseUrl(), CHANCERY_PROJECTOR_METRICS_LISTEN: '127.0.0.1:0' };
+    const projector = HouseProcess.start('projector', 'projector/src/main.js', env, release);
+    this.#others.push(projector);
+    await projector.ready();
+    return projector;
   }
 
   /** Begins the traffic for what nobody changes, and looks at what changes, at every node, until `finish`. */
@@ -403,7 +459,7 @@ export class FaultHouse {
     await this.#endTraffic();
     for (const node of this.nodes.values()) await node.close();
     for (const { process } of this.workers) await process.kill();
-    await this.#api?.kill();
+    for (const process of this.#others) await process.kill();
     await this.#events?.close();
     await this.#database?.close();
     await this.databaseLine?.close();
@@ -416,14 +472,14 @@ export class FaultHouse {
   async #begin(): Promise<void> {
     const postgres = await startPostgres({ dataDir: join(this.#folder, 'data'), fsync: false });
     this.#postgres = postgres;
-    await migrate(postgres.ownerUrl);
+    await migrate(postgres.ownerUrl, { folder: join((this.#options.release ?? thisRelease).folder, 'migrations') });
     this.#database = openDatabase({ url: postgres.url, applicationName: 'faults' });
     this.#events = new EventStore({ database: this.#database });
     this.databaseLine = await TcpProxy.start(() => Number(new URL(postgres.url).port));
     const writer = await this.#makeToken(['read', 'write', 'deploy', 'admin', 'certificates', 'audit']);
-    this.#token = writer.secret;
-    this.#actor = `token/${writer.state.id}`;
-    this.#agentToken = (await this.#makeToken(['agent:*'])).secret;
+    this.#token = writer.token;
+    this.#actor = `token/${writer.id}`;
+    this.#agentToken = (await this.#makeToken(['agent:*'])).token;
     const echo = createHttpServer((request, response) => response.end(request.url));
     await new Promise<void>((resolve) => echo.listen(0, '127.0.0.1', resolve));
     this.#echo = echo;
@@ -441,15 +497,24 @@ export class FaultHouse {
     const env = { CHANCERY_AGENT_TOKEN: this.#agentToken, ENVOY_PATH: await testEnvoy() };
     const node = await FaultNode.open(name, await freePort(), () => this.worker(0).port, env);
     this.nodes.set(name, node);
-    node.startAgent();
+    node.startAgent({}, this.#options.release);
     this.history.add({ actor: `node/${name}`, op: 'node', type: 'ok', cmdId: this.history.id(), value: { node: name } });
     return node;
   }
 
-  #makeToken(scopes: readonly string[]): Promise<IssuedToken> {
+  /** With the release's own command where it is not this one: that knows its schema. */
+  async #makeToken(scopes: readonly string[]): Promise<{ readonly token: string; readonly id: string }> {
+    const { release } = this.#options;
+    if (release !== undefined) {
+      const words = [join(release.folder, 'dist/apps/cli/src/main.js'), 'token', 'create', '--json', '--scopes', scopes.join(',')];
+      const { stdout } = await run(process.execPath, words, { env: { PATH: process.env.PATH ?? '', DATABASE_URL: this.#databaseUrl() } });
+      return JSON.parse(stdout) as { token: string; id: string };
+    }
     if (this.#events === undefined) throw new Error('the house has no log yet');
     const request = { context: { commandId: randomUUID(), actor: 'system' }, dryRun: false };
-    return issueToken(this.#events, { name: scopes.join(' '), scopes: [...scopes], expiresInDays: 1 }, request, Date.now());
+    const input = { name: scopes.join(' '), scopes: [...scopes], expiresInDays: 1 };
+    const { secret, state } = await issueToken(this.#events, input, request, Date.now());
+    return { token: secret, id: state.id };
   }
 
   #databaseUrl(): string {

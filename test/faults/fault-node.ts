@@ -9,7 +9,7 @@ import { removeSharedMemory } from '#platform/envoy/shared-memory.js';
 import { waitUntil } from '#platform/envoy/wait-until.js';
 import { LiveRelease } from '#platform/xds/generated/delivery.js';
 
-import { HouseProcess } from './house-process.js';
+import { HouseProcess, type Release } from './house-process.js';
 import { TcpProxy } from './tcp-proxy.js';
 
 /** A node: an agent with its Envoy and its folder, and the line to the workers, which runs through a proxy. */
@@ -30,8 +30,8 @@ export class FaultNode {
   }
 
   /** Starts the agent; `more` goes over what it is told otherwise. */
-  startAgent(more: Readonly<Record<string, string>> = {}): HouseProcess {
-    this.agent = HouseProcess.start(`agent ${this.name}`, 'agent/src/main.js', {
+  startAgent(more: Readonly<Record<string, string>> = {}, release?: Release): HouseProcess {
+    const env = {
       CHANCERY_AGENT_TARGET: this.name,
       CHANCERY_AGENT_WORKER: `127.0.0.1:${this.line.port}`,
       CHANCERY_AGENT_DATA: this.folder,
@@ -39,7 +39,8 @@ export class FaultNode {
       CHANCERY_AGENT_CONCURRENCY: '1',
       ...this.env,
       ...more,
-    });
+    };
+    this.agent = HouseProcess.start(`agent ${this.name}`, 'agent/src/main.js', env, release);
     return this.agent;
   }
 

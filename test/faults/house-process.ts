@@ -5,7 +5,14 @@ import { createInterface } from 'node:readline';
 
 import { waitUntil } from '#platform/envoy/wait-until.js';
 
-const dist = join(import.meta.dirname, '../../dist/apps');
+import { checkout } from '../support/dev-harness.js';
+
+/** A checkout with its build, `dist/`, and its `migrations/`. */
+export interface Release {
+  readonly folder: string;
+}
+
+export const thisRelease: Release = { folder: checkout };
 
 /** One process of the product, from its build. */
 export class HouseProcess {
@@ -19,11 +26,12 @@ export class HouseProcess {
     readonly name: string,
     script: string,
     env: Readonly<Record<string, string>>,
+    { folder }: Release,
   ) {
-    const file = join(dist, script);
+    const file = join(folder, 'dist/apps', script);
     if (!existsSync(file)) throw new Error(`${file} is missing: node bin/build.mjs`);
     this.#child = spawn(process.execPath, ['--enable-source-maps', file], {
-      env: { PATH: process.env.PATH ?? '', NODE_COMPILE_CACHE: join(dist, '../compile-cache'), ...env },
+      env: { PATH: process.env.PATH ?? '', NODE_COMPILE_CACHE: join(folder, 'dist/compile-cache'), ...env },
       stdio: ['ignore', 'pipe', 'pipe'],
     });
     this.#child.once('exit', (code, signal) => {
@@ -37,8 +45,8 @@ export class HouseProcess {
     });
   }
 
-  static start(name: string, script: string, env: Readonly<Record<string, string>>): HouseProcess {
-    return new HouseProcess(name, script, env);
+  static start(name: string, script: string, env: Readonly<Record<string, string>>, release = thisRelease): HouseProcess {
+    return new HouseProcess(name, script, env, release);
   }
 
   get pid(): number {

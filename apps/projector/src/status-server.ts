@@ -6,6 +6,7 @@ import { listParkedAudit, readAuditLag } from '#features/audit/audit.projection.
 import { readRouteProjections } from '#features/mapping/mapping.projection.js';
 import type { Listen } from '#platform/config/environment.js';
 import type { Database } from '#platform/database/database.js';
+import { requireSchema } from '#platform/database/migrator.js';
 import { listStreams } from '#platform/eventstore/read-log.js';
 
 /** What the process knows of itself. `standby`: another projector owns the tables. */
@@ -117,6 +118,6 @@ export async function serveStatus(listen: Listen, options: { database: Database;
 
 /** A parked gateway is not among it: that is one gateway's trouble (its own metric says so), and no reason to take the process away from the others. */
 async function findMissing(database: Database, status: ProjectorStatus): Promise<string | undefined> {
-  await readRouteProjections(database.db); // throws when the database or the table is not there
+  await requireSchema(database.db); // throws when the database is not there, or not of this release
   return status.role === 'standby' || status.caughtUp ? undefined : 'the route tables have not caught up with the log yet';
 }

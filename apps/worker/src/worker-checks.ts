@@ -1,5 +1,6 @@
 import { listReadOnlyTargets } from '#features/rollout/lineage.table.js';
 import type { Db } from '#platform/database/database.js';
+import { requireSchema } from '#platform/database/migrator.js';
 import type { Queue } from '#platform/queue/queue.js';
 
 import type { Gateways } from './gateways.js';
@@ -16,7 +17,7 @@ export function workerChecks(options: {
   const { db, gateways, live } = options;
   return {
     database: async () => {
-      await db.selectNoFrom((select) => select.val(1).as('one')).execute();
+      await requireSchema(db);
       return '';
     },
     queue: () => (options.queue() === undefined ? 'not open yet' : ''),

@@ -2,11 +2,12 @@ import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, expect, test } from '@jest/globals';
+import pg from 'pg';
 
 import { createTestDatabase, type TestDatabase } from '../../../test/support/test-database.js';
 import { type Database, openDatabase, sqlQuery } from './database.js';
 import { listen } from './listener.js';
-import { findMigrationsFolder, migrate, readMigrations } from './migrator.js';
+import { findMigrationsFolder, migrate, readMigrations, requireSchema } from './migrator.js';
 
 let testDatabase: TestDatabase;
 let admin: Database;
@@ -45,15 +46,51 @@ test('a file that fails leaves nothing of itself and says which and why; repaire
   expect(await run()).toEqual({ applied: ['900003.sql'] });
 });
 
-test('an edited, a late and an unknown migration are refused', async () => {
+test('an edited and a late migration are refused', async () => {
   put('900002.sql', 'INSERT INTO chancery.once VALUES (3);');
   await expect(run()).rejects.toMatchObject({ code: 'migration_changed' });
   put('900002.sql', 'INSERT INTO chancery.once VALUES (2);');
   put('900000.sql', 'SELECT 1;');
   await expect(run()).rejects.toMatchObject({ code: 'migration_out_of_order' });
   rmSync(join(folder, '900000.sql'));
+});
+
+test('a release goes on with the schema of a newer one, unless that needs what it does not know', async () => {
+  await expect(requireSchema(admin.db)).resolves.toBeUndefined(); // ours know nothing of 900001 to 900003
+  put('900004.sql', '-- needs 900003\nDROP TABLE chancery.half;');
+  expect(await run()).toEqual({ applied: ['900004.sql'] });
+  rmSync(join(folder, '900004.sql'));
+  expect(await run()).toEqual({ applied: [] }); // of the release before: it knows 900003
+  await expect(requireSchema(admin.db)).rejects.toMatchObject({ code: 'database_newer', message: expect.stringMatching(/900004\.sql/) });
   rmSync(join(folder, '900003.sql'));
   await expect(run()).rejects.toMatchObject({ code: 'database_newer' });
+});
+
+test('what was applied and is neither ours nor newer is another history', async () => {
+  rmSync(join(folder, '900001.sql'));
+  await expect(run()).rejects.toMatchObject({ code: 'database_newer', message: expect.stringMatching(/900001\.sql/) });
+  put('900001.sql', 'CREATE TABLE chancery.once (n int); INSERT INTO chancery.once VALUES (1);');
+  put('900003.sql', 'CREATE TABLE chancery.half (n int);');
+  put('900004.sql', '-- needs 900003\nDROP TABLE chancery.half;');
+  expect(await run()).toEqual({ applied: [] });
+});
+
+test('a migration whose table is in use lets everybody by and comes later', async () => {
+  const [holder, other] = [new pg.Client(testDatabase.adminUrl), new pg.Client(testDatabase.adminUrl)];
+  await Promise.all([holder.connect(), other.connect()]);
+  try {
+    await holder.query('BEGIN; SELECT n FROM chancery.once');
+    put('900005.sql', 'ALTER TABLE chancery.once ADD COLUMN note text;');
+    const warnings: string[] = [];
+    const log = { info: () => undefined, warn: (_: object, message: string) => warnings.push(message), error: () => undefined };
+    const migrating = migrate(testDatabase.ownerUrl, { folder, log });
+    await other.query("SET lock_timeout = '2s'"); // as every process has it
+    while (warnings.length === 0) await other.query('SELECT n FROM chancery.once');
+    await holder.query('COMMIT');
+    expect(await migrating).toEqual({ applied: ['900005.sql'] });
+  } finally {
+    await Promise.all([holder.end(), other.end()]);
+  }
 });
 
 test('a listener whose connection is cut listens again and says so', async () => {
