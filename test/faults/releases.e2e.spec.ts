@@ -67,15 +67,8 @@ async function projected(): Promise<unknown> {
   };
 }
 
-/** The log, the trail, the route tables and what the targets have proven, with nothing under way. */
+/** What the targets have proven, the log, the trail and the route tables; ends the workers, so that nothing more is recorded meanwhile. */
 async function expectAllInOrder(): Promise<void> {
-  expect((await house.must('/v1/audit/verification?mode=full', {})).json).toMatchObject({ ok: true });
-  const made = await projected();
-  expect(await checkLog(house.database.url, [])).toEqual([]);
-  const gaps = `SELECT position FROM (SELECT position, row_number() OVER (ORDER BY position) AS n FROM chancery.audit) a WHERE position <> n`;
-  expect(await sqlQuery(house.database.db, gaps, [])).toEqual([]);
-  await house.rebuildProjections();
-  expect(await projected()).toEqual(made);
   const { version } = (await house.must('', {})).json as { version: number };
   const states: string[] = [];
   for (let one = 1; one <= version; one++) {
@@ -83,6 +76,15 @@ async function expectAllInOrder(): Promise<void> {
     states.push(...(json as { targets: { state: string }[] }).targets.map(({ state }) => state));
   }
   expect(new Set(states)).toEqual(new Set(['live', 'superseded']));
+  for (const { process } of house.workers) await process.kill('SIGTERM');
+  const { json } = await house.must('/v1/audit/verification?mode=full', {});
+  expect(json).toMatchObject({ ok: true });
+  const made = await projected();
+  expect(await checkLog(house.database.url, [])).toEqual([]);
+  const gaps = `SELECT position FROM (SELECT position, row_number() OVER (ORDER BY position) AS n FROM chancery.audit) a WHERE position <> n`;
+  expect(await sqlQuery(house.database.db, gaps, [])).toEqual([]);
+  await house.rebuildProjections();
+  expect(await projected()).toEqual(made);
 }
 
 /** What each process says to whoever asks whether it is ready. */
