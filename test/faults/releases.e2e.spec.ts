@@ -13,7 +13,7 @@ import { FaultHouse } from './fault-house.js';
 import { type HouseProcess, type Release, thisRelease } from './house-process.js';
 import { lacksPreviousRelease, makePreviousRelease } from './previous-release.js';
 
-jest.setTimeout(120_000);
+jest.setTimeout(240_000);
 
 let house: FaultHouse;
 let previous: ReturnType<typeof makePreviousRelease>;
