@@ -4,12 +4,13 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { ConfigError } from '#platform/config/environment.js';
 import { type ProjectorConfig, readProjectorConfig } from '#platform/config/projector-config.js';
 import { openDatabase } from '#platform/database/database.js';
-import { createWake } from '#platform/eventstore/wake.js';
+import { createWake, type Wake } from '#platform/eventstore/wake.js';
 import { useFailpoints } from '#platform/failpoint/failpoint.js';
 import { createLog, type Log } from '#platform/log/log.js';
 import { startAnchoring } from './anchoring.js';
 import { startAuditProjector } from './audit-projector.js';
 import { startCertificateRounds } from './certificate-rounds.js';
+import { gatherWakes } from './gathered-wake.js';
 import { becomeOwner } from './ownership.js';
 import { type RouteProjector, startRouteProjector } from './route-projector.js';
 import { createMetrics, type ProjectorMetrics, type ProjectorStatus, serveStatus } from './status-server.js';
@@ -31,7 +32,7 @@ async function main(): Promise<void> {
     });
   }
   const database = openDatabase({ url: config.databaseUrl, applicationName: 'chancery-projector', maxConnections: 5, log });
-  const wake = createWake(config.databaseUrl, log);
+  const wake = gatherWakes(createWake(config.databaseUrl, log));
   const status: ProjectorStatus = { role: 'starting', caughtUp: false };
   const metrics = createMetrics(database, status);
   const server =
@@ -50,7 +51,7 @@ async function main(): Promise<void> {
 interface Term {
   readonly config: ProjectorConfig;
   readonly database: ReturnType<typeof openDatabase>;
-  readonly wake: ReturnType<typeof createWake>;
+  readonly wake: Wake;
   readonly log: Log;
   readonly status: ProjectorStatus;
   readonly metrics: ProjectorMetrics;
