@@ -9,7 +9,9 @@ import { badPairs } from '#features/certificate/bad-pairs.fixture.js';
 import { type MadeCertificate, makeCertificate, makeChain, type Wanted } from '#features/certificate/certificate.fixture.js';
 import type { CertificateState } from '#features/certificate/certificate.js';
 import { destroyUnusedKeys, warnOfExpiries } from '#features/certificate/keep-certificates.js';
+import { writeSecretSeen } from '#features/certificate/kubernetes-secret.table.js';
 import { readKeyPair } from '#features/certificate/read-key-pair.js';
+import { replaceCertificateStatus } from '#features/rollout/certificate-status.table.js';
 import { sqlQuery } from '#platform/database/database.js';
 import { readSubject } from '#platform/eventstore/read-log.js';
 import { createLog } from '#platform/log/log.js';
@@ -233,6 +235,11 @@ describe('a certificate', () => {
       { target: 'edge-1', current: true },
       { target: 'edge-2', current: false },
     ]);
+    await sql(
+      "INSERT INTO chancery.target (name, gateway, kind, state) VALUES ('edge-1', 'default', 'agent', 'enrolled'), ('edge-2', 'default', 'agent', 'enrolled'), ('edge-3', 'default', 'agent', 'away'), ('stock', 'default', 'envoy', 'enrolled')",
+    );
+    expect((await test.ask('GET', at(name))).json.pending).toEqual(['edge-2']);
+    await sql('DELETE FROM chancery.target');
     const narrower = await put(name, await makeCertificate({ dns: ['shop.example.com'] }), {}, '?dryRun=true');
     expect(narrower.json.warnings.map(({ code, message }: { code: string; message: string }) => [code, message.split(' ')[4]])).toEqual([
       ['self_signed', 'clients'],
@@ -240,6 +247,39 @@ describe('a certificate', () => {
       ['host_uncovered', 'a.api.example.com,'],
     ]);
     expect(made.pem).not.toBe('');
+  });
+});
+
+describe('a certificate that is not served as it is', () => {
+  const status = (name: string, fingerprint: string) =>
+    replaceCertificateStatus(test.api.database.db, 'default', [
+      { certificate: name, fingerprint, code: 'envoy_refused', reason: 'KEY_VALUES_MISMATCH' },
+    ]);
+
+  it('says why, in the list and by itself, until another one takes its place', async () => {
+    const { name } = await pushed();
+    const { fingerprint, problem } = (await test.ask('GET', at(name))).json;
+    expect(problem).toBeNull();
+    await status(name, fingerprint);
+    const said = { code: 'envoy_refused', message: 'KEY_VALUES_MISMATCH', since: expect.any(String) };
+    expect((await test.ask('GET', at(name))).json.problem).toEqual(said);
+    const { items } = (await test.ask('GET', `${g}/certificates`)).json;
+    expect(items.find((one: { name: string }) => one.name === name).problem).toEqual(said);
+    await put(name, await makeCertificate());
+    expect((await test.ask('GET', at(name))).json.problem).toBeNull();
+  });
+
+  it('says which Secret could not be taken, beside the certificate that serves on', async () => {
+    const { name } = await pushed();
+    await writeSecretSeen(
+      test.api.database.db,
+      { namespace: 'edge', name: 's', uid: 'u', resourceVersion: '1' },
+      { gateway: 'default', certificate: name, problem: 'it has no tls.key' },
+    );
+    expect((await test.ask('GET', at(name))).json.problem).toMatchObject({
+      code: 'kubernetes_secret_refused',
+      message: 'Secret edge/s: it has no tls.key',
+    });
   });
 });
 

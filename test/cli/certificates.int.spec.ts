@@ -67,6 +67,14 @@ describe('keys and cert', () => {
       /Certificates that end within 30 days, or have\nCERTIFICATE +STATE +DAYS +EXPIRES\nedge +expiring +19/,
     );
     expect(await done('cert show edge')).toMatch(/sha256 +[0-9a-f]{64}/);
+    await sqlQuery(
+      test.api.database.db,
+      "INSERT INTO chancery.certificate_status SELECT gateway, name, $1, 'envoy_refused', 'no such curve' FROM chancery.secret WHERE name = 'edge'",
+      [JSON.parse(await done('cert get edge -o json')).fingerprint],
+    );
+    expect(await done('cert list')).toMatch(/edge .* 0\/0 +envoy_refused/);
+    expect(await done('cert get edge')).toMatch(/problem +envoy_refused, since .*: no such curve/);
+    expect(await done('status')).toMatch(/not served as they are\nCERTIFICATE +CODE +REASON\nedge +envoy_refused +no such curve/);
     expect(await done('cert show edge --chain')).toBe(made.pem);
     const swapped = await run(`cert push edge ${key} ${chain}`);
     expect([swapped.status, swapped.stderr]).toEqual([2, expect.stringContaining('private key among the certificates')]);

@@ -35,6 +35,15 @@ const use = {
   live: z
     .array(z.object({ target: z.string(), fingerprint: z.string(), provenAt: isoTime, current: z.boolean() }))
     .describe('Targets that were seen to serve it, or an earlier one of its name (`current`: false).'),
+  pending: z
+    .array(z.string())
+    .describe('Targets that are here and were not seen to serve it as it is now; Envoys without an agent are not among them.'),
+  problem: z
+    .object({ code: z.string(), message: z.string(), since: isoTime })
+    .nullable()
+    .describe(
+      'Why it does not serve as it is now (its key cannot be opened, Envoy refuses it: the one before serves on), or why its Secret was not taken.',
+    ),
   usedBy: z.array(z.string()).describe('What names it, so that it cannot be deleted: gateway (the settings), mapping/<name>.'),
 };
 

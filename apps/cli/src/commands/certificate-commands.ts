@@ -36,6 +36,8 @@ interface Certificate {
   readonly usedBy: readonly string[];
   readonly serves: { readonly hosts: readonly { readonly host: string; readonly mappingCount: number }[]; readonly hostCount: number };
   readonly live: readonly { readonly target: string; readonly current: boolean }[];
+  readonly pending: readonly string[];
+  readonly problem: { readonly code: string; readonly message: string; readonly since: string } | null;
   readonly certificateChain?: string;
 }
 
@@ -78,6 +80,7 @@ export function addCertificateCommands(program: Command): void {
     description: 'one certificate; never its key',
     examples: ['chancery cert show edge', 'chancery cert show edge --chain > chain.pem'],
   })
+    .alias('get')
     .argument('<name>', 'its name')
     .option('--chain', 'nothing but the chain, PEM', false)
     .action(overApi(show));
@@ -134,7 +137,8 @@ async function list({ api, gateway, out }: Session, { limit }: { readonly limit:
             { title: 'EXPIRES', text: (one) => one.expiresAt },
             { title: 'NAMES', text: (one) => [...one.sans.dns, ...one.sans.ip].join(' ') },
             { title: 'HOSTS', text: (one) => one.serves.hostCount, align: 'right' },
-            { title: 'LIVE', text: (one) => one.live.filter(({ current }) => current).length, align: 'right' },
+            { title: 'LIVE', text: liveText, align: 'right' },
+            { title: 'PROBLEM', text: ({ problem }) => problem?.code ?? '', paint: (text) => colours.bad(text) },
             { title: 'USED BY', text: (one) => one.usedBy.join(' ') },
           ],
           colours.faint,
@@ -165,7 +169,15 @@ function certificateText(one: Certificate): string {
     ['serves', one.serves.hosts.map(({ host, mappingCount }) => `${host} (${mappingCount})`).join(' ')],
     ['used by', one.usedBy.join(' ')],
     ['live on', one.live.map(({ target, current }) => (current ? target : `${target} (an earlier one)`)).join(' ')],
+    ['not yet on', one.pending.join(' ')],
+    ['problem', one.problem === null ? '' : `${one.problem.code}, since ${one.problem.since}: ${one.problem.message}`],
   ]);
+}
+
+/** On how many targets, of how many. */
+function liveText({ live, pending }: Certificate): string {
+  const count = live.filter(({ current }) => current).length;
+  return `${count}/${count + pending.length}`;
 }
 
 async function remove(session: Session, name: string, flags: WriteFlags): Promise<undefined> {

@@ -40,6 +40,7 @@ interface Certificate {
   readonly state: 'valid' | 'expiring' | 'expired';
   readonly daysLeft: number;
   readonly expiresAt: string;
+  readonly problem: { readonly code: string; readonly message: string } | null;
 }
 
 interface Readiness {
@@ -55,7 +56,7 @@ export function addStatusCommand(program: Command): void {
   addApiCommand(program, {
     name: 'status',
     description:
-      'how the gateway stands: versions, targets, open confirmations, mappings that are set aside, certificates that end, and how far reading is behind',
+      'how the gateway stands: versions, targets, open confirmations, mappings that are set aside, certificates that end or cannot be served, and how far reading is behind',
     examples: ['chancery status', 'chancery status --gateway staging -o json'],
   }).action(overApi(status));
 }
@@ -84,6 +85,7 @@ async function status(session: Session): Promise<undefined> {
     setAside: setAside.items,
     unresolved: unresolved.items,
     expiring: certificates.items.filter(({ state }) => state !== 'valid'),
+    unserved: certificates.items.filter(({ problem }) => problem !== null),
     api: { url: api.connection.url, ...readiness },
   };
   await out.print(answer, () => statusText(answer, session));
@@ -108,11 +110,12 @@ interface Answer {
   readonly setAside: readonly Mapping[];
   readonly unresolved: readonly Mapping[];
   readonly expiring: readonly Certificate[];
+  readonly unserved: readonly Certificate[];
   readonly api: Readiness & { readonly url: string };
 }
 
 function statusText(
-  { gateway, gateways, targets, openConfirmations, setAside, unresolved, expiring, api }: Answer,
+  { gateway, gateways, targets, openConfirmations, setAside, unresolved, expiring, unserved, api }: Answer,
   { out }: Session,
 ): string {
   const { colours } = out;
@@ -138,6 +141,7 @@ function statusText(
     setAside.length === 0 ? '' : section('Set aside: Envoy refuses them, and they answer 503', mappings(setAside)),
     unresolved.length === 0 ? '' : section('Unresolved: no instance of their service is known', mappings(unresolved)),
     expiring.length === 0 ? '' : section('Certificates that end within 30 days, or have', certificateTable(expiring, out)),
+    unserved.length === 0 ? '' : section('Certificates that are not served as they are', problemTable(unserved, out)),
   ].join('');
 }
 
@@ -187,6 +191,18 @@ function certificateTable(certificates: readonly Certificate[], { colours }: Ses
       },
       { title: 'DAYS', text: (one) => one.daysLeft, align: 'right' },
       { title: 'EXPIRES', text: (one) => one.expiresAt },
+    ],
+    colours.faint,
+  );
+}
+
+function problemTable(certificates: readonly Certificate[], { colours }: Session['out']): string {
+  return table(
+    certificates,
+    [
+      { title: 'CERTIFICATE', text: (one) => one.name },
+      { title: 'CODE', text: (one) => one.problem?.code },
+      { title: 'REASON', text: (one) => one.problem?.message },
     ],
     colours.faint,
   );
