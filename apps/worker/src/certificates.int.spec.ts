@@ -1,9 +1,12 @@
 import { mkdtempSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { isDeepStrictEqual } from 'node:util';
+
 import { afterEach, beforeAll, beforeEach, describe, expect, jest, test } from '@jest/globals';
 
 import { keepKeyPair } from '#features/certificate/read-key-pair.js';
+import { mostWatchedCertificates } from '#features/rollout/placed-secrets.js';
 import { propagationOf } from '#features/rollout/propagation.js';
 import { readRolloutSight } from '#features/rollout/propagation.table.js';
 import { readTarget } from '#features/rollout/target.table.js';
@@ -82,8 +85,10 @@ describe('certificates that are delivered live', () => {
       { path: 'tls://127.0.0.1:10443/chancery-probe.example.com/certificate-edge', body },
       { path: 'tls://127.0.0.1:10443//certificate-edge', body },
     ]);
-    const rows = await fixture.query('select certificate, target, fingerprint from chancery.certificate_live');
-    expect(rows).toEqual([{ certificate: 'edge', target: 'edge-1', fingerprint: body }]);
+    await eventually('it is noted where it is live', async () => {
+      const rows = await fixture.query('select certificate, target, fingerprint from chancery.certificate_live');
+      return isDeepStrictEqual(rows, [{ certificate: 'edge', target: 'edge-1', fingerprint: body }]);
+    });
     const gone = await fixture.append('certificate/edge', 'CertRemoved', null);
     await eventually('it is gone', proven(gone));
     expect([agent.live.set.ofType(LISTENER_TYPE).size, agent.live.set.ofType(SECRET_TYPE).size]).toEqual([1, 0]);
@@ -231,5 +236,63 @@ describe('certificates that are delivered by hot restarts', () => {
     await fresh.connect(second.port);
     await eventually('the other node is live', proven(mapped, 'edge-2'));
     expect(fresh.bootstrap).not.toContain('certificate-edge');
+  });
+});
+
+describe('more certificates than an Envoy watches files', () => {
+  const names = Array.from({ length: mostWatchedCertificates + 1 }, (_, i) => `c${i + 10}`);
+  const last = names.at(-1) ?? '';
+  const standing = new RegExp(`endpoints/(certificate-${last}-[0-9a-f]{16})\\.json`);
+  const fileOf = (bootstrap: string) => standing.exec(bootstrap)?.[1] ?? '';
+
+  test('are served, rotated by a restart, taken back when Envoy refuses one, and kept without the key', async () => {
+    fixture = await WorkerFixture.open();
+    const worker = await fixture.startWorker('w1', { keys: keys(), tuning });
+    let refused = '';
+    const agent = fixture.agent({
+      https,
+      refuses: (bootstrap) => {
+        const file = fileOf(bootstrap);
+        const pem = agent.files.get(file)?.json.toString() ?? '';
+        return refused !== '' && pem.includes(refused) ? `Failed to load private key from endpoints/${file}.json, Cause: WRONG` : undefined;
+      },
+    });
+    const made = new Map<string, Awaited<ReturnType<typeof put>>>();
+    for (const name of names) made.set(name, await put(name, [`${name}.example.com`]));
+    await agent.connect(worker.port);
+    await eventually('all are live', proven(made.get(last)?.version ?? 0));
+    expect(agent.files.get(fileOf(agent.bootstrap))?.json.toString()).toContain(made.get(last)?.certificate.key.trim());
+    expect(agent.bootstrap).not.toContain('PRIVATE KEY');
+    expect(agent.releases.at(-1)?.probes.length).toBe(names.length + 1);
+    const rows = await fixture.query<{ certificate: string }>('select certificate from chancery.certificate_live order by 1');
+    expect(rows.map(({ certificate }) => certificate)).toEqual(names);
+
+    const restarts = agent.restarts.length;
+    const second = await put(last, [`${last}.example.com`]);
+    await eventually('the rotation is live', proven(second.version));
+    expect(agent.restarts.length).toBe(restarts + 1);
+    const served = () => agent.files.get(fileOf(agent.bootstrap))?.json.toString() ?? '';
+    expect(served()).toContain(second.certificate.key.trim());
+
+    const bad = await authority.issue([`${last}.example.com`]);
+    refused = bad.key.split('\n')[1] ?? '';
+    const third = await put(last, [`${last}.example.com`], bad);
+    await eventually('the one before stays', proven(third.version));
+    expect(agent.restarts.length).toBe(restarts + 1);
+    await eventually('and that is said', async () => (await propagation(third.version)).state === 'refused');
+    const said = await fixture.query('select certificate, code from chancery.certificate_status');
+    expect(said).toEqual([{ certificate: last, code: 'envoy_refused' }]);
+
+    refused = '';
+    const fourth = await put(last, [`${last}.example.com`]);
+    await eventually('the next is taken', proven(fourth.version));
+    agent.close();
+    await fixture.stopWorker(worker);
+    renameSync(keyPath, `${keyPath}.away`);
+    const next = await fixture.startWorker('w2', { keys: keys(), tuning });
+    await agent.connect(next.port);
+    const mapped = await fixture.putMapping('user');
+    await eventually('the mapping is live', proven(mapped));
+    expect(served()).toContain(fourth.certificate.key.trim());
   });
 });

@@ -30,6 +30,11 @@ export class GatewayVersions {
     return this.#open.get(versionId(gateway, version));
   }
 
+  /** Those of a gateway that are open. */
+  all(gateway: string): GatewayFold[] {
+    return [...this.#open].filter(([id]) => versionOf(id)?.gateway === gateway).map(([, fold]) => fold);
+  }
+
   /** Reads a version and follows its services until it is closed. */
   open(gateway: string, version: number): Promise<GatewayFold> {
     const id = versionId(gateway, version);

@@ -1,7 +1,7 @@
 import { inListenerOrder } from '#features/gateway/certificate-choice.envoy.js';
 import { clientTrustSecret } from '#features/gateway/tls-secrets.envoy.js';
 import type { ServedCertificate } from '#features/layout/certificate-probes.js';
-import type { SecretFile } from '#features/rollout/compile.js';
+import type { SecretFile } from '#features/rollout/placed-secrets.js';
 import type { XdsResource } from '#platform/xds/xds-resource.js';
 
 import type { FoldedCertificate } from './folded-certificate.js';
@@ -15,6 +15,8 @@ export interface NodeSecrets {
   readonly resources: readonly XdsResource[];
   /** The same as files, by the name of the secret. */
   readonly files: ReadonlyMap<string, SecretFile>;
+  /** The certificates among them as files that are read once. */
+  readonly standing: ReadonlyMap<string, SecretFile>;
   /** In the order of the listener. */
   readonly certificates: readonly ServedCertificate[];
   readonly tickets: boolean;
@@ -31,7 +33,7 @@ export interface SecretSource {
   keep(gateway: string, ids: ReadonlySet<string>): void;
 }
 
-export const noSecrets: NodeSecrets = { resources: [], files: new Map(), certificates: [], tickets: false };
+export const noSecrets: NodeSecrets = { resources: [], files: new Map(), standing: new Map(), certificates: [], tickets: false };
 
 interface Served extends ServedCertificate {
   readonly forms: SecretForms;
@@ -105,7 +107,8 @@ export class LaneSecrets {
     this.#key = key;
     this.#revision += 1;
     const files = new Map(forms.map(({ resource, file }) => [resource.name, file]));
-    this.#state = { resources, files, certificates: facts, tickets: tickets !== null };
+    const standing = new Map(forms.flatMap(({ resource, standing: file }) => (file === undefined ? [] : [[resource.name, file]])));
+    this.#state = { resources, files, standing, certificates: facts, tickets: tickets !== null };
   }
 }
 

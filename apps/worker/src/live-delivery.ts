@@ -150,8 +150,14 @@ export class LiveDelivery {
   async sweep(): Promise<void> {
     for (const publisher of this.#publishers.values()) {
       if (publisher.isLive) await publisher.takeAsides();
-      const used = publisher.sources().flatMap(({ certificates }) => [...certificates.values()].map(({ secret }) => secret.id));
-      this.#options.secrets.keep(publisher.gateway, new Set(used));
+      const { gateway } = publisher;
+      const { gateways } = this.#options.context;
+      // Also what is rendered for hot restarts: what is known of those secrets is not to be found out anew with each sweep.
+      const sources = [gateways.fold(gateway), ...gateways.versions.all(gateway), ...publisher.sources()].filter(
+        (one) => one !== undefined,
+      );
+      const used = sources.flatMap(({ certificates }) => [...certificates.values()].map(({ secret }) => secret.id));
+      this.#options.secrets.keep(gateway, new Set(used));
     }
   }
 

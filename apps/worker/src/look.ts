@@ -112,6 +112,7 @@ async function afterPush(context: LookContext, session: TargetSession, key: stri
     case 'refused':
       if (result.code === 'agent_refused' && session.leaveOutHeld()) return true;
       if (result.code === 'envoy_refused') {
+        if (context.renderer.takeBack(session.gateway, result.detail)) return true;
         if (await setAsideRefused(context, session, result.detail)) return true;
         context.log.error(
           { target: session.target, message: result.detail },

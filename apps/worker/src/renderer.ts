@@ -1,7 +1,8 @@
 import type { Found } from '#features/discovery/discovery.js';
 import { certificateSecretName, sessionTickets } from '#features/gateway/tls-secrets.envoy.js';
 import { certificateProbes } from '#features/layout/certificate-probes.js';
-import { bootstrapBytes, compile, type Endpoint, type Rendered, type SecretFiles } from '#features/rollout/compile.js';
+import { bootstrapBytes, compile, type Endpoint, type Rendered } from '#features/rollout/compile.js';
+import { mostWatchedCertificates, type SecretFile, type SecretFiles, standingSecretIn } from '#features/rollout/placed-secrets.js';
 import { readStatusRows, replaceStatusRows, type StatusRow } from '#features/rollout/set-aside.table.js';
 import type { Db } from '#platform/database/database.js';
 import { contentHash } from '#platform/kernel/digest.js';
@@ -87,6 +88,16 @@ export class Renderer {
     });
   }
 
+  /** Takes back a certificate whose file Envoy names as what it refuses. False when it names none that was given to it. */
+  takeBack(gateway: string, message: string): boolean {
+    const secret = standingSecretIn(message);
+    const certificates = [...(this.gateways.fold(gateway)?.certificates.values() ?? [])];
+    const certificate = certificates.find(({ name }) => certificateSecretName(name) === secret);
+    if (certificate === undefined || this.secretSource.certificate(gateway, certificate).state !== 'open') return false;
+    this.secretSource.refuse(gateway, certificate, message);
+    return true;
+  }
+
   #secretsOf(source: LaneSource): LaneSecrets {
     const known = this.#secrets.get(source) ?? new LaneSecrets(source, this.secretSource);
     this.#secrets.set(source, known);
@@ -140,17 +151,27 @@ export class Renderer {
   }
 }
 
-function secretFiles({ certificates, tickets, files: all }: NodeSecrets, withoutHeld: boolean): SecretFiles {
-  const files = new Map([...all].filter(([, { json }]) => json.length > 0 || !withoutHeld));
+function secretFiles({ certificates, tickets, ...all }: NodeSecrets, withoutHeld: boolean): SecretFiles {
+  const given = (files: ReadonlyMap<string, SecretFile>) => new Map([...files].filter(([, { json }]) => json.length > 0 || !withoutHeld));
+  const [files, standing] = [given(all.files), given(all.standing)];
   const names = certificates.map(({ name }) => certificateSecretName(name)).filter((name) => files.has(name));
-  return { certificates: names, tickets: tickets && files.has(sessionTickets), files };
+  // Of one that only nodes have, an older worker may not have noted the form that is read once.
+  const served = names.filter((name, i) => i < mostWatchedCertificates || standing.has(name));
+  return { certificates: served, tickets: tickets && files.has(sessionTickets), files, standing };
 }
 
-/** All certificates, whatever has changed: another Envoy shows them, or may. */
+/** As many as an agent asks all of (see planProbes). */
+const MOST_PROBES = 100;
+
+/** All certificates, whatever has changed: another Envoy shows them, or may. By fewer names each where they are many, so that none is left out of the proof. */
 function probesOf({ delivery: { hello } }: TargetSession, { settings }: LaneSource, { certificates, resources }: NodeSecrets): LiveProbe[] {
   const own = hello.https === undefined || hello.https.port === 0 ? null : hello.https;
   const probes = certificateProbes({ upserts: resources, removed: [] }, { certificates, at: own ?? settings.https });
-  return probes.filter(({ body }) => body !== '');
+  const asked = probes.filter(({ body }) => body !== '');
+  if (asked.length <= MOST_PROBES) return asked;
+  const each = Math.max(1, Math.floor(MOST_PROBES / certificates.length));
+  const secretOf = ({ path }: LiveProbe) => path.slice(path.lastIndexOf('/'));
+  return [...Map.groupBy(asked, secretOf).values()].flatMap((names) => names.slice(0, each));
 }
 
 /** What the proof request must get: it names what is served. */

@@ -3,6 +3,7 @@ import type { Cluster } from '#platform/envoy/model/cluster.js';
 import type { PathConfigSource } from '#platform/envoy/model/config-source.js';
 import { ADMIN_SOCKET, ADS_CLUSTER, ADS_SOCKET, MARKER_PATH, NO_CLUSTER } from '#platform/envoy/model/reserved.js';
 import type { Route, VirtualHost } from '#platform/envoy/model/route.js';
+import type { StandingSecret } from '#platform/envoy/model/tls.js';
 import type { JsonObject } from '#platform/kernel/json.js';
 
 import { type GatewaySettings, settingsOf } from './gateway.js';
@@ -37,8 +38,8 @@ export function withMarker(bootstrap: Bootstrap, marker: Marker): Bootstrap {
       filters: chain.filters.map((filter) => ({ ...filter, typed_config: inManager(filter.typed_config) })),
     })),
   });
-  const { listeners, clusters } = bootstrap.static_resources;
-  return { ...bootstrap, static_resources: { listeners: listeners.map(inListener), clusters } };
+  const { listeners } = bootstrap.static_resources;
+  return { ...bootstrap, static_resources: { ...bootstrap.static_resources, listeners: listeners.map(inListener) } };
 }
 
 /** The parts that a bootstrap is made of. */
@@ -47,14 +48,20 @@ export interface BootstrapParts extends Omit<StaticListenerParts, 'validateClust
   readonly clusters: readonly Cluster[];
   /** A watched file with more clusters, or null. */
   readonly clusterFile: PathConfigSource | null;
+  /** Those that no file is watched for. */
+  readonly secrets: readonly StandingSecret[];
 }
 
 /** A fully static bootstrap, hardened as Envoy's own page on edge proxies asks. */
 export function toBootstrap(parts: BootstrapParts): Bootstrap {
-  const { gateway, clusters, clusterFile } = parts;
+  const { gateway, clusters, clusterFile, secrets } = parts;
   return {
     ...frame(gateway),
-    static_resources: { listeners: toStaticListeners({ ...parts, validateClusters: clusterFile === null }), clusters },
+    static_resources: {
+      listeners: toStaticListeners({ ...parts, validateClusters: clusterFile === null }),
+      clusters,
+      ...(secrets.length === 0 ? {} : { secrets }),
+    },
     ...(clusterFile === null ? {} : { dynamic_resources: { cds_config: clusterFile } }),
   };
 }

@@ -5,7 +5,7 @@ import type { DownstreamTlsContext } from '#platform/envoy/model/tls.js';
 import type { ListenAddress } from './gateway.js';
 import { toListener } from './listener.envoy.js';
 import type { TlsPolicy } from './tls-policy.js';
-import { clientTrust, sessionTickets } from './tls-secrets.envoy.js';
+import { clientTrust, secretConfig, sessionTickets } from './tls-secrets.envoy.js';
 
 /** What a TLS listener is made of. */
 export interface TlsParts {
@@ -14,8 +14,8 @@ export interface TlsParts {
   readonly certificates: readonly string[];
   /** Are there keys for session tickets? Without them each Envoy makes its own, and no session outlives it. */
   readonly tickets: boolean;
-  /** Where a secret comes from. Its bytes must not change: Envoy would begin to wait for the secret anew. */
-  source(secret: string): ConfigSource;
+  /** Where a secret comes from; undefined for one that stands in the bootstrap. Its bytes must not change: Envoy would begin to wait for the secret anew. */
+  source(secret: string): ConfigSource | undefined;
 }
 
 /** Whose connections a chain takes: everybody's, or those of clients that must show a certificate. */
@@ -62,7 +62,7 @@ export function clientDetails(policy: TlsPolicy, kind: ChainKind) {
 }
 
 function toDownstream({ policy, certificates, tickets, source }: TlsParts, kind: ChainKind): DownstreamTlsContext {
-  const secret = (name: string) => ({ name, sds_config: source(name) });
+  const secret = (name: string) => secretConfig(name, source(name));
   return {
     '@type': 'type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.DownstreamTlsContext',
     common_tls_context: {

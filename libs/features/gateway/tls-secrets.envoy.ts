@@ -1,4 +1,5 @@
-import type { CertificateSecret, TicketKeySecret, ValidationSecret } from '#platform/envoy/model/tls.js';
+import type { ConfigSource } from '#platform/envoy/model/config-source.js';
+import type { CertificateSecret, SdsSecretConfig, TicketKeySecret, ValidationSecret } from '#platform/envoy/model/tls.js';
 
 import type { ClientCertificates } from './tls-policy.js';
 
@@ -14,6 +15,11 @@ export const clientTrust = 'client-trust';
 
 /** The name of the secret with the keys of session tickets. */
 export const sessionTickets = 'session-tickets';
+
+/** A secret as who uses it names it; without a source it stands in the bootstrap. */
+export function secretConfig(name: string, sds_config: ConfigSource | undefined): SdsSecretConfig {
+  return sds_config === undefined ? { name } : { name, sds_config };
+}
 
 /** A certificate with its key, both PEM. */
 export function certificateSecret(certificate: string, pem: { readonly chain: string; readonly key: string }): CertificateSecret {

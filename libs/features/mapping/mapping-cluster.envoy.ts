@@ -1,4 +1,4 @@
-import { certificateSecretName } from '#features/gateway/tls-secrets.envoy.js';
+import { certificateSecretName, secretConfig } from '#features/gateway/tls-secrets.envoy.js';
 import type { Cluster, ClusterLoadAssignment } from '#platform/envoy/model/cluster.js';
 import type { ConfigSource, PathConfigSource } from '#platform/envoy/model/config-source.js';
 import { statToken } from '#platform/envoy/model/envoy-text.js';
@@ -32,9 +32,12 @@ export const upstreamTrust = 'upstream-trust';
  */
 export const mostWatchedClusters = 20;
 
+/** Where a secret that a cluster names comes from; undefined for one that stands in the bootstrap. */
+type SecretSource = (secret: string) => ConfigSource | undefined;
+
 /** The cluster of one upstream with its endpoints in a watched file. Mappings with one upstream share it. */
-export function watchedCluster(name: string, service: Upstream): Cluster {
-  return { ...toCluster(name, service, watched), type: 'EDS', eds_cluster_config: { eds_config: watched(name) } };
+export function watchedCluster(name: string, service: Upstream, source: SecretSource): Cluster {
+  return { ...toCluster(name, service, source), type: 'EDS', eds_cluster_config: { eds_config: watched(name) } };
 }
 
 /** The cluster of one upstream with its endpoints, and what it is trusted by, from the stream that it came over itself. */
@@ -44,17 +47,22 @@ export function streamedCluster(name: string, service: Upstream): Cluster {
 
 const ads: ConfigSource = { ads: {}, resource_api_version: 'V3' };
 
+interface InlineParts {
+  readonly assignment: ClusterLoadAssignment;
+  readonly source: SecretSource;
+}
+
 /** The cluster of one upstream with its endpoints within it, as an entry of a file of clusters. */
-export function inlineCluster(name: string, service: Upstream, assignment: ClusterLoadAssignment): Cluster {
+export function inlineCluster(name: string, service: Upstream, { assignment, source }: InlineParts): Cluster {
   return {
     '@type': 'type.googleapis.com/envoy.config.cluster.v3.Cluster',
-    ...toCluster(name, service, watched),
+    ...toCluster(name, service, source),
     type: 'STATIC',
     load_assignment: assignment,
   };
 }
 
-function toCluster(name: string, service: Upstream, source: (secret: string) => ConfigSource): Omit<Cluster, 'type'> {
+function toCluster(name: string, service: Upstream, source: SecretSource): Omit<Cluster, 'type'> {
   return {
     name,
     connect_timeout: '2s',
@@ -78,7 +86,7 @@ function toCluster(name: string, service: Upstream, source: (secret: string) => 
 }
 
 /** An https upstream is verified: its chain against the public authorities, its name against the service's. Never unverified. */
-function toTls(service: Upstream, source: (secret: string) => ConfigSource): UpstreamTlsContext {
+function toTls(service: Upstream, source: SecretSource): UpstreamTlsContext {
   const { sni = null, certificate = null } = service.tls ?? {};
   const literal = service.ipVersion !== 0 && sni === null;
   const name = sni ?? service.name;
@@ -88,12 +96,12 @@ function toTls(service: Upstream, source: (secret: string) => ConfigSource): Ups
     ...(literal ? {} : { sni: name }),
     common_tls_context: {
       tls_params: { tls_minimum_protocol_version: 'TLSv1_2' },
-      ...(own === undefined ? {} : { tls_certificate_sds_secret_configs: [{ name: own, sds_config: source(own) }] }),
+      ...(own === undefined ? {} : { tls_certificate_sds_secret_configs: [secretConfig(own, source(own))] }),
       combined_validation_context: {
         default_validation_context: {
           match_typed_subject_alt_names: [{ san_type: literal ? 'IP_ADDRESS' : 'DNS', matcher: { exact: name } }],
         },
-        validation_context_sds_secret_config: { name: trustName(service), sds_config: source(trustName(service)) },
+        validation_context_sds_secret_config: secretConfig(trustName(service), source(trustName(service))),
       },
     },
   };

@@ -29,6 +29,7 @@ beforeAll(async () => {
     virtualHosts: [{ name: 'any', domains: ['*'], routes: [echo] }],
     clusters: [],
     clusterFile: null,
+    secrets: [],
   });
   envoy = await startEnvoy(Buffer.from(JSON.stringify(bootstrap)), new Map());
 }, 30_000);

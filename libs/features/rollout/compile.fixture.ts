@@ -7,7 +7,8 @@ import { parseInstance } from '#platform/envoy/model/upstream-address.js';
 import { sha256Hex } from '#platform/kernel/digest.js';
 import { canonicalJson } from '#platform/kernel/json.js';
 
-import { bootstrapBytes, type CompileInput, compile, type Endpoint, type Rendered, type SecretFiles } from './compile.js';
+import { bootstrapBytes, type CompileInput, compile, type Endpoint, type Rendered } from './compile.js';
+import type { SecretFiles } from './placed-secrets.js';
 import { watchedFile } from './watched-file.js';
 
 /** What a golden input may say; the rest has its default. */
@@ -46,7 +47,9 @@ function secretsOf(
 ): SecretFiles {
   const own = [...(tickets ? [sessionTickets] : []), ...(clientCertificates === null ? [] : [clientTrust])];
   const json = watchedFile([]);
-  return { certificates, tickets, files: new Map([...certificates, ...own].map((name) => [name, { json, sha256: sha256Hex(json) }])) };
+  const file = { json, sha256: sha256Hex(json) };
+  const files = new Map([...certificates, ...own].map((name) => [name, file]));
+  return { certificates, tickets, files, standing: new Map(certificates.map((name) => [name, file])) };
 }
 
 function endpoint(text: string): Endpoint {

@@ -12,6 +12,7 @@ import {
   reachable,
   trustName,
   trustSecret,
+  upstreamTrust,
   watched,
   watchedCluster,
 } from '#features/mapping/mapping-cluster.envoy.js';
@@ -20,9 +21,11 @@ import type { Upstream } from '#features/mapping/upstream-tls.js';
 import type { Bootstrap } from '#platform/envoy/model/bootstrap.js';
 import type { Cluster } from '#platform/envoy/model/cluster.js';
 import type { PathConfigSource } from '#platform/envoy/model/config-source.js';
+import type { StandingSecret } from '#platform/envoy/model/tls.js';
 import { contentHash, sha256Hex } from '#platform/kernel/digest.js';
 import { canonicalJson } from '#platform/kernel/json.js';
 
+import { type PlacedSecrets, placeSecrets, type SecretFiles } from './placed-secrets.js';
 import { watchedFile } from './watched-file.js';
 
 export type { Endpoint };
@@ -34,20 +37,6 @@ interface NodeFacts {
   readonly https: ListenAddress | null;
   /** Opens the marker path on this node only. */
   readonly proofSecret: string;
-}
-
-/** Certificates and what belongs to them, as files that Envoy watches: they change without a restart. */
-export interface SecretFiles {
-  /** Names of secrets in the order of the listener. None: there is no listener with TLS. */
-  readonly certificates: readonly string[];
-  readonly tickets: boolean;
-  /** By the name of the secret. A file without bytes is for nodes that have it. */
-  readonly files: ReadonlyMap<string, SecretFile>;
-}
-
-export interface SecretFile {
-  readonly json: Buffer;
-  readonly sha256: string;
 }
 
 /** Everything that a configuration is made of; equal inputs give equal bytes. */
@@ -95,7 +84,8 @@ const autoStatsLimit = 10_000;
  */
 export function compile(input: CompileInput): Rendered {
   const { settings, node } = input;
-  const secrets = input.secrets === undefined ? undefined : withinWatches(input.secrets);
+  const { secrets } = input;
+  const placed = placeSecrets(secrets);
   const reserved = reservedRoutes(node.proofSecret);
   const translated = toEnvoy(
     input.mappings,
@@ -108,45 +98,37 @@ export function compile(input: CompileInput): Rendered {
     },
     reserved,
   );
-  const upstreams = toUpstreams(translated.upstreams, (key) => reachable(input.endpoints.get(key) ?? [], settings.allowLoopbackUpstreams));
+  const find = (key: string) => reachable(input.endpoints.get(key) ?? [], settings.allowLoopbackUpstreams);
+  const upstreams = toUpstreams(translated.upstreams, find, placed);
+  const https = node.https ?? settings.https;
+  const isTls = https !== null && secrets !== undefined && secrets.certificates.length > 0;
+  const used = new Set([...translated.upstreams.values()].map(({ tls }) => certificateSecretName(tls?.certificate ?? '')));
+  const named = [...(secrets?.files.keys() ?? [])].filter((name) => isTls || used.has(name));
   const bootstrap = toBootstrap({
     gateway: input.gateway,
     http: node.http ?? settings.http,
-    https: node.https ?? settings.https,
+    https,
     policy: settings.tls,
-    tls: secrets === undefined || secrets.certificates.length === 0 ? undefined : { ...secrets, policy: settings.tls, source: watched },
+    tls: isTls ? { ...secrets, policy: settings.tls, source: placed.source } : undefined,
     reserved,
     settings,
     streamIdleTimeoutMs,
     virtualHosts: translated.virtualHosts,
     clusters: upstreams.clusters,
     clusterFile: upstreams.clusterFile,
+    secrets: [...named.flatMap((name) => placed.standing(name) ?? []), ...upstreams.secrets],
   });
-  const used = new Set([...translated.upstreams.values()].map(({ tls }) => certificateSecretName(tls?.certificate ?? '')));
-  const isTls = bootstrap.static_resources.listeners.length > 1;
-  const named = [...(secrets?.files ?? [])].filter(([name]) => isTls || used.has(name));
   return {
     bootstrap,
     renderSha256: contentHash(bootstrap),
-    endpointFiles: new Map([...[...upstreams.files].map(([name, json]) => [name, { json, sha256: sha256Hex(json) }] as const), ...named]),
+    endpointFiles: new Map([
+      ...[...upstreams.files].map(([name, json]) => [name, { json, sha256: sha256Hex(json) }] as const),
+      ...named.flatMap((name) => placed.file(name)),
+    ]),
     clusters: upstreams.all,
     refused: new Map([...translated.refused].map(([name, { code, detail }]) => [name, { code, detail }])),
     clusterOf: translated.clusterOf,
     statPrefixOf: translated.statPrefixOf,
-  };
-}
-
-/**
- * Certificates whose files one Envoy may watch beside its clusters' (see mostWatchedClusters); the others by name are left out, and need live delivery.
- */
-export const mostWatchedCertificates = 18;
-
-function withinWatches({ certificates, tickets, files }: SecretFiles): SecretFiles {
-  const over = new Set(certificates.slice(mostWatchedCertificates));
-  return {
-    certificates: certificates.filter((name) => !over.has(name)),
-    tickets,
-    files: over.size === 0 ? files : new Map([...files].filter(([name]) => !over.has(name))),
   };
 }
 
@@ -156,30 +138,41 @@ interface Upstreams {
   readonly all: readonly Cluster[];
   readonly clusterFile: PathConfigSource | null;
   readonly files: ReadonlyMap<string, Buffer>;
+  readonly secrets: readonly StandingSecret[];
 }
 
 /** The clusters of these upstreams, and the files that hold what changes without a restart. */
-function toUpstreams(services: ReadonlyMap<string, Upstream>, find: (key: string) => readonly Endpoint[]): Upstreams {
+function toUpstreams(
+  services: ReadonlyMap<string, Upstream>,
+  find: (key: string) => readonly Endpoint[],
+  placed: PlacedSecrets,
+): Upstreams {
   const https = [...services.values()].filter(({ scheme }) => scheme === 'https');
-  const trust = new Map(https.map((service) => [trustName(service), trustFile(service)]));
+  const trust = new Map(
+    https.map(({ tls }) => tls?.caBundle ?? null).includes(null) ? [[upstreamTrust, watchedFile([trustSecret(rootCertificates)])]] : [],
+  );
+  const bundles = new Map(
+    https.flatMap((service) => (service.tls?.caBundle == null ? [] : [[trustName(service), service.tls.caBundle] as const])),
+  );
+  const source = (secret: string) => (bundles.has(secret) ? undefined : placed.source(secret));
+  // A bundle is named by its content: there is nothing to watch.
+  const secrets = [...bundles].sort(([a], [b]) => (a < b ? -1 : 1)).map(([name, bundle]) => standingTrust(name, bundle));
   const entries = [...services].map(([name, service]) => ({ name, service, assignment: assignment(name, find(service.key)) }));
   if (entries.length <= mostWatchedClusters) {
-    const clusters = entries.map(({ name, service }) => watchedCluster(name, service));
-    return {
-      clusters,
-      all: clusters,
-      clusterFile: null,
-      files: new Map([
-        ...entries.map(({ name, assignment }): [string, Buffer] => [name, watchedFile([{ ...typeOfAssignment, ...assignment }])]),
-        ...trust,
-      ]),
-    };
+    const clusters = entries.map(({ name, service }) => watchedCluster(name, service, source));
+    const files = entries.map(({ name, assignment }): [string, Buffer] => [name, watchedFile([{ ...typeOfAssignment, ...assignment }])]);
+    return { clusters, all: clusters, clusterFile: null, files: new Map([...files, ...trust]), secrets };
   }
   // The file's name is of the clusters without their endpoints: an Envoy that still runs the release before keeps watching its own.
-  const definitions = entries.map(({ name, service }) => inlineCluster(name, service, assignment(name, [])));
+  const definitions = entries.map(({ name, service }) => inlineCluster(name, service, { assignment: assignment(name, []), source }));
   const file = `clusters-${contentHash(definitions).slice(0, 24)}`;
-  const clusters = entries.map(({ name, service, assignment }) => inlineCluster(name, service, assignment));
-  return { clusters: [], all: clusters, clusterFile: watched(file), files: new Map([[file, watchedFile(clusters)], ...trust]) };
+  const clusters = entries.map(({ name, service, assignment }) => inlineCluster(name, service, { assignment, source }));
+  return { clusters: [], all: clusters, clusterFile: watched(file), files: new Map([[file, watchedFile(clusters)], ...trust]), secrets };
+}
+
+function standingTrust(name: string, bundle: string): StandingSecret {
+  const { '@type': _type, ...secret } = trustSecret([bundle], name);
+  return secret;
 }
 
 /** The bytes that Envoy is started with: canonical JSON of the bootstrap, with the marker of this release filled in. */
@@ -188,9 +181,3 @@ export function bootstrapBytes(rendered: Rendered, marker: Marker): Buffer {
 }
 
 const typeOfAssignment = { '@type': 'type.googleapis.com/envoy.config.endpoint.v3.ClusterLoadAssignment' } as const;
-
-/** Its own bundle, or the public authorities that this build of Node carries: the same on every machine that runs the same release. */
-function trustFile(service: Upstream): Buffer {
-  const bundle = service.tls?.caBundle ?? null;
-  return watchedFile([trustSecret(bundle === null ? rootCertificates : [bundle], trustName(service))]);
-}

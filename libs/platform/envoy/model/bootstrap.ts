@@ -1,7 +1,7 @@
 import type { Cluster, PipeAddress, SocketAddress } from './cluster.js';
 import type { AdsConfigSource, ConfigSource, PathConfigSource } from './config-source.js';
 import type { RouteConfiguration, ScopedRouteConfiguration } from './route.js';
-import type { DownstreamTlsContext } from './tls.js';
+import type { DownstreamTlsContext, StandingSecret } from './tls.js';
 
 /** Envoy's bootstrap in protobuf JSON, as far as Chancery writes it (envoy.config.bootstrap.v3 and what it holds). */
 
@@ -167,7 +167,11 @@ export interface BootstrapFrame {
 
 /** Everything stands in it, or in files that it names. */
 export interface Bootstrap extends BootstrapFrame {
-  readonly static_resources: { readonly listeners: readonly Listener[]; readonly clusters: readonly Cluster[] };
+  readonly static_resources: {
+    readonly listeners: readonly Listener[];
+    readonly clusters: readonly Cluster[];
+    readonly secrets?: readonly StandingSecret[];
+  };
   readonly dynamic_resources?: { readonly cds_config: PathConfigSource };
 }
 

@@ -5,7 +5,8 @@ import type { ConfigSource } from './config-source.js';
 /** A secret by its name, and where it comes from: Envoy takes another one of that name without a change of who names it. */
 export interface SdsSecretConfig {
   readonly name: string;
-  readonly sds_config: ConfigSource;
+  /** Left out for one that stands in the bootstrap. */
+  readonly sds_config?: ConfigSource;
 }
 
 export interface TlsParameters {
@@ -73,5 +74,16 @@ export interface TicketKeySecret {
   readonly name: string;
   readonly session_ticket_keys: { readonly keys: readonly { readonly inline_bytes: string }[] };
 }
+
+/** A secret that the bootstrap holds: a certificate whose files Envoy reads once, or authorities that never change under their name. */
+export type StandingSecret =
+  | {
+      readonly name: string;
+      readonly tls_certificate: {
+        readonly certificate_chain: { readonly filename: string };
+        readonly private_key: { readonly filename: string };
+      };
+    }
+  | Pick<ValidationSecret, 'name' | 'validation_context'>;
 
 export type Secret = CertificateSecret | ValidationSecret | TicketKeySecret;
