@@ -86,10 +86,10 @@ export class HouseProcess {
   }
 
   /** Ends it at once, as a crash does, and waits until it has gone. */
-  async kill(signal: NodeJS.Signals = 'SIGKILL'): Promise<void> {
+  async kill(signal: NodeJS.Signals = 'SIGKILL', withinMs = 15_000): Promise<void> {
     if (this.#isPaused) this.resume();
     if (this.isRunning) this.#child.kill(signal);
-    const ended = await waitUntil(() => (this.isRunning ? null : true), { timeoutMs: 15_000, everyMs: 2 });
+    const ended = await waitUntil(() => (this.isRunning ? null : true), { timeoutMs: withinMs, everyMs: 2 });
     if (ended === null) throw new Error(`${this.name} did not end by ${signal}`);
   }
 }

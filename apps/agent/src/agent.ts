@@ -40,9 +40,6 @@ export interface RunningAgent {
   stop(envoy: 'keep' | 'stop'): Promise<void>;
 }
 
-/** How long clients have to finish when Envoy is ended together with the agent. Milliseconds. */
-const GRACE_MS = 1500;
-
 /**
  * The agent, from its folder: Envoy first (adopted, or started from disk), then the worker. Everything that the control plane is needed
  * for comes last, so that a node serves without it.
@@ -108,7 +105,7 @@ export async function startAgent({ config, envoy, version, log, failpoint, onEnv
       link.close();
       await Promise.all([deployer.stop(), live.stop()]);
       await linked;
-      if (what === 'stop') await supervisor.stop({ graceMs: GRACE_MS });
+      if (what === 'stop') await supervisor.stop({ graceMs: config.exitGraceMs });
       lock.release();
     },
   };

@@ -8,7 +8,7 @@ import { startAgent } from './agent.js';
 import { NodeLockedError } from './node-lock.js';
 
 const VERSION = '0.1.0';
-/** SIGTERM to exit, whatever hangs: Envoy serves on in any case. */
+/** SIGTERM to exit, whatever hangs, beside the time that clients have where Envoy ends too. */
 const STOP_DEADLINE_MS = 9000;
 
 /** One line for whoever started the agent. */
@@ -43,7 +43,7 @@ async function main(): Promise<void> {
     },
   });
   const stop = async () => {
-    setTimeout(() => process.exit(1), STOP_DEADLINE_MS).unref();
+    setTimeout(() => process.exit(1), STOP_DEADLINE_MS + (config.envoyOnExit === 'stop' ? config.exitGraceMs : 0)).unref();
     try {
       await (await starting).stop(config.envoyOnExit);
       process.exit(process.exitCode ?? 0);

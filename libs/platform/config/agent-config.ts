@@ -21,6 +21,8 @@ export interface AgentConfig {
   readonly concurrency: number;
   /** What becomes of Envoy when the agent is asked to end. */
   readonly envoyOnExit: 'keep' | 'stop';
+  /** How long clients have to finish when Envoy is ended together with the agent. */
+  readonly exitGraceMs: number;
   readonly envoyPath: string | undefined;
   /** What forks Envoy where there is no shell (deploy/launcher). */
   readonly launcher: string | undefined;
@@ -61,6 +63,7 @@ const variables = z.object({
   CHANCERY_AGENT_HTTPS_LISTEN: openListenVariable.optional(),
   CHANCERY_AGENT_CONCURRENCY: z.coerce.number().int().min(1).max(256).default(2),
   CHANCERY_AGENT_ENVOY_ON_EXIT: z.enum(['keep', 'stop'], { error: 'must be keep or stop' }).default('keep'),
+  CHANCERY_AGENT_EXIT_GRACE_S: z.coerce.number().min(0).max(3600).default(1.5),
   CHANCERY_AGENT_LAUNCHER: z.string().optional(),
   CHANCERY_CACHE: z.string().optional(),
   ENVOY_PATH: z.string().optional(),
@@ -84,6 +87,7 @@ export function readAgentConfig(env: Environment = process.env, argv: readonly s
     https: read.CHANCERY_AGENT_HTTPS_LISTEN,
     concurrency: read.CHANCERY_AGENT_CONCURRENCY,
     envoyOnExit: readWords(argv) ?? read.CHANCERY_AGENT_ENVOY_ON_EXIT,
+    exitGraceMs: read.CHANCERY_AGENT_EXIT_GRACE_S * 1000,
     envoyPath: read.ENVOY_PATH,
     launcher: read.CHANCERY_AGENT_LAUNCHER,
     searchPath: read.PATH,
