@@ -1,5 +1,5 @@
 import { closeSync, openSync, readdirSync, readFileSync, renameSync, rmSync, truncateSync, writeFileSync, writeSync } from 'node:fs';
-import { createServer } from 'node:net';
+import { connect, createServer, type Socket } from 'node:net';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it, jest } from '@jest/globals';
 import { readAgentConfig } from '#platform/config/agent-config.js';
@@ -202,6 +202,54 @@ describe('live delivery', () => {
     await worker.reported(last.releaseId, 'proven');
     const result = await load.stop();
     expect({ lost: result.lost.slice(0, 3), count: lostCount(result) }).toEqual({ lost: [], count: 0 });
+    expect(envoys).toHaveLength(1);
+  });
+});
+
+describe('a listener that changes', () => {
+  const after: (() => void)[] = [];
+  afterEach(() => {
+    for (const end of after.splice(0)) end();
+  });
+
+  /** Asks on this connection for what takes its time; resolves with the whole answer, or with what came when the connection ended. */
+  const askOn = (socket: Socket, path: string) =>
+    new Promise<string>((resolve) => {
+      let text = '';
+      socket.on('data', (chunk: Buffer) => {
+        text += chunk.toString();
+        if (text.endsWith('late')) resolve(text);
+      });
+      socket.once('end', () => resolve(`${text}, and the end`));
+      socket.once('error', (error) => resolve(`${text}, and ${error.message}`));
+      socket.write(`GET ${path} HTTP/1.1\r\nhost: a\r\n\r\n`);
+    });
+
+  it.each([
+    ['in place', { statPrefix: 'another' }],
+    ['as a whole', { bufferBytes: 32_768 }],
+  ])('%s lets a request end that takes longer than the window of a restart, and asks its client to leave', async (_how, change) => {
+    const waiting: Socket[] = [];
+    const upstream = createServer((socket) => socket.on('error', () => {}).on('data', () => waiting.push(socket)));
+    after.push(() => upstream.close());
+    await new Promise<void>((resolve) => upstream.listen(0, '127.0.0.1', resolve));
+    await start();
+    await bring(
+      ...liveCluster('slow', (upstream.address() as { port: number }).port),
+      liveScope('slow', { cluster: 'slow', mark: 's' }),
+      scope('one'),
+    );
+    const socket = connect(node.port, '127.0.0.1');
+    after.push(() => [socket, ...waiting].forEach((each) => void each.destroy()));
+    const answered = askOn(socket, '/slow');
+    await waitUntil(() => waiting[0] ?? null, { timeoutMs: 5000, everyMs: 2 });
+    const window = { drainTimeS: 1, parentShutdownTimeS: 2 };
+    const changed = await worker.pushLive({ upserts: [liveListener(node.port, change), scope('two')], ...window });
+    await worker.reported(changed.releaseId, 'proven');
+    setTimeout(() => waiting[0]?.write('HTTP/1.1 200 OK\r\ncontent-length: 4\r\n\r\nlate'), window.parentShutdownTimeS * 1000);
+    const answer = await answered;
+    expect(answer).toMatch(/^HTTP\/1\.1 200 OK\r\n.*\r\n\r\nlate$/s);
+    expect(answer).toMatch(/\r\nconnection: close\r\n/);
     expect(envoys).toHaveLength(1);
   });
 });

@@ -47,11 +47,12 @@ export function resource(typeUrl: string, name: string, type: Message<Any>, valu
   return { typeUrl, name, version: sha256Hex(bytes), value: bytes, needs };
 }
 
-/** A listener on this port of loopback; `statPrefix` makes it another one. */
-export function liveListener(port: number, statPrefix = 'ingress_http'): XdsResource {
+/** A listener on this port of loopback. `statPrefix` makes another of it that Envoy takes in place, `bufferBytes` one that it opens beside the old one. */
+export function liveListener(port: number, { statPrefix = 'ingress_http', bufferBytes = 1_048_576 } = {}): XdsResource {
   return resource(LISTENER_TYPE, 'http', listenerMessage, {
     name: 'http',
     address: { socket_address: { address: '127.0.0.1', port_value: port } },
+    per_connection_buffer_limit_bytes: bufferBytes,
     filter_chains: [
       {
         filters: [managerOf(statPrefix)],
@@ -122,7 +123,7 @@ export function liveScope(
   const answer =
     cluster === undefined
       ? { direct_response: { status: 200, body: { inline_string: body ?? '' } } }
-      : { route: { cluster, timeout: '2s' } };
+      : { route: { cluster, timeout: '10s' } };
   const probe = {
     match: { path: `/.well-known/chancery/shard/${name}` },
     direct_response: { status: 200, body: { inline_string: mark } },

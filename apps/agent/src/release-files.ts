@@ -52,9 +52,17 @@ export function isLive({ manifest }: Release): boolean {
   return manifest.items.some(({ typeUrl }) => typeUrl === LIVE_TYPE);
 }
 
+/**
+ * How long an Envoy that is delivered live keeps what a changed listener was before, for the connections that have it: then it cuts them, with the requests that
+ * they still have. Nothing waits for it, unlike for the parent of a hot restart, so it is not the window of the settings but as long as a stream may idle; what it
+ * costs is memory, which ListenerTurns bounds. Connections that idle end by the idle timeout, those that are used are asked to leave with their next answer.
+ */
+const LISTENER_DRAIN_S = 300;
+
 export function toEpochConfig({ key, release }: KeyedRelease): EpochConfig {
   const { drainTimeS, parentShutdownTimeS } = release.manifest;
-  return { key, drainTimeS, parentShutdownTimeS, ...(isLive(release) ? { serviceNode: nodeIdOf(release.bootstrap) } : {}) };
+  if (!isLive(release)) return { key, drainTimeS, parentShutdownTimeS };
+  return { key, drainTimeS: LISTENER_DRAIN_S, parentShutdownTimeS, serviceNode: nodeIdOf(release.bootstrap) };
 }
 
 function nodeIdOf(bootstrap: Buffer): string {

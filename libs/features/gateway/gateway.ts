@@ -17,7 +17,7 @@ export interface GatewaySettings {
   readonly http: ListenAddress;
   /** Where TLS is taken, as `http`; null: nowhere, unless a node says so. There is no listener before there is a certificate. */
   readonly https: ListenAddress | null;
-  /** How long a replaced Envoy keeps asking its clients to leave. Seconds. */
+  /** How long a replaced Envoy keeps asking its clients to leave. Seconds. Of hot restarts: a listener that changes live has its own time. */
   readonly drainTimeS: number;
   /** How long a replaced Envoy lives at all; the next restart waits for it. Seconds, more than drainTimeS. */
   readonly parentShutdownTimeS: number;

@@ -125,7 +125,7 @@ export function epochArguments(options: EpochOptions): readonly string[] {
     ...['--base-id', String(options.baseId)],
     ...['--restart-epoch', String(options.epoch)],
     ...['--concurrency', String(options.concurrency)],
-    // A listener that changes in place drains by this as well: gradual, Envoy tells no connection within its first second, and cuts all at the end.
+    // A listener that changes in place drains by this as well, and all connections that it has left are cut at the end; gradual, few are asked to leave before.
     ...['--drain-time-s', String(options.drainTimeS), '--drain-strategy', 'immediate'],
     ...['--parent-shutdown-time-s', String(options.parentShutdownTimeS)],
     ...(options.skipOnNoParent && options.epoch > 0 ? ['--skip-hot-restart-on-no-parent'] : []),

@@ -45,7 +45,7 @@ export function adsServerOptions(keepaliveMs = 10_000): ChannelOptions {
   };
 }
 
-const defaults: SequencerTiming = { warmDeadlineMs: 3_000, removalGraceMs: 5_000, warmingIntervalMs: 250 };
+const defaults: SequencerTiming = { warmDeadlineMs: 3_000, removalGraceMs: 5_000, warmingIntervalMs: 250, listenerIntervalMs: 5_000 };
 /** How long updates run before other work gets its turn. */
 const SLICE_MS = 8;
 

@@ -74,4 +74,6 @@ export interface SequencerTiming {
   readonly removalGraceMs: number;
   /** Between two questions which clusters are warming, while an acknowledgement of clusters is overdue. 250 by default. */
   readonly warmingIntervalMs: number;
+  /** Between two changes of listeners, when there were many: see ListenerTurns. 5,000 by default. */
+  readonly listenerIntervalMs: number;
 }

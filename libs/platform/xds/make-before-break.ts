@@ -1,5 +1,6 @@
 import type { SequencerTiming } from './envoy-session.js';
 import { type Flight, type Pending, waitingSince } from './flight.js';
+import { ListenerTurns } from './listener-turns.js';
 import { collectNeeded, type Needed } from './needed-meanwhile.js';
 import type { ResourceSet } from './resource-set.js';
 import type { TypeProgress } from './type-progress.js';
@@ -34,8 +35,10 @@ const WAITING: Readiness = { kind: 'waiting' };
  * - A scope that Envoy does not have at all goes at the deadline although a cluster is stuck: without it all of its routes answer 404, with it one 503.
  * - The filter that chooses scopes goes when all scopes are there, and scopes that are gone are removed when the filter that chose them is.
  * - A cluster that is gone is removed when nothing that Envoy has needs it, and then a grace later.
+ * - A listener that changes often waits for its turn, and the filter behind it for the listener.
  */
 export class MakeBeforeBreak {
+  readonly listenerTurns: ListenerTurns;
   /** By cluster: since when nothing needs it any more. */
   readonly #unused = new Map<string, number>();
   #warming: { readonly sequence: number; readonly names: ReadonlySet<string> | undefined } | undefined;
@@ -49,7 +52,9 @@ export class MakeBeforeBreak {
     readonly timing: SequencerTiming,
     /** There is somebody to ask which clusters are warming. */
     readonly asks: boolean,
-  ) {}
+  ) {
+    this.listenerTurns = new ListenerTurns(timing.listenerIntervalMs);
+  }
 
   /** Begins a round at this time: what was concluded from the state of before is forgotten. */
   begin(now: number): void {
@@ -69,11 +74,11 @@ export class MakeBeforeBreak {
       case CLUSTER_TYPE:
         return wanted !== undefined || this.#mayRemoveCluster(name);
       case LISTENER_TYPE:
-        return wanted === undefined || this.#mayAdd(progress, wanted, pending);
+        return wanted === undefined || (this.listenerTurns.may(this.#now) && this.#mayAdd(progress, wanted, pending));
       case SCOPED_ROUTE_TYPE:
         return wanted === undefined ? this.#mayRemoveScope(pending) : this.#mayAddScope(progress, wanted, pending);
       case EXTENSION_TYPE:
-        return wanted === undefined || this.filter(name, pending).kind === 'ready';
+        return wanted === undefined || (this.nextListenerAt === undefined && this.filter(name, pending).kind === 'ready');
       default:
         return true;
     }
@@ -155,6 +160,11 @@ export class MakeBeforeBreak {
     let at: number | undefined;
     for (const unused of this.#unused.values()) at = Math.min(at ?? Number.POSITIVE_INFINITY, unused + this.timing.removalGraceMs);
     return at;
+  }
+
+  /** When a listener goes that waits for its turn; undefined when none does. */
+  get nextListenerAt(): number | undefined {
+    return this.types[LISTENER_TYPE].isQuiet ? undefined : this.listenerTurns.nextAt(this.#now);
   }
 
   isWanted(typeUrl: EnvoyType): boolean {

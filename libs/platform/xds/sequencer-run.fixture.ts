@@ -15,7 +15,7 @@ import {
   type XdsResource,
 } from './xds-resource.js';
 
-const timing = { warmDeadlineMs: 3_000, removalGraceMs: 5_000, warmingIntervalMs: 250 };
+const timing = { warmDeadlineMs: 3_000, removalGraceMs: 5_000, warmingIntervalMs: 250, listenerIntervalMs: 10_000 };
 
 /** What a set of the model shall hold. */
 export interface Wish {

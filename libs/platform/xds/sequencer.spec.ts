@@ -6,7 +6,7 @@ import { ResourceSet } from './resource-set.js';
 import { Sequencer } from './sequencer.js';
 import { CLUSTER_TYPE, ENDPOINT_TYPE, EXTENSION_TYPE, LISTENER_TYPE, SCOPED_ROUTE_TYPE, type XdsResource } from './xds-resource.js';
 
-const timing = { warmDeadlineMs: 3_000, removalGraceMs: 5_000, warmingIntervalMs: 250 };
+const timing = { warmDeadlineMs: 3_000, removalGraceMs: 5_000, warmingIntervalMs: 250, listenerIntervalMs: 10_000 };
 const request = (typeUrl: string, more: Partial<SequencerRequest> = {}): SequencerRequest => ({
   typeUrl,
   nonce: '',
@@ -19,6 +19,7 @@ const request = (typeUrl: string, more: Partial<SequencerRequest> = {}): Sequenc
 const cluster = (name: string, rev = '1') => modelResource(CLUSTER_TYPE, name, { rev });
 const endpoint = (name: string, rev = '1') => modelResource(ENDPOINT_TYPE, name, { rev });
 const scope = (name: string, rev: string, ...needs: string[]) => modelResource(SCOPED_ROUTE_TYPE, name, { rev, needs });
+const listener = (rev: string) => modelResource(LISTENER_TYPE, 'http', { rev });
 const filter = (rev: string) => modelResource(EXTENSION_TYPE, 'filter', { rev });
 
 /** A stream of an Envoy that holds all of these already; `sent` says what is written, as `name`, `-name`, in order. */
@@ -123,6 +124,37 @@ describe('what goes when', () => {
     change([], [cluster('c'), endpoint('c')], 9_000);
     expect(sent(9_000)).toEqual([]);
     expect(sent(14_000)).toEqual(['Cluster -c']);
+  });
+
+  test('a listener that changes again and again waits for its turn, the filter behind it as well, and nothing else', () => {
+    const { set, sent, change, answer, sequencer } = holding(listener('0'), filter('0'), scope('s', '0'));
+    for (let n = 1; n <= 20; n++) {
+      change([listener(String(n))]);
+      expect(sent()).toEqual(['Listener http']);
+      answer(LISTENER_TYPE);
+    }
+    change([listener('21'), filter('21'), scope('s', '21')], [], 1_000);
+    expect(sent(1_000)).toEqual(['ScopedRouteConfiguration s']);
+    answer(SCOPED_ROUTE_TYPE, 1_000);
+    change([listener('22')], [], 2_000);
+    expect(sent(2_000)).toEqual([]);
+    expect(sequencer.effects(2_000).settled).toBe(set.revision - 2);
+    expect(sequencer.wakeAt(5_000)).toBe(10_000);
+    expect(sent(10_000)).toEqual(['Listener http', 'TypedExtensionConfig filter']);
+    answer(LISTENER_TYPE, 10_000);
+    answer(EXTENSION_TYPE, 10_000);
+    expect(sequencer.effects(10_000).settled).toBe(set.revision);
+    change([listener('23')], [], 11_000);
+    expect([sent(19_999), sent(20_000)]).toEqual([[], ['Listener http']]);
+    answer(LISTENER_TYPE, 20_000);
+    // After a quiet time many may go at once again.
+    for (let n = 24; n <= 43; n++) {
+      change([listener(String(n))], [], 300_000);
+      expect(sent(300_000)).toEqual(['Listener http']);
+      answer(LISTENER_TYPE, 300_000);
+    }
+    change([listener('44')], [], 300_000);
+    expect(sent(300_000)).toEqual([]);
   });
 
   test('of several that are refused, the one that the message names is tried alone', () => {

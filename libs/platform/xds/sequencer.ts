@@ -161,6 +161,7 @@ export class Sequencer {
       for (const [, { at }] of this.types[typeUrl].unsent()) consider(at + warmDeadlineMs);
     }
     consider(this.#rules.nextRemovalAt);
+    consider(this.#rules.nextListenerAt);
     if (this.#wantsWarming()) consider(this.#warming.answeredAt + warmingIntervalMs);
     return soonest;
   }
@@ -239,6 +240,7 @@ export class Sequencer {
     const doubtful = progress.doubts.size === 0 ? NONE : new Set([...upserts.keys()].filter((name) => progress.doubts.has(name)));
     const flight: Flight = { nonce, sequence: this.#sequence, at: now, upserts, removed, pending: selected, warmed: new Set() };
     progress.send(flight);
+    if (progress.typeUrl === LISTENER_TYPE) this.#rules.listenerTurns.took(upserts.size, now);
     if (progress.typeUrl === CLUSTER_TYPE)
       this.#clustersSent(whole ? [...upserts.keys(), ...progress.doubts.keys()] : upserts.keys(), removed, now);
     return {
