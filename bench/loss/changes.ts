@@ -2,12 +2,12 @@ import { setTimeout as sleep } from 'node:timers/promises';
 
 import { probe } from '../peers/probe.js';
 import type { Product } from '../peers/product.js';
+import type { Certificates } from './certificates.js';
 
-/** What a change did, and what shows that it serves: a header of the answer on a path; undefined when no answer shows it. */
+/** What a change did, and how to see that it serves; undefined when it cannot be seen from outside. */
 interface Made {
   readonly what: string;
-  readonly path?: string;
-  readonly shows?: string;
+  readonly serves?: () => Promise<boolean>;
 }
 
 export interface ChangeTotals {
@@ -25,6 +25,7 @@ const LATE_MS = 30_000;
 /** Changes of every kind that live delivery takes, one after the other in a fixed order. Every one of them leaves every path with a right answer. */
 export class Changes {
   readonly #product: Product;
+  readonly #certificates: Certificates;
   readonly #ports: readonly number[];
   readonly #made = new Map<string, number>();
   readonly #liveMs: number[] = [];
@@ -32,9 +33,11 @@ export class Changes {
   #port = 0;
   #revision = 0;
   #isNarrow = false;
+  #hasTwoCertificates = false;
 
-  constructor(product: Product, ports: readonly number[]) {
+  constructor(product: Product, certificates: Certificates, ports: readonly number[]) {
     this.#product = product;
+    this.#certificates = certificates;
     this.#ports = ports;
   }
 
@@ -45,7 +48,7 @@ export class Changes {
       body: JSON.stringify({ services: { named: [this.#nextService()] } }),
       headers: { 'if-match': '*' },
     });
-    const names = ['moves-1', 'moves-2', 'moves-3', 'moves-4', 'rewritten', 'deep', 'named', 'still'];
+    const names = ['moves-1', 'moves-2', 'moves-3', 'moves-4', 'rewritten', 'deep', 'named', 'still', 'secure'];
     for (const name of names) {
       const body = mapping(name, `/${name}/`, `/${name}-r0/`, name === 'named' ? 'named' : this.#nextService());
       await this.#product.call('mappings', { method: 'POST', body });
@@ -55,12 +58,11 @@ export class Changes {
   /** Makes change number `n` and waits until it serves. */
   async make(n: number): Promise<void> {
     const began = performance.now();
-    const { what, path, shows } = await this.#next(n);
+    const { what, serves } = await this.#next(n);
     this.#made.set(what, (this.#made.get(what) ?? 0) + 1);
-    if (path === undefined || shows === undefined) return;
+    if (serves === undefined) return;
     while (performance.now() - began < LATE_MS) {
-      const { status, head } = await probe(this.#product.host, this.#product.port, path);
-      if (status === 200 && head.includes(`x-echo: ${shows}\r\n`)) {
+      if (await serves()) {
         this.#liveMs.push(performance.now() - began);
         return;
       }
@@ -77,6 +79,8 @@ export class Changes {
     this.#revision += 1;
     if (n % 25 === 24) return this.#changeListener(n);
     if (n % 25 === 12) return this.#moveEndpoints();
+    if (n % 25 === 7) return this.#rotate();
+    if (n % 25 === 19) return this.#changeCertificates();
     if (n % 5 === 3) return this.#moveDeepPath();
     if (n % 5 === 4) return this.#rewrite();
     return this.#moveToNewCluster(1 + (n % 4));
@@ -86,13 +90,13 @@ export class Changes {
   async #moveToNewCluster(lane: number): Promise<Made> {
     const [name, rewrite] = [`moves-${lane}`, `/moves-${lane}-r${this.#revision}/`];
     await this.#put(name, mapping(name, `/${name}/`, rewrite, this.#nextService()));
-    return { what: 'route to a new cluster, the old one deleted', path: `/${name}/x`, shows: `${rewrite}x` };
+    return { what: 'route to a new cluster, the old one deleted', serves: this.#echoes(`/${name}/x`, `${rewrite}x`) };
   }
 
   async #rewrite(): Promise<Made> {
     const rewrite = `/rewritten-r${this.#revision}/`;
     await this.#put('rewritten', mapping('rewritten', '/rewritten/', rewrite, `127.0.0.1:${this.#ports[0]}`));
-    return { what: 'route changed in place', path: '/rewritten/x', shows: `${rewrite}x` };
+    return { what: 'route changed in place', serves: this.#echoes('/rewritten/x', `${rewrite}x`) };
   }
 
   /** A path goes from its mapping to a narrower new one, or back when that is deleted. */
@@ -102,10 +106,10 @@ export class Changes {
     if (this.#isNarrow) {
       const rewrite = `/narrow-r${this.#revision}/`;
       await this.#product.call('mappings', { method: 'POST', body: mapping('narrow', '/deep/part/', rewrite, this.#nextService()) });
-      return { what: 'path moved to a new mapping', path, shows: `${rewrite}x` };
+      return { what: 'path moved to a new mapping', serves: this.#echoes(path, `${rewrite}x`) };
     }
     await this.#product.call('mappings/narrow', { method: 'DELETE' });
-    return { what: 'path moved back, its mapping deleted', path, shows: '/deep-r0/part/x' };
+    return { what: 'path moved back, its mapping deleted', serves: this.#echoes(path, '/deep-r0/part/x') };
   }
 
   async #moveEndpoints(): Promise<Made> {
@@ -116,6 +120,24 @@ export class Changes {
   async #changeListener(n: number): Promise<Made> {
     await this.#patchSettings({ idleTimeoutMs: 3000 + (n % 100) });
     return { what: 'listener changed' };
+  }
+
+  async #rotate(): Promise<Made> {
+    return { what: 'certificate rotated', serves: await this.#certificates.rotate() };
+  }
+
+  async #changeCertificates(): Promise<Made> {
+    this.#hasTwoCertificates = !this.#hasTwoCertificates;
+    if (this.#hasTwoCertificates) return { what: 'certificate added to the listener', serves: await this.#certificates.add() };
+    return { what: 'certificate taken from the listener', serves: await this.#certificates.remove() };
+  }
+
+  /** The service says which path it was asked for. */
+  #echoes(path: string, shows: string): () => Promise<boolean> {
+    return async () => {
+      const { status, head } = await probe(this.#product.host, this.#product.port, path);
+      return status === 200 && head.includes(`x-echo: ${shows}\r\n`);
+    };
   }
 
   async #put(name: string, body: string): Promise<void> {

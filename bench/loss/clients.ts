@@ -16,7 +16,7 @@ export interface ClientTotals {
   readonly worstLagMs: number;
 }
 
-const LOST_SHOWN = 100;
+const LOST_SHOWN = 1_000;
 
 /** Threads of raw-socket clients at a constant rate. */
 export class Clients {

@@ -3,6 +3,8 @@ export interface Lane {
   readonly path: string;
   /** Of the whole body. */
   readonly right: string;
+  /** Over TLS. */
+  readonly secure?: true;
 }
 
 export const lanes: readonly Lane[] = [
@@ -11,4 +13,5 @@ export const lanes: readonly Lane[] = [
   { path: '/deep/part/x', right: '^\\d+ /(deep-r0/part|narrow-r\\d+)/x$' },
   { path: '/named/x', right: '^\\d+ /named-r0/x$' },
   { path: '/still/x', right: '^\\d+ /still-r0/x$' },
+  { path: '/secure/x', right: '^\\d+ /secure-r0/x$', secure: true },
 ];

@@ -10,14 +10,17 @@ export interface ThreadOrder {
   /** Requests a second of the whole thread. */
   readonly rate: number;
   readonly lanes: readonly Lane[];
+  /** Where lanes over TLS go, the name that they ask for, and the authority (PEM) that must have signed its certificate. */
+  readonly tls?: { readonly port: number; readonly serverName: string; readonly authority: string };
 }
 
-const { host, port, rate, lanes } = workerData as ThreadOrder;
+const { host, port, rate, lanes, tls } = workerData as ThreadOrder;
 
-function start({ path, right }: Lane): RunningLoad {
+function start({ path, right, secure }: Lane): RunningLoad {
   const pattern = new RegExp(right);
   return startLoad({
     ...{ host, port, path, headers: { host: 'bench.test' }, lanes: ['new', 'busy'], rate: rate / lanes.length / 2 },
+    ...(secure === undefined || tls === undefined ? {} : { port: tls.port, tls }),
     expect: (status, body) => (status !== 200 ? 'wrong status' : pattern.test(body) ? 'ok' : 'wrong body'),
   });
 }

@@ -12,6 +12,7 @@ import { calibrate } from '../machine/calibration.js';
 import { startEchoService } from '../machine/echo-service.js';
 import { probe } from '../peers/probe.js';
 import { type Product, startProduct } from '../peers/product.js';
+import { Certificates } from './certificates.js';
 import { Changes } from './changes.js';
 import { Clients } from './clients.js';
 import { lanes } from './lanes.js';
@@ -21,7 +22,7 @@ import { startWrk } from './wrk.js';
 const HELP = `bench/loss (B3): requests lost through live changes, with the worker and the agent killed again and again
 
   --requests 1000000   at least so many
-  --rate 2500          requests a second, half on new connections, half on kept ones
+  --rate 1200          requests a second, half on new connections, half on kept ones, one of nine over TLS
   --changes 1000       live changes, spread over the time
   --kills 10           kill -9 of the worker, and as many of the agent
   --threads 2          of the clients
@@ -32,7 +33,7 @@ const HELP = `bench/loss (B3): requests lost through live changes, with the work
 const { values: flags } = parseArgs({
   options: {
     requests: { type: 'string', default: '1000000' },
-    rate: { type: 'string', default: '2500' },
+    rate: { type: 'string', default: '1200' },
     changes: { type: 'string', default: '1000' },
     kills: { type: 'string', default: '10' },
     threads: { type: 'string', default: '2' },
@@ -135,14 +136,15 @@ interface Run {
 }
 
 async function measure(product: Product, { echoPorts, folder, requests, rate, count }: Run) {
-  const changes = new Changes(product, echoPorts);
+  const certificates = await Certificates.start(product);
+  const changes = new Changes(product, certificates, echoPorts);
   await changes.prepare();
   await untilAllServe(product);
   const seconds = requests / rate;
   console.log(
     `B3  ${count} live changes in ${seconds.toFixed(0)} s at ${rate} requests/s; ${cpus().length} cores, Node ${process.version}`,
   );
-  const clients = new Clients({ host: product.host, port: product.port, rate, lanes }, Number(flags.threads));
+  const clients = new Clients({ host: product.host, port: product.port, rate, lanes, tls: certificates.words }, Number(flags.threads));
   const url = `http://${product.host}:${product.port}/`;
   const wrk = startWrk({ folder, url, paths: lanes.map(({ path }) => path), seconds });
   const killer = new Killer(product, count, Number(flags.kills));
@@ -187,7 +189,8 @@ function report(
   console.log(`  p50 ${clients.p50Ms.toFixed(2)} ms, p99 ${clients.p99Ms.toFixed(2)} ms, longest ${clients.maxMs.toFixed(0)} ms`);
   if (clients.worstLagMs > 100)
     console.log(`  the clients were up to ${clients.worstLagMs.toFixed(0)} ms late: the machine was too busy for this rate`);
-  for (const each of clients.lost.slice(0, 10)) console.log(`  ${each.atMs} ms: ${each.lane}, ${each.outcome}, ${each.detail}`);
+  for (const each of clients.lost.slice(0, 10))
+    console.log(`  ${each.atMs} ms: ${each.lane}, ${each.outcome} after ${each.tookMs} ms, ${each.detail}`);
   console.log(
     wrk === null
       ? 'wrk: not installed'

@@ -1,7 +1,11 @@
 import { createServer, type Server, type Socket } from 'node:net';
-import { afterEach, describe, expect, it } from '@jest/globals';
+import { createServer as createSecureServer } from 'node:tls';
+import { afterEach, describe, expect, it, jest } from '@jest/globals';
+import { createAuthority } from '#platform/envoy/certificates.fixture.js';
 import { waitUntil } from '#platform/envoy/wait-until.js';
-import { lostCount, type Outcome, startLoad } from './load-client.js';
+import { type LoadOptions, lostCount, type Outcome, startLoad } from './load-client.js';
+
+jest.setTimeout(30_000);
 
 let server: Server | undefined;
 const sockets = new Set<Socket>();
@@ -11,29 +15,34 @@ afterEach(() => {
   server?.close();
 });
 
-async function serve(onRequest: (socket: Socket, count: number) => void): Promise<number> {
+async function serve(onRequest: (socket: Socket, count: number) => void, tls?: { cert: string; key: string }): Promise<number> {
   let count = 0;
-  server = createServer((socket) => {
+  const take = (socket: Socket) => {
     sockets.add(socket);
     socket.on('error', () => {});
     socket.on('data', () => {
       count += 1;
       onRequest(socket, count);
     });
-  });
+  };
+  server = tls === undefined ? createServer(take) : createSecureServer(tls, take);
   await new Promise<void>((resolve) => server?.listen(0, '127.0.0.1', resolve));
   const address = server.address();
   if (address === null || typeof address === 'string') throw new Error('no port');
   return address.port;
 }
 
-async function loadOf(port: number, lanes: ('new' | 'busy')[], options: { timeoutMs?: number } = {}) {
+async function loadOf(
+  port: number,
+  lanes: ('new' | 'busy')[],
+  { requests = 20, ...options }: Partial<LoadOptions> & { requests?: number } = {},
+) {
   const load = startLoad({
     ...{ host: '127.0.0.1', port, path: '/', rate: 200, lanes, ...options },
     expect: (status, body) => (status !== 200 ? 'wrong status' : body === 'hi' ? 'ok' : 'wrong body'),
   });
   const answered = () => Object.values(load.counts()).reduce((sum, count) => sum + count, 0);
-  await waitUntil(() => (answered() >= 20 ? true : null), { timeoutMs: 5000, everyMs: 5 });
+  await waitUntil(() => (answered() >= requests ? true : null), { timeoutMs: 15_000, everyMs: 5 });
   return load.stop();
 }
 
@@ -46,7 +55,7 @@ describe('the load client', () => {
       connections.add(socket);
       socket.write(answer('200 OK', 'hi'));
     });
-    const result = await loadOf(port, ['busy']);
+    const result = await loadOf(port, ['busy'], { requests: 100 });
     expect(lostCount(result)).toBe(0);
     expect(result.outcomes.ok).toBe(result.sent);
     expect(result.latencies).toHaveLength(result.sent);
@@ -69,6 +78,25 @@ describe('the load client', () => {
     expect(result.outcomes[outcome]).toBeGreaterThan(0);
     expect(lostCount(result)).toBe(result.outcomes[outcome]);
     expect(result.outcomes.ok + result.outcomes[outcome]).toBe(result.sent);
+  });
+
+  it('asks with TLS, and takes no certificate of another name or authority', async () => {
+    const authority = await createAuthority();
+    const { chain, key } = await authority.issue(['load.test']);
+    const connections = new Set<Socket>();
+    const onRequest = (socket: Socket) => {
+      connections.add(socket);
+      socket.write(answer('200 OK', 'hi'));
+    };
+    const port = await serve(onRequest, { cert: chain, key });
+    const ask = (serverName: string, trusted: string) => loadOf(port, ['new', 'busy'], { tls: { serverName, authority: trusted } });
+    const right = await ask('load.test', authority.chain);
+    expect(right.outcomes.ok).toBe(right.sent);
+    expect(connections.size).toBeLessThan(right.sent);
+    const wrongName = await ask('another.test', authority.chain);
+    expect(wrongName.outcomes.other).toBe(wrongName.sent);
+    const stranger = await ask('load.test', (await createAuthority()).chain);
+    expect(stranger.outcomes.other).toBe(stranger.sent);
   });
 
   it('puts a port that nobody listens on in refused', async () => {

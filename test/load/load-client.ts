@@ -1,4 +1,6 @@
 import { connect, type Socket } from 'node:net';
+import { setImmediate as turn } from 'node:timers/promises';
+import { createSecureContext, type SecureContext, connect as secureConnect } from 'node:tls';
 import { NotHttpError, readAnswer } from '#platform/envoy/http-answer.js';
 
 /*
@@ -7,7 +9,9 @@ import { NotHttpError, readAnswer } from '#platform/envoy/http-answer.js';
  * fewer), and puts every request into exactly one class.
  *
  * Lanes: `new` opens a connection for each request; `busy` keeps a pool of connections and uses a free one again at once, looking for a
- * close before it writes, as a careful client does; with `look: false` it does not look, as a careless one.
+ * close before it writes, as a careful client does; with `look: false` it does not look, as a careless one. To look is to read what the
+ * kernel has: Node runs timers before it reads sockets, so one that was stalled would otherwise write where the end has long come. Whatever
+ * happens once a request is written is the request's outcome.
  */
 
 export type Outcome =
@@ -31,6 +35,8 @@ export interface LoadOptions {
   readonly port: number;
   readonly path: string;
   readonly headers?: Readonly<Record<string, string>>;
+  /** With TLS: a full handshake for each connection, which is `other` unless it shows a certificate for this name, signed by this authority (PEM). */
+  readonly tls?: { readonly serverName: string; readonly authority: string };
   /** Requests a second, per lane. */
   readonly rate: number;
   readonly lanes: readonly ('new' | 'busy')[];
@@ -54,8 +60,10 @@ export interface EndedRequest {
 interface Lost {
   readonly lane: 'new' | 'busy';
   readonly outcome: Outcome;
-  /** Milliseconds since the load began. */
+  /** When it was sent, in milliseconds since the load began. */
   readonly atMs: number;
+  /** From there to its end: one that was in flight when its connection was cut has taken a while. */
+  readonly tookMs: number;
   readonly detail: string;
 }
 
@@ -86,6 +94,13 @@ export function lostCount(result: Pick<LoadResult, 'outcomes'>): number {
   return Object.entries(result.outcomes).reduce((sum, [outcome, count]) => (outcome === 'ok' ? sum : sum + count), 0);
 }
 
+/** A connection that waits for its next request. */
+interface KeptConnection {
+  readonly socket: Socket;
+  readonly requests: number;
+  readonly freeSinceMs: number;
+}
+
 const LOST_KEPT = 1000;
 const TICK_MS = 2;
 
@@ -106,7 +121,8 @@ class Load implements RunningLoad {
   };
   readonly #lost: Lost[] = [];
   readonly #latencies: number[] = [];
-  readonly #idle = new Set<Socket>();
+  readonly #secureContext: SecureContext | undefined;
+  readonly #idle = new Set<KeptConnection>();
   readonly #open = new Set<Promise<void>>();
   readonly #startedAt = performance.now();
   readonly #timer: NodeJS.Timeout;
@@ -115,6 +131,7 @@ class Load implements RunningLoad {
 
   constructor(options: LoadOptions) {
     this.#options = options;
+    this.#secureContext = options.tls === undefined ? undefined : createSecureContext({ ca: options.tls.authority });
     const head = { host: `${options.host}:${options.port}`, ...options.headers };
     const encode = (headers: Record<string, string>) =>
       Buffer.from(
@@ -134,7 +151,7 @@ class Load implements RunningLoad {
   async stop(): Promise<LoadResult> {
     clearInterval(this.#timer);
     await Promise.all(this.#open);
-    for (const socket of this.#idle) socket.destroy();
+    for (const { socket } of this.#idle) socket.destroy();
     const latencies = this.#latencies.sort((a, b) => a - b);
     return { sent: this.#sent, outcomes: this.#outcomes, lost: this.#lost, latencies, worstLagMs: this.#worstLagMs };
   }
@@ -156,17 +173,25 @@ class Load implements RunningLoad {
 
   async #send(lane: 'new' | 'busy'): Promise<void> {
     const sentAt = performance.now();
+    if (lane === 'busy' && this.#options.look !== false) await turn();
     const { outcome, detail } = await this.#exchange(lane);
+    const endedAt = performance.now();
+    const tookMs = endedAt - sentAt;
     this.#outcomes[outcome] += 1;
-    this.#options.onEnd?.({ lane, sentAtMs: sentAt, endedAtMs: performance.now(), outcome, detail });
-    if (outcome === 'ok') this.#latencies.push(performance.now() - sentAt);
-    else if (this.#lost.length < LOST_KEPT) this.#lost.push({ lane, outcome, detail, atMs: Math.round(sentAt - this.#startedAt) });
+    this.#options.onEnd?.({ lane, sentAtMs: sentAt, endedAtMs: endedAt, outcome, detail });
+    if (outcome === 'ok') this.#latencies.push(tookMs);
+    else if (this.#lost.length < LOST_KEPT)
+      this.#lost.push({ lane, outcome, detail, atMs: Math.round(sentAt - this.#startedAt), tookMs: Math.round(tookMs) });
   }
 
   #exchange(lane: 'new' | 'busy'): Promise<{ outcome: Outcome; detail: string }> {
-    const { host, port, timeoutMs = 10_000 } = this.#options;
+    const { timeoutMs = 10_000 } = this.#options;
     const kept = lane === 'busy' ? this.#takeIdle() : undefined;
-    const socket = kept ?? connect({ host, port, noDelay: true });
+    const socket = kept?.socket ?? this.#connect();
+    const connection =
+      kept === undefined
+        ? 'new connection'
+        : `kept connection, ${kept.requests} requests before, free for ${Math.round(performance.now() - kept.freeSinceMs)} ms`;
     let bytes: Buffer = Buffer.alloc(0);
     let connected = kept !== undefined;
     return new Promise((resolve) => {
@@ -174,7 +199,7 @@ class Load implements RunningLoad {
         clearTimeout(deadline);
         socket.removeAllListeners();
         socket.on('error', () => socket.destroy()); // the request is over: what happens to the connection is no request's outcome
-        if (reusable && lane === 'busy') this.#keepIdle(socket);
+        if (reusable && lane === 'busy') this.#keepIdle({ socket, requests: (kept?.requests ?? 0) + 1, freeSinceMs: performance.now() });
         else socket.destroy();
         resolve({ outcome, detail });
       };
@@ -182,11 +207,7 @@ class Load implements RunningLoad {
         try {
           const answer = readAnswer(bytes, { closed });
           if (answer === null) {
-            if (closed)
-              finish(
-                bytes.length === 0 ? 'end before a byte' : 'end in the body',
-                kept === undefined ? 'new connection' : 'kept connection',
-              );
+            if (closed) finish(bytes.length === 0 ? 'end before a byte' : 'end in the body', connection);
             return;
           }
           const body = answer.body.toString('utf8');
@@ -202,7 +223,7 @@ class Load implements RunningLoad {
         }
       };
       const deadline = setTimeout(() => finish('timeout', connected ? 'no whole answer' : 'not connected'), timeoutMs);
-      socket.on('connect', () => {
+      socket.on(this.#secureContext === undefined ? 'connect' : 'secureConnect', () => {
         connected = true;
       });
       socket.on('data', (chunk: Buffer) => {
@@ -210,26 +231,35 @@ class Load implements RunningLoad {
         look(false);
       });
       socket.on('end', () => look(true));
-      socket.on('error', (error: NodeJS.ErrnoException) => finish(classify(error), `${error.code ?? error.message}`));
+      socket.on('error', (error: NodeJS.ErrnoException) => finish(classify(error), `${error.code ?? error.message}, ${connection}`));
       socket.write(lane === 'busy' ? this.#request : this.#closingRequest);
     });
   }
 
-  #takeIdle(): Socket | undefined {
-    for (const socket of this.#idle) {
-      this.#idle.delete(socket);
+  #connect(): Socket {
+    const { host, port, tls } = this.#options;
+    if (tls === undefined || this.#secureContext === undefined) return connect({ host, port, noDelay: true });
+    const { serverName: servername } = tls;
+    return secureConnect({ host, port, servername, secureContext: this.#secureContext, ALPNProtocols: ['http/1.1'] }).setNoDelay();
+  }
+
+  #takeIdle(): KeptConnection | undefined {
+    for (const kept of this.#idle) {
+      const { socket } = kept;
+      this.#idle.delete(kept);
       socket.removeAllListeners();
-      if (this.#options.look === false || (!socket.destroyed && !socket.readableEnded)) return socket;
+      if (this.#options.look === false || (!socket.destroyed && !socket.readableEnded)) return kept;
       socket.destroy();
     }
     return undefined;
   }
 
-  #keepIdle(socket: Socket): void {
-    this.#idle.add(socket);
+  #keepIdle(kept: KeptConnection): void {
+    const { socket } = kept;
+    this.#idle.add(kept);
     if (this.#options.look === false) return;
     const drop = () => {
-      this.#idle.delete(socket);
+      this.#idle.delete(kept);
       socket.destroy();
     };
     socket.on('end', drop);
