@@ -32,7 +32,8 @@ export class SecretCopies {
   readonly #connection: ApiConnection;
   readonly #ending = new AbortController();
   #isDue = false;
-  #working: Promise<void> | undefined;
+  #working: Promise<void> = Promise.resolve();
+  #isWorking = false;
 
   constructor(options: SecretCopiesOptions) {
     this.#options = options;
@@ -42,9 +43,7 @@ export class SecretCopies {
   /** Something may have changed: looks, now or after the look that is under way. */
   look(): void {
     this.#isDue = true;
-    this.#working ??= this.#work().finally(() => {
-      this.#working = undefined;
-    });
+    if (!this.#isWorking) this.#working = this.#work();
   }
 
   async stop(): Promise<void> {
@@ -54,6 +53,7 @@ export class SecretCopies {
   }
 
   async #work(): Promise<void> {
+    this.#isWorking = true;
     while (this.#isDue && !this.#ending.signal.aborted) {
       this.#isDue = false;
       try {
@@ -64,6 +64,7 @@ export class SecretCopies {
         await pause(AGAIN_MS, undefined, { signal: this.#ending.signal }).catch(() => undefined);
       }
     }
+    this.#isWorking = false; // in the same turn as the last look: what is due after it begins anew
   }
 
   async #copy(): Promise<void> {

@@ -41,7 +41,8 @@ export class SecretWatch {
   readonly #reflector: Reflector<V1Secret>;
   readonly #ending = new AbortController();
   readonly #waiting = new Set<string>();
-  #working: Promise<void> | undefined;
+  #working: Promise<void> = Promise.resolve();
+  #isWorking = false;
 
   constructor(options: SecretWatchOptions) {
     const { log, namespace, tuning } = options;
@@ -72,16 +73,18 @@ export class SecretWatch {
 
   #take(keys: ReadonlySet<string>): void {
     for (const key of keys) this.#waiting.add(key);
-    this.#working ??= this.#work().finally(() => {
-      this.#working = undefined;
-    });
+    if (!this.#isWorking) this.#working = this.#work();
   }
 
   async #work(): Promise<void> {
     const { log } = this.#options;
+    this.#isWorking = true;
     for (;;) {
       const [key] = this.#waiting;
-      if (key === undefined || this.#ending.signal.aborted) return;
+      if (key === undefined || this.#ending.signal.aborted) {
+        this.#isWorking = false; // in the same turn as the look: what comes after it begins anew
+        return;
+      }
       this.#waiting.delete(key);
       try {
         await this.#settle(key, this.#reflector.objects.get(key));

@@ -112,14 +112,11 @@ export class ClusterSource {
 
   /** One write at a time, of all that changed meanwhile. Before the first lists nothing is written: it would be what was read. */
   #write(): void {
-    if (this.#written === 'before' || this.#isWriting) return;
-    this.#isWriting = true;
-    this.#writing = this.#writeAll().finally(() => {
-      this.#isWriting = false;
-    });
+    if (this.#written !== 'before' && !this.#isWriting) this.#writing = this.#writeAll();
   }
 
   async #writeAll(): Promise<void> {
+    this.#isWriting = true;
     while (!this.#ending.signal.aborted && (this.#written === 'due' || this.#unwritten.size > 0)) {
       const [keys, pictures, isWhole] = [this.#unwritten, this.#cluster.pictures, this.#written === 'due'];
       this.#unwritten = new Set();
@@ -131,5 +128,6 @@ export class ClusterSource {
         await pause(REMEMBER_AGAIN_MS, undefined, { signal: this.#ending.signal }).catch(() => undefined);
       }
     }
+    this.#isWriting = false; // in the same turn as the last look: what changes after it begins anew
   }
 }
