@@ -1,3 +1,13 @@
+import { existsSync } from 'node:fs';
+import { delimiter, join } from 'node:path';
+
+// A real API server of Kubernetes and its tools, for the tests that ask for them: README says how they come there.
+const kube = join(import.meta.dirname, '.cache/kube');
+if (existsSync(kube)) {
+  process.env.KUBEBUILDER_ASSETS ||= kube;
+  process.env.PATH = `${process.env.PATH ?? ''}${delimiter}${kube}`;
+}
+
 const base = {
   rootDir: import.meta.dirname,
   testEnvironment: 'node',

@@ -94,7 +94,8 @@ export class ClusterHouse {
   }
 }
 
-async function kubeconfigOf({ server, credentials }: ApiAccess, folder: string): Promise<string> {
+/** A kubeconfig for these credentials; what it names is written to the folder. */
+export async function kubeconfigOf({ server, credentials }: ApiAccess, folder: string): Promise<string> {
   const { ca, headers } = await credentials();
   const token = String((headers as Record<string, string>).authorization).slice('Bearer '.length);
   if (ca !== undefined) writeFileSync(join(folder, 'ca.crt'), ca as Buffer);
@@ -110,7 +111,7 @@ async function kubeconfigOf({ server, credentials }: ApiAccess, folder: string):
 }
 
 /** An address of this machine that is neither loopback nor link-local. */
-function ownAddress(): string {
+export function ownAddress(): string {
   const all = Object.values(networkInterfaces()).flatMap((addresses) => addresses ?? []);
   const own = all.find(({ internal, family, address }) => !internal && family === 'IPv4' && !address.startsWith('169.254.'));
   if (own === undefined) throw new Error('this machine has no address but loopback, which no EndpointSlice may have');

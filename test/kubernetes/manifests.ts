@@ -33,19 +33,21 @@ export function readManifests(folder: 'base' | 'demo'): Manifest[] {
   const path = join(deploy, 'kubernetes', folder);
   const files = readdirSync(path).filter((name) => name.endsWith('.yaml') && name !== 'kustomization.yaml');
   const namespace = folder === 'demo' ? 'default' : undefined;
-  return files.flatMap((name) => parse(readFileSync(join(path, name), 'utf8'), namespace));
+  return files.flatMap((name) => parseManifests(readFileSync(join(path, name), 'utf8'), namespace));
 }
 
 /** What the chart makes with these values. */
 export function renderChart(...settings: readonly string[]): Manifest[] {
   const words = ['template', 'chancery', join(deploy, 'helm/chancery'), '--namespace', 'chancery', '--kube-version', '1.35.0'];
-  return parse(execFileSync('helm', [...words, ...settings.flatMap((setting) => ['--set', setting])], { encoding: 'utf8' }));
+  return parseManifests(execFileSync('helm', [...words, ...settings.flatMap((setting) => ['--set', setting])], { encoding: 'utf8' }));
 }
 
 /** Why a command cannot be used; undefined when it can. */
 export function missingTool(name: string): string | undefined {
   const { error } = spawnSync(name, ['version']);
-  return error === undefined ? undefined : `there is no ${name} on PATH (bench/peers/build.sh makes helm and kustomize)`;
+  return error === undefined
+    ? undefined
+    : `there is no ${name} on PATH or in .cache/kube (bench/peers/build.sh makes kubectl, helm and kustomize)`;
 }
 
 /** The pod that an object makes; undefined for one that makes none. */
@@ -61,7 +63,8 @@ export function pathOf({ apiVersion, kind, metadata }: Manifest): string {
   return `${group}${metadata.namespace === undefined ? '' : `/namespaces/${metadata.namespace}`}/${plural}`;
 }
 
-function parse(text: string, namespace?: string): Manifest[] {
+/** The objects of a file; with a namespace, all of them in it. */
+export function parseManifests(text: string, namespace?: string): Manifest[] {
   const objects = parseAllDocuments(text).map((document) => document.toJS() as Manifest | null);
   return objects.flatMap((object) => {
     if (object === null) return [];

@@ -9,7 +9,7 @@ import { type ApiAccess, ApiConnection } from '#platform/kubernetes/api-connecti
 import { findFreePort } from '#platform/network/listening-port.js';
 
 /**
- * A real kube-apiserver on its own etcd, as KUBEBUILDER_ASSETS has them (`bench/peers/build.sh FOLDER kube etcd`, then FOLDER/kube). Nothing else of
+ * A real kube-apiserver on its own etcd, as KUBEBUILDER_ASSETS or .cache/kube has them (`bench/peers/build.sh .cache kube etcd`). Nothing else of
  * Kubernetes runs: no kubelet, no controllers. RBAC is on; `admin` may do everything.
  */
 export class RealApi {
@@ -34,9 +34,10 @@ export class RealApi {
   /** Why there is none here; undefined when there is. */
   static missing(): string | undefined {
     const folder = process.env.KUBEBUILDER_ASSETS;
-    if (folder === undefined || folder === '') return 'KUBEBUILDER_ASSETS is not set: the folder with etcd and kube-apiserver';
+    const built = '`bench/peers/build.sh .cache kube etcd kubectl helm kustomize` makes it';
+    if (folder === undefined || folder === '') return `there is neither .cache/kube nor KUBEBUILDER_ASSETS (${built})`;
     const lacking = ['etcd', 'kube-apiserver'].find((name) => !existsSync(join(folder, name)));
-    return lacking === undefined ? undefined : `there is no ${lacking} in KUBEBUILDER_ASSETS (bench/peers/build.sh makes it)`;
+    return lacking === undefined ? undefined : `there is no ${lacking} in ${folder} (${built})`;
   }
 
   /** True when there is one; otherwise says, where tests say what they did, that what needs it is not run. */
