@@ -8,7 +8,7 @@ import { afterAll, beforeAll, describe, expect, jest, test } from '@jest/globals
 import { ApiConnection } from '#platform/kubernetes/api-connection.js';
 
 import { describeWhere } from '../support/describe-where.js';
-import { deploy, type Manifest, missingTool, pathOf, podOf, readManifests, renderChart } from './manifests.js';
+import { claimedVolumes, deploy, type Manifest, missingTool, pathOf, podOf, readManifests, renderChart } from './manifests.js';
 import { RealApi } from './real-api.js';
 
 jest.setTimeout(180_000);
@@ -19,6 +19,8 @@ const noHelm = missingTool('helm');
 
 const variants: readonly (readonly [string, readonly string[]])[] = [
   ['the whole cluster', ['discovery.clusterWide=true']],
+  ['as many as the load wants', ['api.autoscale.max=6', 'edge.autoscale.max=8']],
+  ['DNS on each node', ['network.dns.to[0].ipBlock.cidr=169.254.20.10/32']],
   ['Redis, and its own Services', ['queue=redis', 'discovery.namespaces={shop,web}']],
   ['certificates published to Secrets', ['certificates.publish=true', 'certificates.watch=false']],
   [
@@ -98,6 +100,25 @@ describeWhere(noHelm, 'the Helm chart', () => {
   });
 });
 
+describeWhere(noHelm, 'the chart that scales by load', () => {
+  test('leaves the number of API and edge pods to the autoscalers', () => {
+    const objects = renderChart('api.autoscale.max=6', 'edge.autoscale.max=8', 'edge.replicas=3');
+    const scalers = objects.filter(({ kind }) => kind === 'HorizontalPodAutoscaler');
+    expect(scalers.map(({ spec }) => spec)).toMatchObject([
+      { scaleTargetRef: { kind: 'Deployment', name: 'chancery-api' }, minReplicas: 2, maxReplicas: 6 },
+      { scaleTargetRef: { kind: 'StatefulSet', name: 'chancery-edge' }, minReplicas: 3, maxReplicas: 8 },
+    ]);
+    const counts = objects.flatMap(({ metadata, spec }) => {
+      const { replicas } = (spec ?? {}) as { replicas?: number };
+      return replicas === undefined ? [] : [[metadata.name, replicas]];
+    });
+    expect(counts).toEqual([
+      ['chancery-projector', 2],
+      ['chancery-worker', 2],
+    ]);
+  });
+});
+
 describeWhere(missingTool('kustomize'), 'kustomize', () => {
   test.each(['base', 'demo'] as const)('builds %s', (folder) => {
     const text = execFileSync('kustomize', ['build', join(deploy, 'kubernetes', folder)], { encoding: 'utf8' });
@@ -140,7 +161,7 @@ describeWhere(RealApi.missing(), 'a real kube-apiserver', () => {
       if (pod === undefined) continue;
       // Pod Security refuses pods, not what makes them.
       const volumes = claimedVolumes(object);
-      const spec = { ...pod, volumes: [...((pod as { volumes?: object[] }).volumes ?? []), ...volumes] };
+      const spec = { ...pod, volumes: [...(pod.volumes ?? []), ...volumes] };
       await attempt(`the pod of ${object.metadata.name}`, `/api/v1/namespaces/${object.metadata.namespace}/pods`, {
         metadata: { name: object.metadata.name },
         spec,
@@ -222,10 +243,4 @@ function ruleText({ verbs, apiGroups = [], resources = [], resourceNames = [], n
 
 function without(rights: readonly string[], others: readonly string[]): string[] {
   return rights.filter((right) => !others.includes(right));
-}
-
-/** What a StatefulSet claims, as volumes of a pod that is tried alone. */
-function claimedVolumes({ spec }: Manifest): object[] {
-  const claims = (spec as { volumeClaimTemplates?: { metadata: { name: string } }[] }).volumeClaimTemplates ?? [];
-  return claims.map(({ metadata }) => ({ name: metadata.name, persistentVolumeClaim: { claimName: metadata.name } }));
 }

@@ -14,16 +14,41 @@ export interface Manifest {
   readonly [more: string]: unknown;
 }
 
+/** Of a pod, what the tests look at. */
 export interface PodSpec {
   readonly automountServiceAccountToken?: boolean;
   readonly securityContext?: { readonly runAsNonRoot?: boolean };
+  readonly volumes?: readonly { readonly name: string; readonly secret?: { readonly secretName: string } }[];
   readonly containers: readonly {
     readonly name: string;
     readonly image: string;
-    readonly env?: readonly { readonly name: string; readonly value?: string }[];
+    readonly command?: readonly string[];
+    readonly args?: readonly string[];
+    readonly env?: readonly EnvironmentVariable[];
+    readonly ports?: readonly { readonly name: string }[];
+    readonly volumeMounts?: readonly VolumeMount[];
+    readonly readinessProbe?: Probe;
+    readonly livenessProbe?: Probe;
     readonly resources?: { readonly limits?: { readonly memory?: string }; readonly requests?: object };
     readonly securityContext?: { readonly readOnlyRootFilesystem?: boolean; readonly allowPrivilegeEscalation?: boolean };
   }[];
+}
+
+export interface VolumeMount {
+  readonly name: string;
+  readonly mountPath: string;
+  readonly readOnly?: boolean;
+}
+
+interface EnvironmentVariable {
+  readonly name: string;
+  readonly value?: string;
+  readonly valueFrom?: { readonly secretKeyRef?: { readonly name: string; readonly key: string } };
+}
+
+interface Probe {
+  readonly httpGet?: { readonly port: string };
+  readonly tcpSocket?: { readonly port: string };
 }
 
 export const deploy = join(checkout, 'deploy');
@@ -54,6 +79,12 @@ export function missingTool(name: string): string | undefined {
 export function podOf({ kind, spec }: Manifest): PodSpec | undefined {
   const template = (spec as { template?: { spec: PodSpec } } | undefined)?.template;
   return ['Deployment', 'StatefulSet', 'Job'].includes(kind) ? template?.spec : undefined;
+}
+
+/** What a StatefulSet claims, as volumes of a pod that is looked at alone. */
+export function claimedVolumes({ spec }: Manifest): { name: string; persistentVolumeClaim: object }[] {
+  const claims = (spec as { volumeClaimTemplates?: { metadata: { name: string } }[] }).volumeClaimTemplates ?? [];
+  return claims.map(({ metadata }) => ({ name: metadata.name, persistentVolumeClaim: { claimName: metadata.name } }));
 }
 
 /** Where an object is kept by the API server. */

@@ -70,7 +70,11 @@ startupProbe:
 
 {{- define "chancery.dns" -}}
 - to:
+    {{- with .Values.network.dns.to }}
+    {{- toYaml . | nindent 4 }}
+    {{- else }}
     - namespaceSelector: { matchLabels: { kubernetes.io/metadata.name: kube-system } }
+    {{- end }}
   ports:
     - { protocol: UDP, port: 53 }
     - { protocol: TCP, port: 53 }
