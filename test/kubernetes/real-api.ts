@@ -72,7 +72,7 @@ export class RealApi {
       'cert-dir': 'certs',
       'bind-address': '127.0.0.1',
       'secure-port': this.port,
-      'service-cluster-ip-range': '10.0.0.0/24',
+      'service-cluster-ip-range': '10.0.0.0/24,fd00:10:96::/112',
       'service-account-issuer': 'https://localhost',
       'service-account-key-file': 'sa.key',
       'service-account-signing-key-file': 'sa.key',
