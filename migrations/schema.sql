@@ -199,6 +199,7 @@ CREATE TABLE chancery.inventory (
   gateway text NOT NULL,
   version bigint NOT NULL,
   unserved text[] DEFAULT '{}'::text[] NOT NULL,
+  unserved_certificates text[],
   CONSTRAINT inventory_pkey PRIMARY KEY (gateway)
 );
 

@@ -1,21 +1,17 @@
-import { mkdtempSync, renameSync, rmSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { renameSync, rmSync } from 'node:fs';
 import { isDeepStrictEqual } from 'node:util';
 
 import { afterEach, beforeAll, beforeEach, describe, expect, jest, test } from '@jest/globals';
 
-import { keepKeyPair } from '#features/certificate/read-key-pair.js';
 import { mostWatchedCertificates } from '#features/rollout/placed-secrets.js';
 import { propagationOf } from '#features/rollout/propagation.js';
 import { readRolloutSight } from '#features/rollout/propagation.table.js';
 import { readTarget } from '#features/rollout/target.table.js';
 import { createAuthority, type TestAuthority, type TestCertificate } from '#platform/envoy/certificates.fixture.js';
 import { KeyFile } from '#platform/vault/key-file.js';
-import { Secret } from '#platform/vault/secret.js';
-import { Vault } from '#platform/vault/vault.js';
 import { LISTENER_TYPE, SCOPED_ROUTE_TYPE, SECRET_TYPE } from '#platform/xds/xds-resource.js';
 
+import { makeKeyFile, putCertificate } from './certificate.fixture.js';
 import { eventually, WorkerFixture } from './worker.fixture.js';
 
 jest.setTimeout(60_000);
@@ -32,9 +28,7 @@ beforeAll(async () => {
   authority = await createAuthority();
 });
 beforeEach(() => {
-  folder = mkdtempSync(join(tmpdir(), 'chancery-keys-'));
-  keyPath = join(folder, 'keys.json');
-  writeFileSync(keyPath, JSON.stringify({ writes: 'k1', keys: { k1: Buffer.alloc(32, 7).toString('base64') } }), { mode: 0o600 });
+  ({ folder, path: keyPath } = makeKeyFile());
 });
 afterEach(async () => {
   await fixture.close();
@@ -46,19 +40,8 @@ const version = async (target = 'edge-1') => (await readTarget(fixture.database.
 const proven = (wanted: number, target?: string) => async () => (await version(target)) === wanted;
 const propagation = async (of: number) => propagationOf(await readRolloutSight(fixture.database.db, 'default'), of);
 
-/** As the API does it: the secret first, then the event. */
-async function put(
-  name: string,
-  dns: readonly string[],
-  made?: TestCertificate,
-): Promise<{ certificate: TestCertificate; version: number }> {
-  const certificate = made ?? (await authority.issue(dns));
-  const vault = new Vault(fixture.database.db, keys());
-  const pair = { certificateChain: certificate.chain, privateKey: new Secret(certificate.key) };
-  const secret = await keepKeyPair(vault, { gateway: 'default', name }, pair);
-  const state = { name, fingerprint: certificate.fingerprint, sans: { dns, ip: [] }, secret };
-  return { certificate, version: await fixture.append(`certificate/${name}`, 'CertRotated', state) };
-}
+const put = (name: string, dns: readonly string[], made?: TestCertificate) =>
+  putCertificate({ fixture, authority, keyPath }, { name, dns, made });
 
 describe('certificates that are delivered live', () => {
   test('the first makes the listener, a rotation changes the secret alone, and each is to be proven by name', async () => {

@@ -24,6 +24,7 @@ export function headGuard(
     hold: () => options.hold(),
     onVerdict: (shrink) => options.onVerdict(shrink),
     hasEndpoint,
+    certificates: () => options.head()?.nextSecrets.certificates ?? [],
     isServed: (name) => {
       const mapping = fold.mappings.get(name);
       if (mapping === undefined || options.head()?.table.refused.has(name) === true) return false;

@@ -9,7 +9,7 @@ import { ResourceSet } from '#platform/xds/resource-set.js';
 import { CLUSTER_TYPE, ENDPOINT_TYPE, type ResourceChange, type ResourceKey, type XdsResource } from '#platform/xds/xds-resource.js';
 
 import type { FoldedMapping } from './gateway-fold.js';
-import { LaneSecrets, type NodeSecrets, type SecretSource } from './lane-secrets.js';
+import { LaneSecrets, type NodeSecrets, noSecrets, type SecretSource } from './lane-secrets.js';
 import type { LaneSource } from './lane-source.js';
 import { laterChange } from './live-change.js';
 
@@ -149,6 +149,11 @@ export class LiveLane {
 
   /** What the nodes have of certificates and their like, beside the set; the same object as long as it is the same. */
   get secrets(): NodeSecrets {
+    return this.#given ?? noSecrets;
+  }
+
+  /** What they are to have with the next push. */
+  get nextSecrets(): NodeSecrets {
     return this.#secrets.state;
   }
 

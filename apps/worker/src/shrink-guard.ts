@@ -16,6 +16,8 @@ export interface ShrinkGuardOptions {
   readonly source: LaneSource;
   /** Does the configuration that would be pushed serve this mapping? */
   isServed(name: string): boolean;
+  /** The certificates that it has; the same list as long as they are the same. */
+  certificates(): readonly { readonly name: string }[];
   /** Is an endpoint known of the service (ServiceReference.key)? */
   hasEndpoint(key: string): boolean;
   hold(): HoldState | null;
@@ -36,6 +38,9 @@ export class ShrinkGuard {
   readonly #options: ShrinkGuardOptions;
   /** Host by served mapping. */
   readonly #inForce = new Map<string, string>();
+  #certificatesInForce: ReadonlySet<string> = new Set();
+  /** The list that they are, or were found to be. */
+  #certificates: readonly { readonly name: string }[] = [];
   readonly #touched = new Set<string>();
   readonly #lost = new Set<string>();
   readonly #ordered = new Set<string>();
@@ -55,10 +60,15 @@ export class ShrinkGuard {
     const stored = await readInventory(db, source.gateway);
     if (stored === undefined) return; // nothing was pushed ever
     const unserved = new Set(stored.unserved);
+    const without = stored.unservedCertificates === null ? undefined : new Set(stored.unservedCertificates);
+    const certificates = new Set<string>();
     for (const { subject, state } of await stateAt(db, `gateway/${source.gateway}`, stored.version)) {
       const name = subject.startsWith('mapping/') ? subject.slice('mapping/'.length) : undefined;
       if (name !== undefined && !unserved.has(name)) this.#inForce.set(name, String(state?.host ?? '*'));
+      const certificate = subject.startsWith('certificate/') ? subject.slice('certificate/'.length) : undefined;
+      if (certificate !== undefined && without?.has(certificate) === false) certificates.add(certificate);
     }
+    this.#certificatesInForce = certificates;
     for (const subject of await listOrdered(db, source.gateway, stored.version)) this.#ordered.add(subject);
   }
 
@@ -73,8 +83,9 @@ export class ShrinkGuard {
   }
 
   /** What commands have named is ordered, whatever becomes of it. */
-  order({ mappings, imported }: FoldChange): void {
+  order({ mappings, certificates, imported }: FoldChange): void {
     for (const name of mappings.keys()) if (!imported.has(name)) this.#ordered.add(`mapping/${name}`);
+    for (const name of certificates) this.#ordered.add(`certificate/${name}`); // no import changes one
   }
 
   /** May the configuration go out as it is now? @param touched what has changed since this was asked last */
@@ -117,10 +128,18 @@ export class ShrinkGuard {
   #judge(): Shrink | undefined {
     const { source, isServed } = this.#options;
     const { shrinkPercent } = source.settings.rollout;
-    if (this.#lost.size * 100 <= shrinkPercent * LEAST_OBJECTS) return undefined;
+    const certificates = this.#nextCertificates();
+    const isOther = certificates !== this.#certificatesInForce;
+    const without = isOther ? [...this.#certificatesInForce].filter((name) => !certificates.has(name)) : [];
+    if ((this.#lost.size + without.length) * 100 <= shrinkPercent * LEAST_OBJECTS) return undefined;
     const routes = new Map([...source.mappings].filter(([name]) => isServed(name)).map(([name, { state }]) => [name, state.host]));
-    const certificates = new Set<string>();
-    return shrinkOf({ routes: this.#inForce, certificates }, { routes, certificates }, this.#ordered, shrinkPercent);
+    const inForce = { routes: this.#inForce, certificates: this.#certificatesInForce };
+    return shrinkOf(inForce, { routes, certificates }, this.#ordered, shrinkPercent);
+  }
+
+  #nextCertificates(): ReadonlySet<string> {
+    const certificates = this.#options.certificates();
+    return certificates === this.#certificates ? this.#certificatesInForce : new Set(certificates.map(({ name }) => name));
   }
 
   #take(): void {
@@ -130,6 +149,8 @@ export class ShrinkGuard {
       if (mapping !== undefined && isServed(name)) this.#inForce.set(name, mapping.state.host);
       else this.#inForce.delete(name);
     }
+    this.#certificatesInForce = this.#nextCertificates();
+    this.#certificates = this.#options.certificates();
     this.#touched.clear();
     this.#lost.clear();
     this.#ordered.clear();
@@ -141,7 +162,8 @@ export class ShrinkGuard {
     const { db, log, source } = this.#options;
     if (this.#touched.size > 0) return; // a push is held: what is in force stays noted as it was
     const unserved = [...source.mappings.keys()].filter((name) => !this.#inForce.has(name));
-    this.#write = writeInventory(db, source.gateway, { version: source.version, unserved }).catch((err: unknown) =>
+    const unservedCertificates = [...source.certificates.keys()].filter((name) => !this.#certificatesInForce.has(name));
+    this.#write = writeInventory(db, source.gateway, { version: source.version, unserved, unservedCertificates }).catch((err: unknown) =>
       log.warn({ err, gateway: source.gateway }, 'what is served could not be noted; the next push notes it'),
     );
   }
