@@ -70,9 +70,9 @@ export function renderChart(...settings: readonly string[]): Manifest[] {
 /** Why a command cannot be used; undefined when it can. */
 export function missingTool(name: string): string | undefined {
   const { error } = spawnSync(name, ['version']);
-  return error === undefined
-    ? undefined
-    : `there is no ${name} on PATH or in .cache/kube (bench/peers/build.sh makes kubectl, helm and kustomize)`;
+  if (error === undefined) return undefined;
+  const isBuilt = ['kubectl', 'helm', 'kustomize'].includes(name);
+  return `there is no ${name} on PATH${isBuilt ? ` or in .cache/kube (bench/peers/build.sh .cache ${name} makes it)` : ''}`;
 }
 
 /** The pod that an object makes; undefined for one that makes none. */

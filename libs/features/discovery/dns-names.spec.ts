@@ -70,3 +70,39 @@ describe('names in DNS', () => {
     expect(names.answer('web.example')).toBeUndefined();
   });
 });
+
+describe('names whose server is mute', () => {
+  test('keep neither names that are answered nor new ones waiting, however many they are', async () => {
+    jest.useFakeTimers();
+    const asked: string[] = [];
+    const names = new DnsNames({
+      onChange: () => undefined,
+      refreshMs: 1_000,
+      // As getaddrinfo does by default: two servers' worth of five seconds, and then it gives up.
+      lookup: (name) => {
+        asked.push(name);
+        return name.startsWith('mute')
+          ? new Promise((_, reject) => setTimeout(() => reject(Object.assign(new Error('again'), { code: 'EAI_AGAIN' })), 10_000))
+          : Promise.resolve(['10.0.0.1']);
+      },
+    });
+    const pass = async (ms: number) => {
+      for (let step = 0; step < ms / 250; step++) {
+        jest.advanceTimersByTime(250);
+        await settle();
+      }
+    };
+    names.start();
+    names.want('good.example');
+    await settle();
+    for (let i = 0; i < 10; i++) names.want(`mute${i}.example`);
+    await pass(60_000);
+    expect(asked.filter((name) => name === 'good.example').length).toBeGreaterThan(40);
+    expect(new Set(asked.filter((name) => name.startsWith('mute'))).size).toBe(10);
+    names.want('new.example');
+    await pass(60_000);
+    expect(names.answer('new.example')).toEqual({ addresses: ['10.0.0.1'], error: '' });
+    names.stop();
+    jest.useRealTimers();
+  });
+});

@@ -8,14 +8,19 @@ interface Entry {
   answer: DnsAnswer | undefined;
   nextAtMs: number;
   asking: boolean;
+  /** The last look was answered, and in time. */
+  answers: boolean;
 }
 
 const lookupDeadlineMs = 2_000;
 const ttlDeadlineMs = 1_000;
 /** A lifetime of no time at all is not a wish to be asked without pause, and one of a day none to serve from where a service was yesterday. Seconds. */
 const [leastTtlS, mostTtlS] = [1, 60];
-/** getaddrinfo runs on Node's four pool threads, and a mute DNS server holds one for long: leave the others for files and zlib. */
-const mostAtOnce = 2;
+/**
+ * getaddrinfo runs on Node's four pool threads, and a mute DNS server holds one for ten seconds and more: one is left for files and zlib, and one of the
+ * rest for names that are answered, so that nobody's service waits behind another's mute one.
+ */
+const [mostAtOnce, mostDoubtful] = [3, 2];
 
 /**
  * Names that are looked up by the machine's own rules (hosts file, search domains) and refreshed while somebody wants them: when the answer's lifetime is
@@ -29,6 +34,7 @@ export class DnsNames {
   readonly #lookup: (name: string) => Promise<string[]>;
   readonly #ttl: (name: string) => Promise<number | undefined>;
   #asking = 0;
+  #askingDoubtful = 0;
   #timer: NodeJS.Timeout | undefined;
 
   constructor(options: {
@@ -64,9 +70,9 @@ export class DnsNames {
       entry.wanted += 1;
       return;
     }
-    const made: Entry = { wanted: 1, answer: undefined, nextAtMs: 0, asking: false };
+    const made: Entry = { wanted: 1, answer: undefined, nextAtMs: 0, asking: false, answers: false };
     this.#entries.set(name, made);
-    if (this.#asking < mostAtOnce) void this.#ask(name, made);
+    if (this.#mayAsk(made)) void this.#ask(name, made);
   }
 
   /** One who wanted the name does so no more. What nobody wants is forgotten. */
@@ -81,13 +87,22 @@ export class DnsNames {
     const nowMs = Date.now();
     for (const [name, entry] of this.#entries) {
       if (this.#asking >= mostAtOnce) return;
-      if (!entry.asking && entry.nextAtMs <= nowMs) void this.#ask(name, entry);
+      if (!entry.asking && entry.nextAtMs <= nowMs && this.#mayAsk(entry)) void this.#ask(name, entry);
     }
   }
 
+  #mayAsk({ answers }: Entry): boolean {
+    return this.#asking < mostAtOnce && (answers || this.#askingDoubtful < mostDoubtful);
+  }
+
   async #ask(name: string, entry: Entry): Promise<void> {
+    const doubtful = entry.answers ? 0 : 1;
     this.#asking += 1;
+    this.#askingDoubtful += doubtful;
     entry.asking = true;
+    // Who was asked for last comes last: names that are always due must not keep others from their first look.
+    this.#entries.delete(name);
+    this.#entries.set(name, entry);
     const before = JSON.stringify(entry.answer);
     let timer: NodeJS.Timeout | undefined;
     try {
@@ -97,14 +112,16 @@ export class DnsNames {
       });
       // A lookup that is given up still occupies its thread, so its place counts until it ends.
       looking.then(
-        () => this.#freed(),
-        () => this.#freed(),
+        () => this.#freed(doubtful),
+        () => this.#freed(doubtful),
       );
       entry.answer = { addresses: (await Promise.race([looking, deadline])).sort(), error: '' };
+      entry.answers = true;
       void this.#keep(name, entry);
     } catch (error) {
       const code = (error as NodeJS.ErrnoException).code ?? '';
       const gone = code === 'ENOTFOUND' || code === 'ENODATA';
+      entry.answers = gone;
       entry.answer = { addresses: gone ? [] : (entry.answer?.addresses ?? []), error: `DNS: ${gone ? 'no such name' : code || 'failed'}` };
     } finally {
       clearTimeout(timer);
@@ -120,8 +137,9 @@ export class DnsNames {
     if (ttlS !== undefined) entry.nextAtMs = Date.now() + Math.min(mostTtlS, Math.max(leastTtlS, ttlS)) * 1_000;
   }
 
-  #freed(): void {
+  #freed(doubtful: number): void {
     this.#asking -= 1;
+    this.#askingDoubtful -= doubtful;
     this.#askDue();
   }
 }
