@@ -250,6 +250,43 @@ describe('a certificate', () => {
   });
 });
 
+describe('explain', () => {
+  it('says how the service is spoken to over TLS, and which certificate a client gets', async () => {
+    const gateway = '/v1/gateways/tls-explained';
+    await test.ask('POST', '/v1/gateways', { body: { name: 'tls-explained' } });
+    const explain = async (url: string) => (await test.ask('POST', `${gateway}/explain`, { body: { method: 'GET', url } })).json;
+    const own = await makeCertificate({ dns: ['shop.example.com'] });
+    expect((await test.ask('PUT', `${gateway}/certificates/edge`, { body: bodyOf(own) })).status).toBe(201);
+    const { root } = await makeChain();
+    const tls = { sni: 'api.internal', caBundle: root.pem, certificate: 'edge' };
+    for (const [name, body] of Object.entries({
+      own: { prefix: '/own/', service: 'https://api.example.com', tls },
+      public: { prefix: '/public/', service: 'https://api.example.com' },
+      plain: { prefix: '/plain/', service: 'usersvc' },
+    }))
+      expect((await test.ask('PUT', `${gateway}/mappings/${name}`, { body })).status).toBe(201);
+    const answer = await explain('https://shop.example.com/own/');
+    expect(answer.matched.tls).toEqual({
+      sni: 'api.internal',
+      verifiedName: 'api.internal',
+      authorities: ['CN=Example Root'],
+      certificate: 'edge',
+    });
+    expect((await explain('/public/')).matched.tls).toEqual({
+      sni: 'api.example.com',
+      verifiedName: 'api.example.com',
+      authorities: null,
+      certificate: null,
+    });
+    expect((await explain('/plain/')).matched.tls).toBeNull();
+    expect(answer.certificate).toEqual({ name: 'edge', covers: true });
+    expect((await explain('https://other.example.com/own/')).certificate).toEqual({ name: 'edge', covers: false });
+    await test.ask('DELETE', `${gateway}/mappings/own`);
+    await test.ask('DELETE', `${gateway}/certificates/edge`);
+    expect((await explain('https://shop.example.com/public/')).certificate).toBeNull();
+  });
+});
+
 describe('a certificate that is not served as it is', () => {
   const status = (name: string, fingerprint: string) =>
     replaceCertificateStatus(test.api.database.db, 'default', [

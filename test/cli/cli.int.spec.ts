@@ -788,10 +788,13 @@ describe('explain and route-test', () => {
     expect((await json([...on('explain GET /user/x'), '-H', 'x-canary: 1'])).matched.mapping).toBe('canary');
     expect((await json(on('explain GET /user/x --version 1'))).matched).toBeNull();
     expect(await chancery([...on('explain GET /user/x'), '-H', 'nothing'])).toMatchObject({ status: 2 });
+    await done(on('mapping create secure --prefix /secure/ --service https://api.example.com'));
+    expect(await done(on('explain GET /secure/'))).toMatch(/which must be +api\.example\.com, checked against the public authorities/);
+    await done(on('mapping delete secure'));
   });
 
   it('keep what must stay so', async () => {
-    expect(await done(on('route-test set u GET http://h/user/x --mapping user --rewritten-path /x'))).toMatch(/^Made: "u" in version 4/);
+    expect(await done(on('route-test set u GET http://h/user/x --mapping user --rewritten-path /x'))).toMatch(/^Made: "u" in version 6/);
     expect(await done(on('route-test list'))).toMatch(/u +GET http:\/\/h\/user\/x +user +passed/);
     expect(await chancery(on('mapping delete user'))).toMatchObject({ status: 2, stderr: expect.stringContaining('route_test_failed') });
     expect(await done(on('mapping delete user --dry-run'))).toMatch(/route tests: 0 passed, 1 failed/);

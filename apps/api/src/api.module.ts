@@ -16,6 +16,7 @@ import { AuditController } from '#features/audit/audit.controller.js';
 import { ListAuditHandler, ReadAuditStandingHandler } from '#features/audit/list-audit.js';
 import { CertificateController } from '#features/certificate/certificate.controller.js';
 import { certificateKind } from '#features/certificate/certificate.kind.js';
+import { ChooseCertificateHandler } from '#features/certificate/choose-certificate.js';
 import { DeleteCertificateHandler } from '#features/certificate/delete-certificate.js';
 import { ListCertificatesHandler, ReadCertificateHandler } from '#features/certificate/list-certificates.js';
 import { PutCertificateHandler } from '#features/certificate/put-certificate.js';
@@ -184,6 +185,7 @@ const queryHandlers = [
   ReadExplanationHandler,
   ListRouteTestsHandler,
   ReadRouteTestHandler,
+  ChooseCertificateHandler,
   ListCertificatesHandler,
   ReadCertificateHandler,
   FindMappingWarningsHandler,

@@ -22,6 +22,16 @@ export async function listAllCertificates(db: Db): Promise<OwnedCertificate[]> {
   );
 }
 
+/** The certificates of one gateway, as far as it matters who gets which. */
+export async function listNames(db: Db, gateway: string): Promise<{ readonly name: string; readonly dns: readonly string[] }[]> {
+  return sqlQuery(
+    db,
+    `SELECT substr(subject, length('certificate/') + 1) AS name, state->'sans'->'dns' AS dns FROM chancery.subject
+     WHERE stream = 'gateway/' || $1 AND subject >= 'certificate/' AND subject < 'certificate0' AND state IS NOT NULL ORDER BY subject`,
+    [gateway],
+  );
+}
+
 /** A secret that nothing can need any more. */
 export interface UnusedSecret {
   readonly id: string;

@@ -6,6 +6,7 @@ import { losingReason } from './explanation.js';
 import type { Explanation } from './read-explanation.js';
 import { rewrittenPath } from './route-matcher.js';
 import { type RouteRow, upstreamOf } from './route-table.js';
+import { spokenTls } from './spoken-tls.js';
 
 const rowFields = {
   mapping: z.string(),
@@ -15,6 +16,16 @@ const rowFields = {
   headers: z.record(z.string(), z.string()),
   precedence: z.int(),
 };
+
+const upstreamTlsSchema = z
+  .object({
+    sni: z.string().nullable().describe('The name in the handshake; null for a service that is an address.'),
+    verifiedName: z.string().describe("What the service's certificate must have."),
+    authorities: z.array(z.string()).nullable().describe('The subjects of those that it is checked against; null: the public ones.'),
+    certificate: z.string().nullable().describe('The certificate of the gateway that is shown to the service.'),
+  })
+  .nullable()
+  .describe('How the service is spoken to; null: without TLS.');
 
 export const explanationSchema = z.object({
   version: z.int().describe('The version of the gateway whose routes were asked.'),
@@ -31,6 +42,7 @@ export const explanationSchema = z.object({
       ...rowFields,
       service: z.string(),
       upstream: z.string().nullable(),
+      tls: upstreamTlsSchema,
       rewrittenPath: z.string().describe('What the upstream is asked for, with its query.'),
       timeoutMs: z.int(),
       endpoints: z.object({ source: z.string().nullable(), known: z.array(z.string()), error: z.string().nullable() }),
@@ -40,6 +52,13 @@ export const explanationSchema = z.object({
         .describe('set_aside or unresolved: it answers 503. Null when there is nothing to say.'),
     })
     .nullable(),
+  certificate: z
+    .object({
+      name: z.string(),
+      covers: z.boolean().describe('False: it is the one for names that none has, and clients will not believe it.'),
+    })
+    .nullable()
+    .describe('What a client gets that asks for the host over TLS, wherever TLS is taken, as certificates are now; null: there is none.'),
   summary: z.string().describe('The same in a sentence.'),
   losers: z
     .array(z.object({ ...rowFields, rule: z.string(), reason: z.string() }))
@@ -50,7 +69,7 @@ export const explanationSchema = z.object({
 
 /** An explanation as it is answered. */
 export function explanationAnswer(explanation: Explanation): z.infer<typeof explanationSchema> {
-  const { version, normalised, winner, losers, standing } = explanation;
+  const { version, normalised, winner, losers, standing, certificate } = explanation;
   const { request, query, steps, answered } = normalised;
   return {
     version,
@@ -64,16 +83,23 @@ export function explanationAnswer(explanation: Explanation): z.infer<typeof expl
             ...shown(winner),
             service: winner.service,
             upstream: upstreamOf(winner),
+            tls: tlsAnswer(winner),
             rewrittenPath: rewrittenPath(winner, request.path) + query,
             timeoutMs: winner.timeoutMs,
             endpoints: { source: standing.upstream.source, known: [...standing.upstream.endpoints], error: standing.upstream.error },
             status: standing.status,
           },
+    certificate,
     summary: summary(explanation),
     losers: losers.nearest.map((loser) => ({ ...shown(loser.row), rule: loser.rule, reason: losingReason(loser, request, winner) })),
     leftOut: losers.leftOut,
     losersByRule: { ...losers.byRule },
   };
+}
+
+function tlsAnswer(row: RouteRow) {
+  const tls = spokenTls(row);
+  return tls === undefined ? null : { ...tls, authorities: tls.authorities === null ? null : [...tls.authorities] };
 }
 
 function shown({ mapping, host, match, methods, headers, precedence }: RouteRow) {

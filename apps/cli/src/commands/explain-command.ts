@@ -15,10 +15,17 @@ interface Explanation {
     readonly rewrittenPath: string;
     readonly service: string;
     readonly upstream: string | null;
+    readonly tls: {
+      readonly sni: string | null;
+      readonly verifiedName: string;
+      readonly authorities: readonly string[] | null;
+      readonly certificate: string | null;
+    } | null;
     readonly timeoutMs: number;
     readonly endpoints: { readonly source: string | null; readonly known: readonly string[]; readonly error: string | null };
     readonly status: { readonly state: string; readonly code: string; readonly reason: string } | null;
   } | null;
+  readonly certificate: { readonly name: string; readonly covers: boolean } | null;
   readonly summary: string;
   readonly losers: readonly { readonly mapping: string; readonly rule: string; readonly reason: string }[];
   readonly leftOut: number;
@@ -78,8 +85,10 @@ function explanationText(found: Explanation, faint: (text: string) => string): s
     ['mapping', matched?.mapping ?? null],
     ['asks', matched === null ? null : `${matched.upstream ?? matched.service} for ${matched.rewrittenPath}`],
     ['endpoints', at],
+    ...tlsFacts(matched?.tls ?? null),
     ['timeout', matched === null ? null : `${matched.timeoutMs} ms`],
     ['status', matched?.status == null ? null : `${matched.status.state}: ${matched.status.reason} (${matched.status.code})`],
+    ['over TLS', found.certificate === null ? null : certificateText(found.certificate)],
     ['version', found.version],
   ]);
   const columns = [
@@ -90,4 +99,20 @@ function explanationText(found: Explanation, faint: (text: string) => string): s
   const others = losers.length === 0 ? '' : `\n${table(losers, columns, faint)}`;
   const rest = leftOut === 0 ? '' : `${faint(`and ${leftOut} more, farther off`)}\n`;
   return `${printable(found.summary)}\n\n${head}${others}${rest}`;
+}
+
+function tlsFacts(tls: NonNullable<Explanation['matched']>['tls']): (readonly [string, string | null])[] {
+  if (tls === null) return [];
+  return [
+    ['asks by TLS for', tls.sni ?? '(no name)'],
+    [
+      'which must be',
+      `${tls.verifiedName}, checked against ${tls.authorities === null ? 'the public authorities' : tls.authorities.join('; ')}`,
+    ],
+    ['and is shown', tls.certificate === null ? null : `the certificate ${tls.certificate}`],
+  ];
+}
+
+function certificateText({ name, covers }: NonNullable<Explanation['certificate']>): string {
+  return covers ? `the certificate ${name}` : `the certificate ${name}, which does not have this host`;
 }
