@@ -9,7 +9,7 @@ import { readRolloutSight } from '#features/rollout/propagation.table.js';
 import { readTarget } from '#features/rollout/target.table.js';
 import { createAuthority, type TestAuthority, type TestCertificate } from '#platform/envoy/certificates.fixture.js';
 import { KeyFile } from '#platform/vault/key-file.js';
-import { LISTENER_TYPE, SCOPED_ROUTE_TYPE, SECRET_TYPE } from '#platform/xds/xds-resource.js';
+import { EXTENSION_TYPE, LISTENER_TYPE, SCOPED_ROUTE_TYPE, SECRET_TYPE } from '#platform/xds/xds-resource.js';
 
 import { makeKeyFile, putCertificate } from './certificate.fixture.js';
 import { eventually, WorkerFixture } from './worker.fixture.js';
@@ -175,7 +175,8 @@ describe('certificates that are delivered live', () => {
     });
     await eventually('the principal is let in', proven(principal));
     expect(agent.live.text(SECRET_TYPE, 'client-trust')).toContain(`ab${'cd'.repeat(31)}`);
-    expect(agent.live.releases.at(-1)?.changed.map(({ name }) => name)).toEqual(['client-trust']);
+    expect(agent.live.releases.at(-1)?.changed.map(({ name }) => name)).toEqual(['chancery-shard-filter', 'client-trust']);
+    expect(agent.live.text(EXTENSION_TYPE, 'chancery-shard-filter')).toContain(`["ab${'cd'.repeat(31)}"]=true`);
   });
 });
 

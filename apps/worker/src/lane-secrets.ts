@@ -7,7 +7,7 @@ import type { XdsResource } from '#platform/xds/xds-resource.js';
 import type { FoldedCertificate } from './folded-certificate.js';
 import type { LaneSource } from './lane-source.js';
 import type { Opening } from './opened-secrets.js';
-import { formsOf, type SecretForms } from './secret-forms.js';
+import { clientChecks, formsOf, type SecretForms } from './secret-forms.js';
 
 /** The secrets that nodes are to have. The same object as long as they are the same. */
 export interface NodeSecrets {
@@ -100,13 +100,19 @@ export class LaneSecrets {
     const { clientCertificates: clients } = this.#source.settings.tls;
     const trust = clients === null ? [] : [clientTrustSecret(clients, [...this.#source.principals.values()])];
     const forms = [...inOrder.map((one) => one.forms), ...(tickets === null ? [] : [tickets]), ...trust.map(formsOf)];
+    const checks = clientChecks(clients, this.#source.principals.values());
     const resources = forms.map(({ resource }) => resource);
     const facts = inOrder.map(({ name, dns, fingerprint }) => ({ name, dns, fingerprint }));
-    const key = JSON.stringify([resources.map(({ name, version, value }) => [name, version, value.length]), facts]);
+    const key = JSON.stringify([
+      resources.map(({ name, version, value }) => [name, version, value.length]),
+      facts,
+      checks.map(([, { sha256 }]) => sha256),
+    ]);
     if (key === this.#key) return;
     this.#key = key;
     this.#revision += 1;
     const files = new Map(forms.map(({ resource, file }) => [resource.name, file]));
+    for (const [name, file] of checks) files.set(name, file);
     const standing = new Map(forms.flatMap(({ resource, standing: file }) => (file === undefined ? [] : [[resource.name, file]])));
     this.#state = { resources, files, standing, certificates: facts, tickets: tickets !== null };
   }

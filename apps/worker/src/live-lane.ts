@@ -1,4 +1,5 @@
 import type { Endpoint } from '#features/discovery/discovery.js';
+import { principalsOf } from '#features/gateway/client-check.envoy.js';
 import type { GatewaySettings } from '#features/gateway/gateway.js';
 import { certificateSecretName } from '#features/gateway/tls-secrets.envoy.js';
 import { type Aside, LiveTable } from '#features/layout/live-table.js';
@@ -49,6 +50,8 @@ export interface LiveLaneOptions {
 export interface NodeBasis {
   readonly settings: Pick<GatewaySettings, 'http' | 'https' | 'tls' | 'idleTimeoutMs'>;
   readonly secrets: ListenerSecrets;
+  /** See Admission. */
+  readonly principals: readonly string[] | null;
   readonly phases: readonly Phase[];
 }
 
@@ -259,6 +262,7 @@ export class LiveLane {
     const value: NodeBasis = {
       settings: { http, https, tls: { ...tls, clientCertificates }, idleTimeoutMs },
       secrets: { certificates: certificates.map(({ name }) => certificateSecretName(name)), tickets },
+      principals: principalsOf(tls.clientCertificates, this.#options.source.principals.values()),
       phases: this.#table.phases,
     };
     const key = JSON.stringify(value);

@@ -1,3 +1,5 @@
+import { clientFilter, clientFilterConfig, principalsOf } from '#features/gateway/client-check.envoy.js';
+import type { ClientCertificates } from '#features/gateway/tls-policy.js';
 import { toResource } from '#features/layout/upstream-resources.js';
 import { readDeliveredHash, writeDeliveredHash } from '#features/rollout/delivered-secret.table.js';
 import type { SecretFile } from '#features/rollout/placed-secrets.js';
@@ -48,4 +50,17 @@ export async function heldForms(db: Db, id: string, name: string): Promise<Secre
     file: { json, sha256 },
     standing: standing === undefined ? undefined : { json, sha256: standing },
   };
+}
+
+/** What requests are held against where nothing else than files comes to Envoy (in live delivery the filter of the table does it). */
+export function clientChecks(
+  clients: ClientCertificates | null,
+  fingerprints: Iterable<string>,
+): readonly (readonly [string, SecretFile])[] {
+  const principals = principalsOf(clients, fingerprints);
+  if (clients === null || principals === null) return [];
+  const json = watchedFile([
+    { '@type': 'type.googleapis.com/envoy.config.core.v3.TypedExtensionConfig', ...clientFilterConfig(clients.hosts, principals) },
+  ]);
+  return [[clientFilter, fileOf(json)]];
 }

@@ -1,11 +1,12 @@
-import type { HttpConnectionManager, Listener } from '#platform/envoy/model/bootstrap.js';
+import type { DiscoveredFilter, HttpConnectionManager, Listener } from '#platform/envoy/model/bootstrap.js';
 import { PROOF_HEADER } from '#platform/envoy/model/reserved.js';
 import type { Route, VirtualHost } from '#platform/envoy/model/route.js';
 
+import { clientFilter, discoveredClientFilter } from './client-check.envoy.js';
 import type { ListenAddress } from './gateway.js';
 import { hardened, type ListenerParts, router, toListener } from './listener.envoy.js';
 import { misdirectedRoute, redirectRoute, toRouteConfiguration } from './routes.envoy.js';
-import { clientDetails, type TlsParts, toTlsListener } from './tls-listener.envoy.js';
+import { type ChainKind, clientDetails, type TlsParts, toTlsListener } from './tls-listener.envoy.js';
 import { covers, type TlsPolicy } from './tls-policy.js';
 
 /** What the listeners of a fully static configuration are made of. */
@@ -28,18 +29,18 @@ export function toStaticListeners(parts: StaticListenerParts): Listener[] {
   const any = (route: Route): VirtualHost[] => [{ name: 'any', domains: ['*'], routes: [...reserved, route] }];
   const open = withoutDemanded(virtualHosts, policy.clientCertificates?.hosts ?? [], reserved);
   const plain = policy.redirectHttp ? any(redirectRoute(policy.redirectPort ?? https?.port ?? 443)) : open;
-  const manager = (hosts: readonly VirtualHost[]): HttpConnectionManager => ({
+  const manager = (hosts: readonly VirtualHost[], before: readonly DiscoveredFilter[] = []): HttpConnectionManager => ({
     ...hardened(parts),
     // Clusters of a file are loaded after the routes are checked; the compiler names no other than its own.
     route_config: toRouteConfiguration('routes', hosts, { validateClusters: parts.validateClusters, ownHeaders: [PROOF_HEADER] }),
-    http_filters: [router],
+    http_filters: [...before, router],
   });
   const first = toListener('http', http, manager(plain));
   if (https === null || tls === undefined) return [first];
-  return [
-    first,
-    toTlsListener(https, tls, (kind) => ({ ...manager(kind === 'clients' ? virtualHosts : open), ...clientDetails(policy, kind) })),
-  ];
+  const source = policy.clientCertificates?.principals === true ? tls.source(clientFilter) : undefined;
+  const checks = source === undefined ? [] : [discoveredClientFilter(source)];
+  const managerOf = (kind: ChainKind) => (kind === 'clients' ? manager(virtualHosts, checks) : manager(open));
+  return [first, toTlsListener(https, tls, (kind) => ({ ...managerOf(kind), ...clientDetails(policy, kind) }))];
 }
 
 /** The hosts of a connection without a client's certificate: those that demand one answer 421. */

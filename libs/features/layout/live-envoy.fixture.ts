@@ -42,6 +42,7 @@ export interface LiveEnvoy {
 export interface LiveTls {
   policy: GatewaySettings['tls'];
   secrets: ListenerSecrets;
+  principals?: readonly string[];
   /** In the set from the start. */
   readonly resources: readonly XdsResource[];
 }
@@ -59,6 +60,7 @@ export async function startLiveEnvoy(table: LiveTable, upstream: number, tls: Li
       gateway: 'default',
       settings: { ...defaultSettings, http: here, tls: tls.policy },
       secrets: tls.secrets,
+      principals: tls.principals ?? null,
       node: { http: null, https: tls.secrets.certificates.length === 0 ? null : here, proofSecret },
       phases: table.phases,
     });

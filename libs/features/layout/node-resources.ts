@@ -52,15 +52,17 @@ export function nodeResources(input: {
   readonly gateway: string;
   readonly settings: Pick<GatewaySettings, 'http' | 'https' | 'tls' | 'idleTimeoutMs'>;
   readonly secrets: ListenerSecrets;
+  /** See Admission. */
+  readonly principals: readonly string[] | null;
   readonly node: { readonly http: ListenAddress | null; readonly https: ListenAddress | null; readonly proofSecret: string };
   readonly phases: readonly Phase[];
 }): NodeResources {
-  const { settings, secrets, node, phases } = input;
+  const { settings, secrets, principals, node, phases } = input;
   const https = node.https ?? settings.https;
   const parts = { http: node.http ?? settings.http, settings, streamIdleTimeoutMs };
   const listener = toResource({ typeUrl: LISTENER_TYPE, name: 'http' }, listenerMessage, toScopedListener(parts, scoped));
   const { redirectHttp, clientCertificates } = settings.tls;
-  const admission: Admission = { redirect: redirectHttp, demanded: clientCertificates?.hosts ?? [] };
+  const admission: Admission = { redirect: redirectHttp, demanded: clientCertificates?.hosts ?? [], principals };
   const filter = { name: SHARD_FILTER, typed_config: shardFilter(phases, node.proofSecret, admission) };
   const bootstrap = Buffer.from(canonicalJson(toAgentBootstrap(input.gateway)));
   const bootstrapSha256 = sha256Hex(bootstrap);

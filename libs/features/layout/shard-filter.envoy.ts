@@ -1,3 +1,4 @@
+import { hostTest, lua, principalTable, quoted } from '#features/gateway/client-check.envoy.js';
 import type { ExtensionWithMatcher, LuaFilter } from '#platform/envoy/model/bootstrap.js';
 import { NEXT_HEADER, PROOF_HEADER, RESERVED_PREFIX, SHARD_HEADER, SHARD_MARKER_PREFIX } from '#platform/envoy/model/reserved.js';
 
@@ -19,9 +20,11 @@ export interface Admission {
   readonly redirect: boolean;
   /** Hosts (exact, `*.suffix`, `*`) that are for clients whose certificate the listener has checked. */
   readonly demanded: readonly string[];
+  /** The fingerprints that such a client's certificate must be one of, with each request; null: the listener's check is all. */
+  readonly principals: readonly string[] | null;
 }
 
-export const everybody: Admission = { redirect: false, demanded: [] };
+export const everybody: Admission = { redirect: false, demanded: [], principals: null };
 
 /** What ECDS may bring under that name. */
 export const SHARD_FILTER_TYPE: LuaFilter['@type'] = 'type.googleapis.com/envoy.extensions.filters.http.lua.v3.Lua';
@@ -46,7 +49,8 @@ export function shardFilter(phases: readonly Phase[], proofSecret: string, admis
     return shards === 1 ? `"${id}.1.0"` : `"${id}.${shards}." .. shard(${text}, ${shards})`;
   });
   const [first = '""', ...others] = keys;
-  return lua(`local function shard(text, shards)
+  const table = admission.principals === null ? '' : principalTable(admission.principals);
+  return lua(`${table}local function shard(text, shards)
   local x = 5381
   for i = 1, #text do x = (x * ${HASH_FACTOR} + string.byte(text, i)) % 4294967296 end
   return string.format("%d", (x % 65536 + math.floor(x / 65536)) % shards)
@@ -72,7 +76,7 @@ end
 }
 
 /** Sends a request elsewhere than to the table; nothing where everything is admitted. */
-function admitted({ redirect, demanded }: Admission): string {
+function admitted({ redirect, demanded, principals }: Admission): string {
   const send = (scope: string) => `    headers:replace("${SHARD_HEADER}", "${scope}")
     headers:remove("${NEXT_HEADER}")
     return
@@ -81,15 +85,9 @@ function admitted({ redirect, demanded }: Admission): string {
   const lines = redirect || demanded.length > 0 ? '  local ssl = handle:connection():ssl()\n' : '';
   const redirected = redirect ? `  if ssl == nil then\n${send(REDIRECT_SCOPE)}` : '';
   if (demanded.length === 0) return lines + redirected;
-  const exact = demanded.filter((pattern) => !pattern.startsWith('*'));
-  const suffixes = demanded.filter((pattern) => pattern.startsWith('*.')).map((pattern) => pattern.slice(1));
-  const tests = [
-    ...(demanded.includes('*') ? ['true'] : []),
-    ...exact.map((name) => `host == ${quoted(name)}`),
-    ...suffixes.map((suffix) => `string.sub(host, -${suffix.length}) == ${quoted(suffix)}`),
-  ];
-  // Only a chain that checks clients' certificates asks for one, so one that was presented was checked.
-  return `${lines}${redirected}  if (${tests.join(' or ')}) and (ssl == nil or not ssl:peerCertificatePresented()) then
+  // Only a chain that checks clients' certificates asks for one, so one that was presented was checked, when the connection was opened.
+  const known = principals === null ? 'ssl:peerCertificatePresented()' : 'principals[ssl:sha256PeerCertificateDigest()]';
+  return `${lines}${redirected}  if (${hostTest(demanded)}) and (ssl == nil or not ${known}) then
 ${send(MISDIRECTED_SCOPE)}`;
 }
 
@@ -146,19 +144,3 @@ export const transitionFilter: ExtensionWithMatcher = {
     },
   },
 };
-
-function lua(source: string): LuaFilter {
-  return {
-    '@type': SHARD_FILTER_TYPE,
-    default_source_code: { inline_string: source },
-  };
-}
-
-/** A text as Lua writes it: every byte that is not a plain letter, digit or mark by its number. */
-function quoted(text: string): string {
-  const bytes = [...Buffer.from(text, 'utf8')].map((byte) => {
-    const character = String.fromCharCode(byte);
-    return /[A-Za-z0-9/._-]/.test(character) ? character : `\\${String(byte).padStart(3, '0')}`;
-  });
-  return `"${bytes.join('')}"`;
-}

@@ -79,3 +79,35 @@ export function askTls({
     socket.on('close', () => finish(bytes.length === 0 ? 'closed without an answer' : ''));
   });
 }
+
+/** A connection that is kept, for one request after the other. */
+export interface KeptTls {
+  /** The status of the answer to `GET /` for a host. */
+  get(of: { readonly host: string }): Promise<number>;
+  isOpen(): boolean;
+  close(): void;
+}
+
+export async function keepTls({ port, sni, client }: Required<Pick<TlsAsk, 'port' | 'sni' | 'client'>>): Promise<KeptTls> {
+  const ids = { cert: client.chain, key: client.key };
+  const socket = connect({ host: '127.0.0.1', port, servername: sni, rejectUnauthorized: false, ...ids, ALPNProtocols: ['http/1.1'] });
+  await new Promise<void>((resolve, reject) => socket.once('secureConnect', resolve).once('error', reject));
+  return {
+    get: ({ host }) =>
+      new Promise((resolve, reject) => {
+        let bytes = Buffer.alloc(0);
+        const ended = () => reject(new Error('the connection was closed'));
+        const onData = (chunk: Buffer) => {
+          bytes = Buffer.concat([bytes, chunk]);
+          const answer = readAnswer(bytes, { closed: false });
+          if (answer === null) return;
+          socket.off('data', onData).off('close', ended);
+          resolve(answer.status);
+        };
+        socket.on('data', onData).on('close', ended);
+        socket.write(`GET / HTTP/1.1\r\nhost: ${host}\r\n\r\n`);
+      }),
+    isOpen: () => !socket.destroyed && socket.readyState === 'open',
+    close: () => socket.destroy(),
+  };
+}

@@ -13,7 +13,7 @@ import { SECRET_TYPE, type XdsResource } from '#platform/xds/xds-resource.js';
 
 import { type LiveEnvoy, type LiveTls, startEcho, startLiveEnvoy } from './live-envoy.fixture.js';
 import { LiveTable } from './live-table.js';
-import { askTls } from './tls.fixture.js';
+import { askTls, keepTls } from './tls.fixture.js';
 import { toResource } from './upstream-resources.js';
 
 jest.setTimeout(60_000);
@@ -32,28 +32,35 @@ describe('a TLS listener of a real Envoy', () => {
     return secret(certificateSecret(name, certificate));
   };
   const fingerprintOf = (name: string) => certificates.get(name)?.fingerprint;
-  const tls: LiveTls = {
+  let tls: LiveTls = {
     policy: { ...defaultSettings.tls, redirectHttp: false, clientCertificates: clients },
     secrets: { certificates: ['certificate-default', 'certificate-a', 'certificate-wild'], tickets: true },
     resources: [],
   };
   let principal: TestCertificate;
+  let second: TestCertificate;
   let stranger: TestCertificate;
 
   beforeAll(async () => {
     authority = await createAuthority();
-    [principal, stranger] = [await authority.issue(['billing']), await authority.issue(['stranger'])];
+    [principal, second, stranger] = [
+      await authority.issue(['billing']),
+      await authority.issue(['second']),
+      await authority.issue(['stranger']),
+    ];
+    tls.principals = [principal.fingerprint, second.fingerprint];
     const resources = [
       put('default', await authority.issue(['default.example.org'])),
       put('a', await authority.issue(['a.example.com', '127.0.0.1'])),
       put('wild', await authority.issue(['*.example.com'])),
       secret(ticketSecret([Buffer.alloc(80, 1), Buffer.alloc(80, 2)])),
-      secret(clientTrustSecret(clients, [principal.fingerprint])),
+      secret(clientTrustSecret(clients, [principal.fingerprint, second.fingerprint])),
     ];
     const table = new LiveTable({ settings: { allowLoopbackUpstreams: true, perRouteStats: 'off' } });
     table.put(aMapping('all', { prefix: '/' }));
     echo = await startEcho();
-    live = await startLiveEnvoy(table, echo.port, { ...tls, resources });
+    tls = { ...tls, resources };
+    live = await startLiveEnvoy(table, echo.port, tls);
     port = live.envoy.ports.get('https') ?? 0;
   });
 
@@ -93,6 +100,25 @@ describe('a TLS listener of a real Envoy', () => {
       expect([host, (await live.get('/', { headers: { host } })).status]).toEqual([host, 421]);
     }
     expect((await askTls({ port, sni: 'a.example.com', host: 'secure.example.com' })).status).toBe(200);
+  });
+
+  test('a principal who was removed is refused with the next request, also on a connection that was kept', async () => {
+    const kept = await keepTls({ port, sni: 'vip.example.com', client: principal });
+    const other = await keepTls({ port, sni: 'vip.example.com', client: second });
+    const host = 'vip.example.com';
+    expect([await kept.get({ host }), await other.get({ host })]).toEqual([200, 200]);
+    const modified = async () => /listener_modified: (\d+)/.exec((await live.envoy.admin('/stats?filter=listener_modified')).body)?.[1];
+    const before = await modified();
+    tls.principals = [second.fingerprint];
+    await live.apply({ upserts: [secret(clientTrustSecret(clients, [second.fingerprint]))], removed: [] });
+    expect([await kept.get({ host }), await other.get({ host })]).toEqual([421, 200]);
+    expect([await kept.get({ host: 'a.example.com' }), (await askTls({ port, sni: host, client: principal })).status]).toEqual([200, 0]);
+    expect([kept.isOpen(), other.isOpen(), await modified()]).toEqual([true, true, before]);
+    tls.principals = [principal.fingerprint, second.fingerprint];
+    await live.apply({ upserts: [secret(clientTrustSecret(clients, tls.principals))], removed: [] });
+    expect([await kept.get({ host }), (await askTls({ port, sni: host, client: principal })).status]).toEqual([200, 200]);
+    kept.close();
+    other.close();
   });
 
   test('services hear of a client what Envoy has checked, and never what the client says', async () => {

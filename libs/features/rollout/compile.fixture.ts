@@ -1,3 +1,4 @@
+import { clientFilter } from '#features/gateway/client-check.envoy.js';
 import type { GatewaySettings } from '#features/gateway/gateway.js';
 import { defaultSettings } from '#features/gateway/gateway.js';
 import { clientTrust, sessionTickets } from '#features/gateway/tls-secrets.envoy.js';
@@ -45,7 +46,11 @@ function secretsOf(
   { certificates, tickets }: NonNullable<GoldenInput['secrets']>,
   { clientCertificates }: GatewaySettings['tls'],
 ): SecretFiles {
-  const own = [...(tickets ? [sessionTickets] : []), ...(clientCertificates === null ? [] : [clientTrust])];
+  const own = [
+    ...(tickets ? [sessionTickets] : []),
+    ...(clientCertificates === null ? [] : [clientTrust]),
+    ...(clientCertificates?.principals === true ? [clientFilter] : []),
+  ];
   const json = watchedFile([]);
   const file = { json, sha256: sha256Hex(json) };
   const files = new Map([...certificates, ...own].map((name) => [name, file]));

@@ -111,7 +111,7 @@ export interface ManagerHardening {
 /** With its routes within it. */
 export interface HttpConnectionManager extends ManagerHardening {
   readonly route_config: RouteConfiguration;
-  readonly http_filters: readonly [Router];
+  readonly http_filters: readonly (Router | DiscoveredFilter)[];
 }
 
 /** With its routes in scopes, which filters before the router choose. */

@@ -47,7 +47,14 @@ export interface ClusterLoadAssignment {
 }
 
 /** What a watched file holds. */
+/** What a filter by ECDS is, in a file. */
+export interface DiscoveredExtension {
+  readonly '@type': 'type.googleapis.com/envoy.config.core.v3.TypedExtensionConfig';
+  readonly name: string;
+  readonly typed_config: { readonly '@type': string; readonly default_source_code: { readonly inline_string: string } };
+}
+
 export interface DiscoveryResponse {
   readonly version_info: string;
-  readonly resources: readonly (ClusterLoadAssignment | Cluster | Secret)[];
+  readonly resources: readonly (ClusterLoadAssignment | Cluster | Secret | DiscoveredExtension)[];
 }
