@@ -65,7 +65,8 @@ export class FaultHouse {
   #echo: Server | undefined;
   /** The one that is spoken to, of those that run. */
   #api: HouseProcess | undefined;
-  readonly #others: HouseProcess[] = [];
+  /** All that were started, agents aside, in this order. */
+  readonly processes: HouseProcess[] = [];
   /** Between every process and Postgres, for partitions. */
   databaseLine: TcpProxy | undefined;
   #token = '';
@@ -343,6 +344,7 @@ export class FaultHouse {
       ...more,
     };
     const process = HouseProcess.start(`worker ${this.workers.length}`, 'worker/src/main.js', env, release);
+    this.processes.push(process);
     const { listen } = await process.ready();
     const worker = { process, port: Number(String(listen).split(':').at(-1)) };
     this.workers.push(worker);
@@ -357,7 +359,7 @@ export class FaultHouse {
       CHANCERY_ALLOW_LOOPBACK_UPSTREAMS: 'true',
     };
     const api = HouseProcess.start('api', 'api/src/main.js', env, release);
-    this.#others.push(api);
+    this.processes.push(api);
     await api.ready();
     this.#api = api;
     return api;
@@ -366,7 +368,7 @@ export class FaultHouse {
   async startProjector(release = this.#options.release): Promise<HouseProcess> {
     const env = { DATABASE_URL: this.#databaseUrl(), CHANCERY_PROJECTOR_METRICS_LISTEN: '127.0.0.1:0' };
     const projector = HouseProcess.start('projector', 'projector/src/main.js', env, release);
-    this.#others.push(projector);
+    this.processes.push(projector);
     await projector.ready();
     return projector;
   }
@@ -458,8 +460,7 @@ export class FaultHouse {
   async close(): Promise<void> {
     await this.#endTraffic();
     for (const node of this.nodes.values()) await node.close();
-    for (const { process } of this.workers) await process.kill();
-    for (const process of this.#others) await process.kill();
+    for (const process of this.processes) await process.kill();
     await this.#events?.close();
     await this.#database?.close();
     await this.databaseLine?.close();

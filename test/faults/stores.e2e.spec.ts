@@ -108,6 +108,25 @@ test('F16: while Postgres cannot be reached traffic goes on and calls are answer
   expect(checked.I16).toBeGreaterThanOrEqual(4);
 });
 
+test('F16: what begins while Postgres cannot be reached is there when it can, and was started once', async () => {
+  house = await FaultHouse.start();
+  house.startTraffic();
+  await house.worker(0).process.kill();
+  await house.fault('Postgres is away when the others begin', async () => {
+    house.databaseLine?.set('cut');
+    const before = house.processes.length;
+    const begun = Promise.all([house.startApi(), house.startProjector(), house.startWorker()]);
+    const tried = () => house.processes.slice(before).filter(({ log }) => /"level":(40|50)/.test(log));
+    await house.until('each has tried', () => tried().length === 3);
+    expect(tried().map(({ isRunning }) => isRunning)).toEqual([true, true, true]);
+    house.databaseLine?.set('pass');
+    await begun;
+    house.node('a').line.aim(() => house.worker(1).port);
+  });
+  await house.converged(await house.write());
+  expect((await house.finish()).violations).toEqual([]);
+});
+
 test('F41: a version whose commit takes long hides none of those that wait for it', async () => {
   house = await FaultHouse.start();
   house.startTraffic();

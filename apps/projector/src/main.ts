@@ -1,5 +1,4 @@
 import { constants, setPriority } from 'node:os';
-import { setTimeout as sleep } from 'node:timers/promises';
 
 import { ConfigError } from '#platform/config/environment.js';
 import { type ProjectorConfig, readProjectorConfig } from '#platform/config/projector-config.js';
@@ -12,11 +11,10 @@ import { startAuditProjector } from './audit-projector.js';
 import { startCertificateRounds } from './certificate-rounds.js';
 import { gatherWakes } from './gathered-wake.js';
 import { becomeOwner } from './ownership.js';
-import { type RouteProjector, startRouteProjector } from './route-projector.js';
+import { startRouteProjector } from './route-projector.js';
 import { createMetrics, type ProjectorMetrics, type ProjectorStatus, serveStatus } from './status-server.js';
 
 const STOP_DEADLINE_MS = 10_000;
-const RETRY_MS = 500;
 
 /** Follows the log and keeps the route tables and the trail, until SIGTERM: the batch under way is finished, then exit 0. */
 async function main(): Promise<void> {
@@ -75,11 +73,14 @@ async function serveTerm({ config, database, wake, log, status, metrics, stop, a
   const anchoring = startAnchoring({ database, anchors: config.anchors, log, onAnchored: () => metrics.anchored.setToCurrentTime() });
   const certificates = startCertificateRounds({ database, log });
   const term = new AbortController();
-  void untilCaughtUp(projector, log, term.signal).then((caughtUp) => {
-    if (!caughtUp) return;
-    status.caughtUp = true;
-    announce();
-  });
+  projector.caughtUp().then(
+    () => {
+      if (term.signal.aborted) return;
+      status.caughtUp = true;
+      announce();
+    },
+    () => undefined, // the term ended first
+  );
   const ending = new Promise<string>((resolve) => {
     if (stop.aborted) resolve('asked to stop');
     stop.addEventListener('abort', () => resolve('asked to stop'), { once: true });
@@ -94,20 +95,6 @@ async function serveTerm({ config, database, wake, log, status, metrics, stop, a
   await anchoring.close({ last: stop.aborted });
   await Promise.all([projector.close(), trail.close(), certificates.close()]);
   await ownership.release();
-}
-
-/** False when the term ended first. A database that is away is waited out. */
-async function untilCaughtUp(projector: RouteProjector, log: Log, term: AbortSignal): Promise<boolean> {
-  while (!term.aborted) {
-    try {
-      await projector.caughtUp();
-      return !term.aborted;
-    } catch (err) {
-      log.warn({ err }, 'the heads of the log could not be read; it is tried again');
-      await sleep(RETRY_MS, undefined, { signal: term }).catch(() => undefined); // aborted: the loop ends
-    }
-  }
-  return false;
 }
 
 /** Long enough for the connection of a killed owner to be noticed by the server. */

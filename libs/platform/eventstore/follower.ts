@@ -1,3 +1,5 @@
+import { setTimeout as sleep } from 'node:timers/promises';
+
 import type { Database, DatabaseLog } from '#platform/database/database.js';
 
 import { listStreams } from './read-log.js';
@@ -29,7 +31,7 @@ export interface FollowOptions {
 }
 
 export interface Follower {
-  /** Resolves when everything that is recorded now has been applied. */
+  /** Resolves when everything that is recorded now has been applied; rejects when it is closed before it could ask what is. */
   caughtUp(): Promise<void>;
   /** Ends after the batch under way. */
   close(): Promise<void>;
@@ -58,7 +60,7 @@ class LogFollower implements Follower {
   private readonly streams = new Map<string, StreamState>();
   private readonly matches: (stream: string) => boolean;
   private readonly unsubscribe: () => void;
-  private readonly waiters = new Set<{ heads: Map<string, number>; resolve(): void }>();
+  private readonly waiters = new Set<{ heads: ReadonlyMap<string, number>; resolve(): void }>();
   private readonly work = new Set<Promise<void>>();
   private readonly options: FollowOptions;
   private timer: NodeJS.Timeout | undefined;
@@ -79,15 +81,26 @@ class LogFollower implements Follower {
   }
 
   async caughtUp(): Promise<void> {
-    const heads = new Map<string, number>();
-    for (const { stream, version } of await listStreams(this.options.database.db, this.options.streams)) {
-      heads.set(stream, version);
-      if (this.position(stream) < version) this.makeDue(stream);
-    }
+    const heads = await this.heads();
+    for (const [stream, version] of heads) if (this.position(stream) < version) this.makeDue(stream);
     return new Promise((resolve) => {
       this.waiters.add({ heads, resolve });
       this.tellWaiters();
     });
+  }
+
+  /** A database that is away is waited out: a process that begins meanwhile is one that nobody need start again. */
+  private async heads(): Promise<ReadonlyMap<string, number>> {
+    for (let retryMs = RETRY_MS.first; ; retryMs = Math.min(retryMs * 2, RETRY_MS.most)) {
+      try {
+        const streams = await listStreams(this.options.database.db, this.options.streams);
+        return new Map(streams.map(({ stream, version }) => [stream, version]));
+      } catch (error) {
+        if (this.closed) throw error;
+        this.report(error, this.options.streams);
+        await sleep(retryMs);
+      }
+    }
   }
 
   async close(): Promise<void> {
