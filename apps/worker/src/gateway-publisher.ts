@@ -6,6 +6,7 @@ import type { Shrink } from '#features/promotion/shrink.js';
 import { reserveSequences } from '#features/rollout/live-push.table.js';
 import { readStatusRows } from '#features/rollout/set-aside.table.js';
 import type { Db } from '#platform/database/database.js';
+import { eachInTurns } from '#platform/kernel/turns.js';
 import type { Log } from '#platform/log/log.js';
 import type { LiveAnswer } from '#platform/xds/live-stream.js';
 
@@ -20,7 +21,6 @@ import { MappingStatuses } from './mapping-statuses.js';
 import { SetAsides } from './set-asides.js';
 import type { ShrinkGuard } from './shrink-guard.js';
 import type { TargetSession } from './target-session.js';
-import { inTurns } from './turns.js';
 
 export interface PublisherOptions {
   readonly db: Db;
@@ -41,8 +41,6 @@ export interface PublisherOptions {
   onLane(): void;
 }
 
-/** So long are targets written to in one turn of the event loop; a thousand take longer. Milliseconds. */
-const SLICE_MS = 10;
 /** Before a lane that failed is made anew. Milliseconds. */
 const AGAIN_MS = 1_000;
 
@@ -294,7 +292,9 @@ export class GatewayPublisher {
   }
 
   #publish(lane: LiveLane): void {
-    inTurns([...this.#sessions.values()], (live) => live.lane === lane && live.update(), SLICE_MS);
+    eachInTurns([...this.#sessions.values()], (live) => {
+      if (live.lane === lane) live.update();
+    }).catch((err: unknown) => this.#failed(lane, err));
     this.#options.onLane();
   }
 }

@@ -6,6 +6,8 @@ import { type Aside, LiveTable } from '#features/layout/live-table.js';
 import type { ListenerSecrets } from '#features/layout/node-resources.js';
 import type { Phase } from '#features/layout/phase.js';
 import { endpointResource } from '#features/layout/upstream-resources.js';
+import { eachInTurns, giveWay } from '#platform/kernel/turns.js';
+import { writeItemHead } from '#platform/xds/live-release.js';
 import { ResourceSet } from '#platform/xds/resource-set.js';
 import { CLUSTER_TYPE, ENDPOINT_TYPE, type ResourceChange, type ResourceKey, type XdsResource } from '#platform/xds/xds-resource.js';
 
@@ -43,7 +45,7 @@ export interface LiveLaneOptions {
   onChange(): void;
   onError(error: unknown): void;
   /** Asked before anything new is in the set; what it does not let out waits. Undefined: everything may. */
-  readonly guard?: { lets(touched: Touched): boolean } | undefined;
+  readonly guard?: { prepare(): Promise<void>; lets(touched: Touched): boolean } | undefined;
 }
 
 /** What the resources that a node has of its own depend on, beside the node. */
@@ -57,6 +59,8 @@ export interface NodeBasis {
 
 /** Shards that are made in one turn of the event loop: 5 ms. More are made in slices. */
 const MOST_AT_ONCE = 100;
+/** Mappings that the guard is asked about in one turn: 10 ms. */
+const MOST_JUDGED_AT_ONCE = 5_000;
 /** When moved routes may leave their old place although not every Envoy has said that it knows the new one. Milliseconds. */
 const FINISH_AFTER_MS = 1_000;
 const NO_CHANGE: ResourceChange = { upserts: [], removed: [] };
@@ -107,6 +111,7 @@ export class LiveLane {
         const mapping = mappings.get(name);
         return mapping === undefined ? undefined : asideOf(name, mapping);
       });
+      await this.#prepare(change);
       this.#built = true;
       this.#publish(change, at, { mappings: 'all', services: [] });
     };
@@ -185,18 +190,29 @@ export class LiveLane {
     this.#settingsChanged = false;
     this.#mappings.clear();
     this.#services.clear();
-    if (this.#table.waiting <= MOST_AT_ONCE) {
+    const isAll = touched.mappings === 'all' && source.mappings.size > MOST_JUDGED_AT_ONCE;
+    if (this.#table.waiting <= MOST_AT_ONCE && !isAll) {
       this.#publish(this.#table.changes(isSettled), at, touched);
       return;
     }
     this.#slicing = this.#table
       .changesInSlices(isSettled)
-      .then((change) => this.#publish(change, at, touched))
+      .then(async (change) => {
+        await this.#prepare(change, touched);
+        this.#publish(change, at, touched);
+      })
       .catch((error: unknown) => this.#options.onError(error))
       .finally(() => {
         this.#slicing = undefined;
         this.#flush();
       });
+  }
+
+  /** Does what a large change needs before it is published, in turns with others. */
+  async #prepare(change: ResourceChange, touched: Pick<Touched, 'mappings'> = { mappings: 'all' }): Promise<void> {
+    await giveWay();
+    await eachInTurns(change.upserts, writeItemHead);
+    if (touched.mappings === 'all') await this.#options.guard?.prepare();
   }
 
   #put(name: string): void {

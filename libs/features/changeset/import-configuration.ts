@@ -7,7 +7,7 @@ import { FindQuarantined } from '#features/restore/find-quarantined.js';
 import type { CommandRequest } from '#platform/eventstore/command-request.js';
 import { EventStore, type Outcome } from '#platform/eventstore/event-store.js';
 import { handleOnSnapshot } from '#platform/eventstore/snapshot-command.js';
-import { runInTurns } from '#platform/kernel/turns.js';
+import { eachInTurns, runInTurns } from '#platform/kernel/turns.js';
 
 import { type ImportOptions, importConfiguration, type WrittenDocument } from './configuration-import.js';
 import { type ConcludedSet, explainRefusal } from './working-set.js';
@@ -50,7 +50,10 @@ export class ImportConfigurationHandler implements ICommandHandler<ImportConfigu
         async (snapshot) => {
           const { subjects } = snapshot;
           // The append is pinned to this very snapshot, so what is counted in it is exact.
-          const room = this.budget.limit - [...subjects.keys()].filter((subject) => subject.startsWith('mapping/')).length;
+          let room = this.budget.limit;
+          await eachInTurns(subjects.keys(), (subject) => {
+            if (subject.startsWith('mapping/')) room -= 1;
+          });
           const decided = await runInTurns(importConfiguration(document, options, { ...rules, kinds, quarantined, room }, subjects));
           set = decided;
           return guard.reviewedSnapshot(decided, snapshot);
@@ -64,10 +67,9 @@ export class ImportConfigurationHandler implements ICommandHandler<ImportConfigu
   }
 }
 
-function namedIn({ sections }: WrittenDocument): { readonly subject: string }[] {
-  return sections.flatMap(({ kind, values }) =>
-    values.map(({ value }) => ({
-      subject: kind.isNamed ? `${kind.name}/${String((value as { name?: unknown } | null)?.name)}` : kind.name,
-    })),
-  );
+function* namedIn({ sections }: WrittenDocument): Iterable<{ readonly subject: string }> {
+  for (const { kind, values } of sections) {
+    for (const { value } of values)
+      yield { subject: kind.isNamed ? `${kind.name}/${String((value as { name?: unknown } | null)?.name)}` : kind.name };
+  }
 }

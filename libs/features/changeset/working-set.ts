@@ -70,8 +70,9 @@ export class WorkingSet {
     const overridden: Quarantined[] = [];
     const quarantined = new Map(rules.quarantined.map((state) => [`${state.subject}\n${state.digest}`, state]));
     let left = rules.room;
-    for (const [i, [subject, touched]] of [...this.#touched].entries()) {
-      if (i % PACE === PACE - 1) yield undefined;
+    const places = new Map<string, Place>();
+    for (const [subject, touched] of this.#touched) {
+      if (places.set(subject, touched.place).size % PACE === 0) yield undefined;
       const event = transition(subject, touched, faults);
       if (event === undefined) continue;
       events.push(event);
@@ -85,7 +86,7 @@ export class WorkingSet {
     if (left < 0) this.#refuseOverBudget(rules.room, left, faults);
     yield* this.#refuseDoubleClaims(events, faults);
     yield undefined;
-    return { events, overridden, places: new Map([...this.#touched].map(([subject, { place }]) => [subject, place])) };
+    return { events, overridden, places };
   }
 
   /** Read once and kept: every mapping of a set is judged by the same settings. */

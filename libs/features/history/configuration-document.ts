@@ -2,7 +2,7 @@ import { createHash } from 'node:crypto';
 
 import { sha256Hex } from '#platform/kernel/digest.js';
 import { canonicalJson, type Json, type JsonObject } from '#platform/kernel/json.js';
-import { runToEnd } from '#platform/kernel/turns.js';
+import { runToEnd, sorting } from '#platform/kernel/turns.js';
 import { canonicalYaml } from '#platform/kernel/yaml.js';
 
 import { type SubjectKinds, splitSubject } from './subject-kind.js';
@@ -41,8 +41,13 @@ export function* documenting(kinds: SubjectKinds, subjects: Iterable<StatedSubje
     if (kind.isNamed) sections.get(kind.section)?.push({ ...value, name: splitSubject(subject).name });
     else single.set(kind.section, value);
   }
-  for (const values of sections.values()) values.sort((a, b) => (String(a.name) < String(b.name) ? -1 : 1));
-  return Object.fromEntries([...single, ...sections]);
+  const sorted: [string, JsonObject[]][] = [];
+  for (const [section, values] of sections) sorted.push([section, yield* sorting(values, byName)]);
+  return Object.fromEntries([...single, ...sorted]);
+}
+
+function byName(a: JsonObject, b: JsonObject): number {
+  return String(a.name) < String(b.name) ? -1 : 1;
 }
 
 export type DocumentFormat = 'json' | 'yaml';

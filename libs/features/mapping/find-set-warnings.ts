@@ -10,7 +10,7 @@ import { readOthers } from '#platform/eventstore/read-changes.js';
 import { listSubjects } from '#platform/eventstore/read-log.js';
 import { DB } from '#platform/http/tokens.js';
 import type { JsonObject } from '#platform/kernel/json.js';
-import { mapInTurns, Turn } from '#platform/kernel/turns.js';
+import { eachInTurns, Turn } from '#platform/kernel/turns.js';
 
 import { fromJson, type MappingState } from './mapping-state.js';
 import { makesUnreachable, mappingWarnings, shadowed, type Warning } from './mapping-warnings.js';
@@ -55,13 +55,12 @@ export class FindSetWarnings extends Query<Warning[]> {
   /** Of what a command over several subjects has done, or would do; `pointerOf` says where in the request, or the answer, each subject stands. */
   static async of(gateway: string, outcome: Outcome, pointerOf: ReadonlyMap<string, string>): Promise<FindSetWarnings> {
     const settings = outcome.events.find(({ subject }) => subject === 'gateway')?.state as unknown as GatewaySettings | undefined;
-    const events = outcome.events.filter(({ subject }) => subject.startsWith('mapping/'));
-    const mappings = await mapInTurns(events, ({ subject, state }) => ({
-      name: subject.slice('mapping/'.length),
-      before: outcome.before.get(subject)?.state ?? null,
-      after: state,
-      pointer: pointerOf.get(subject) ?? '',
-    }));
+    const mappings: MappingInSet[] = [];
+    await eachInTurns(outcome.events, ({ subject, state }) => {
+      if (!subject.startsWith('mapping/')) return;
+      const before = outcome.before.get(subject)?.state ?? null;
+      mappings.push({ name: subject.slice('mapping/'.length), before, after: state, pointer: pointerOf.get(subject) ?? '' });
+    });
     return new FindSetWarnings(gateway, mappings, { settings, madeVersion: outcome.dryRun ? undefined : outcome.version });
   }
 }
@@ -74,7 +73,8 @@ export class FindSetWarningsHandler implements IQueryHandler<FindSetWarnings> {
   ) {}
 
   async execute({ gateway, mappings, options: { settings, madeVersion } }: FindSetWarnings): Promise<Warning[]> {
-    const set = new Map(mappings.map((mapping) => [mapping.name, mapping]));
+    const set = new Map<string, MappingInSet>();
+    await eachInTurns(mappings, (mapping) => set.set(mapping.name, mapping));
     const live = await livingOf(mappings);
     if (live.length === 0) return [];
     const most =
@@ -141,8 +141,11 @@ const SLICE = 50;
 type Live = readonly { readonly state: MappingState; readonly pointer: string }[];
 
 async function livingOf(mappings: readonly MappingInSet[]): Promise<Live> {
-  const live = mappings.filter(({ after }) => after !== null);
-  return mapInTurns(live, ({ name, after, pointer }) => ({ state: fromJson(name, after ?? {}), pointer }));
+  const live: { state: MappingState; pointer: string }[] = [];
+  await eachInTurns(mappings, ({ name, after, pointer }) => {
+    if (after !== null) live.push({ state: fromJson(name, after), pointer });
+  });
+  return live;
 }
 
 /** The mappings outside of the set that a request could reach before it and cannot reach after it, because of one in it. */

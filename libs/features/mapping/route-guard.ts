@@ -4,6 +4,7 @@ import type { Decide, Decided, EventStore, HandleRequest, Outcome, WideView } fr
 import type { Snapshot } from '#platform/eventstore/snapshot-command.js';
 import { DomainError } from '#platform/kernel/errors.js';
 import type { JsonObject } from '#platform/kernel/json.js';
+import { runToEnd } from '#platform/kernel/turns.js';
 
 import type { GatewayBook } from './gateway-book.js';
 import { isTested, nothingTested, runRouteTests, type TestVerdict } from './tested-routes.js';
@@ -74,14 +75,22 @@ export class RouteGuard {
 
   /** A decision made on a view of these `kinds`, with what the tests say of it. To be called inside `attempt`. */
   reviewed(decision: ReturnType<Decide>, view: WideView): Decided {
-    const decided: Decided = 'events' in decision ? decision : { events: decision, details: null };
+    return runToEnd(this.reviewing('events' in decision ? decision : { events: decision, details: null }, view));
+  }
+
+  /** The same of very many events; yields now and then, for others. */
+  *reviewing(decided: Decided, view: WideView): Generator<undefined, Decided> {
     if (!decided.events.some(isTested)) return decided;
     if (!view.hasAny(TEST) && !decided.events.some(isTest)) return this.judged(decided, nothingTested);
     const book = this.#book;
     if (book === undefined || book.version < view.streamVersion) throw new BookBehind();
+    const { version } = book;
     const running = runRouteTests(book, decided.events);
     let step = running.next();
-    while (step.done !== true) step = running.next();
+    for (; step.done !== true; step = running.next()) {
+      yield undefined;
+      if (book.version !== version) throw new BookBehind();
+    }
     const verdict = step.value;
     // The book may be ahead of what the decision saw: then the append finds the gateway moved, and it is decided again.
     const judged = this.judged(decided, verdict);

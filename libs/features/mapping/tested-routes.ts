@@ -2,6 +2,7 @@ import type { RouteTestState } from '#features/route-test/route-test.js';
 import type { NewEvent } from '#platform/eventstore/event-store.js';
 import { DomainError } from '#platform/kernel/errors.js';
 import type { JsonObject } from '#platform/kernel/json.js';
+import { inPieces } from '#platform/kernel/turns.js';
 
 import type { GatewayBook } from './gateway-book.js';
 import { fromJson } from './mapping-state.js';
@@ -70,14 +71,14 @@ export function isTested({ subject }: Pick<NewEvent, 'subject'>): boolean {
  * @throws DomainError invalid `route_test_budget` when they would make more tests than a gateway may have.
  */
 export function* runRouteTests(book: GatewayBook, events: readonly NewEvent[]): Generator<undefined, TestVerdict> {
-  const after = new Map(events.filter(isTested).map(({ subject, state }) => [subject, state]));
-  const written = new Map(
-    [...after].filter(([subject]) => subject.startsWith(TEST)).map(([subject, state]) => [subject.slice(TEST.length), state]),
-  );
+  const [written, mappings] = [new Map<string, JsonObject | null>(), new Map<string, JsonObject | null>()];
+  yield* inPieces(events, ({ subject, state }) => {
+    if (subject.startsWith(TEST)) written.set(subject.slice(TEST.length), state);
+    else if (subject.startsWith(MAPPING)) mappings.set(subject.slice(MAPPING.length), state);
+  });
   const tests = testsAfter(book, written);
-  const changed = [...after].flatMap(([subject, state]) =>
-    subject.startsWith(MAPPING) ? change(book, subject.slice(MAPPING.length), state) : [],
-  );
+  const changed: RowChange[] = [];
+  yield* inPieces(mappings, ([name, state]) => changed.push(...change(book, name, state)));
   const overlay = new RouteBook();
   for (const [i, { after: state }] of changed.entries()) {
     if (i % SLICE === SLICE - 1) yield undefined;

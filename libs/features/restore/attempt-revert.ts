@@ -1,7 +1,7 @@
 import type { SubjectKinds } from '#features/history/subject-kind.js';
 import type { RouteGuard } from '#features/mapping/route-guard.js';
 import type { Db } from '#platform/database/database.js';
-import type { EventStore, HandleRequest, NewEvent, Outcome, View, WideView } from '#platform/eventstore/event-store.js';
+import type { Decided, EventStore, HandleRequest, NewEvent, Outcome, View, WideView } from '#platform/eventstore/event-store.js';
 import { readSubject } from '#platform/eventstore/read-log.js';
 import { handleMany } from '#platform/eventstore/snapshot-command.js';
 import { DomainError } from '#platform/kernel/errors.js';
@@ -9,9 +9,11 @@ import { canonicalJson, type Json, type JsonObject } from '#platform/kernel/json
 import { runInTurns, runToEnd } from '#platform/kernel/turns.js';
 
 import { findLostSecrets } from './lost-secrets.js';
-import { planRevert, type RevertConflict, type RevertPlan, type SubjectChange, settingsSubject, WHOLE_DEADLINE_MS } from './restore.js';
+import { planRevert, type RevertConflict, type SubjectChange, settingsSubject, WHOLE_DEADLINE_MS } from './restore.js';
 import { readClaimOwners, readLaterStates } from './version-changes.table.js';
 
+/** So many conflicts are looked through for the version that made them, each by a question of its own; the others name the last one that touched the subject. */
+const MOST_DATED = 1_000;
 /** From so many subjects on a revert is planned in turns with others, which a decision of `EventStore.handle` cannot be. */
 const MANY = 500;
 
@@ -51,25 +53,24 @@ export async function attemptRevert(world: RestoreWorld, attempt: RevertAttempt)
   let planned: readonly NewEvent[] = [];
   const secrets = {
     at: new Date(),
-    lost: await findLostSecrets(
-      world,
-      changes.map(({ subject, before }) => ({ subject, state: before })),
-    ),
+    lost: await findLostSecrets(world, formerStates(changes)),
   };
   try {
-    const subjects = [...new Set([settingsSubject, ...changes.map(({ subject }) => subject)])];
+    const subjects = [settingsSubject, ...changes.map(({ subject }) => subject).filter((subject) => subject !== settingsSubject)];
     const planning = (view: View) =>
       planRevert({ kinds: world.kinds, version, changes, secrets, present: (subject) => view.subject(subject), ...(leave && { leave }) });
-    const reviewed = (plan: RevertPlan, view: WideView) => {
+    function* deciding(view: WideView): Generator<undefined, Decided> {
+      const plan = yield* planning(view);
       if (plan.conflicts.length > 0) throw new RevertConflicts(plan.conflicts);
       planned = plan.events;
+      yield undefined;
       const decided = { events: plan.events, details: attempt.review(plan.events, view) };
-      return attempt.guard?.reviewed(decided, view) ?? decided;
-    };
+      yield undefined;
+      return attempt.guard === undefined ? decided : yield* attempt.guard.reviewing(decided, view);
+    }
     const whole = { deadlineMs: WHOLE_DEADLINE_MS, ...request, kinds: attempt.guard?.kinds ?? [] };
-    if (subjects.length > MANY)
-      return await handleMany(world.events, whole, subjects, async (view) => reviewed(await runInTurns(planning(view)), view));
-    return await world.events.handle({ ...whole, subjects }, (view) => reviewed(runToEnd(planning(view)), view));
+    if (subjects.length > MANY) return await handleMany(world.events, whole, subjects, (view) => runInTurns(deciding(view)));
+    return await world.events.handle({ ...whole, subjects }, (view) => runToEnd(deciding(view)));
   } catch (error) {
     if (error instanceof RevertConflicts) throw new RevertConflicts(await dated(world.db, request.stream, version, error.conflicts));
     const conflicts = await conflictsOfRefusal(world.db, request.stream, version, error, planned);
@@ -77,11 +78,15 @@ export async function attemptRevert(world: RestoreWorld, attempt: RevertAttempt)
   }
 }
 
+function* formerStates(changes: readonly SubjectChange[]): Iterable<{ subject: string; state: JsonObject | null }> {
+  for (const { subject, before } of changes) yield { subject, state: before };
+}
+
 /** The conflicts with the version that made each member what it is, where it was not the last one to touch the subject. */
 async function dated(db: Db, stream: string, version: number, conflicts: readonly RevertConflict[]): Promise<RevertConflict[]> {
   const result: RevertConflict[] = [];
   for (const conflict of conflicts) {
-    if (conflict.pointer === '') {
+    if (conflict.pointer === '' || result.length >= MOST_DATED) {
       result.push(conflict);
       continue;
     }

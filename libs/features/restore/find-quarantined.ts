@@ -3,6 +3,7 @@ import { type IQueryHandler, Query, QueryHandler } from '@nestjs/cqrs';
 
 import type { Db } from '#platform/database/database.js';
 import { DB } from '#platform/http/tokens.js';
+import { eachInTurns } from '#platform/kernel/turns.js';
 
 import { readQuarantines } from './list-quarantines.js';
 import type { QuarantinedState } from './quarantine.js';
@@ -20,7 +21,7 @@ export interface StateNamed {
 export class FindQuarantined extends Query<Quarantined[]> {
   constructor(
     readonly gateway: string,
-    readonly states: readonly StateNamed[],
+    readonly states: Iterable<StateNamed>,
   ) {
     super();
   }
@@ -32,12 +33,13 @@ export class FindQuarantinedHandler implements IQueryHandler<FindQuarantined> {
 
   /** Quarantines are few and the states of an import are many, so it goes through the former. */
   async execute({ gateway, states }: FindQuarantined): Promise<Quarantined[]> {
-    if (states.length === 0) return [];
     const quarantines = await readQuarantines(this.db, gateway);
     if (quarantines.length === 0) return [];
     const subjects = new Set(quarantines.map(({ subject }) => subject));
-    const asked = states.filter(({ subject }) => subjects.has(subject)); // before their digests are computed
-    const wanted = new Set(asked.map(({ subject, digest }) => keyOf(subject, digest ?? '*')));
+    const wanted = new Set<string>();
+    await eachInTurns(states, (state) => {
+      if (subjects.has(state.subject)) wanted.add(keyOf(state.subject, state.digest ?? '*')); // a digest is computed when it is asked for
+    });
     return quarantines
       .filter(({ subject, digest }) => wanted.has(keyOf(subject, digest)) || wanted.has(keyOf(subject, '*')))
       .map(({ subject, digest, id, reason }) => ({ subject, digest, id, reason }));

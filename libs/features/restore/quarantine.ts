@@ -60,25 +60,29 @@ export const liftQuarantine =
  * What these events would bring back, each with the digest that a quarantine is of, computed when it is asked for: few subjects ever had one. Ends bring
  * nothing back.
  */
-export function digestsOf(events: readonly NewEvent[]): StateDigest[] {
-  const digestOf = (subject: string, state: JsonObject): StateDigest => ({
-    subject,
-    get digest() {
-      return contentHash(state);
-    },
-  });
-  return events.flatMap(({ subject, state }) => (state === null ? [] : [digestOf(subject, state)]));
+export function* digestsOf(events: readonly NewEvent[]): Iterable<StateDigest> {
+  for (const { subject, state } of events) {
+    if (state === null) continue;
+    yield {
+      subject,
+      get digest() {
+        return contentHash(state);
+      },
+    };
+  }
 }
 
 /** The asked ones that are under quarantine. */
-export function quarantinedAmong(quarantines: readonly Quarantine[], asked: readonly StateDigest[]): QuarantinedState[] {
+export function quarantinedAmong(quarantines: readonly Quarantine[], asked: Iterable<StateDigest>): QuarantinedState[] {
   if (quarantines.length === 0) return [];
   const subjects = new Set(quarantines.map(({ subject }) => subject));
   const byId = new Map(quarantines.map((one) => [one.id, one]));
-  return asked.flatMap((state) => {
-    const found = subjects.has(state.subject) ? byId.get(quarantineId(state)) : undefined;
-    return found === undefined ? [] : [{ ...state, id: found.id, reason: found.reason }];
-  });
+  const found: QuarantinedState[] = [];
+  for (const state of asked) {
+    const quarantine = subjects.has(state.subject) ? byId.get(quarantineId(state)) : undefined;
+    if (quarantine !== undefined) found.push({ ...state, id: quarantine.id, reason: quarantine.reason });
+  }
+  return found;
 }
 
 /**

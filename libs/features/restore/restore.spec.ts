@@ -238,7 +238,7 @@ describe('a quarantine', () => {
     expect(one.id).toMatch(/^[0-9a-f]{16}$/);
     expect(quarantinedAmong([one], digestsOf(events))).toEqual([{ subject: 'mapping/user', digest, id: one.id, reason: 'eats requests' }]);
     expect(quarantinedAmong([one], [{ subject: 'mapping/other', digest }])).toEqual([]);
-    expect(digestsOf([{ type: 'MappingDeleted', schemaVersion: 1, subject: 'mapping/user', state: null }])).toEqual([]);
+    expect([...digestsOf([{ type: 'MappingDeleted', schemaVersion: 1, subject: 'mapping/user', state: null }])]).toEqual([]);
   });
 
   test('refuses, unless it is overridden, which is noted', () => {

@@ -3,6 +3,7 @@ import { type SubjectKind, type SubjectKinds, splitSubject } from '#features/his
 import type { NewEvent, SubjectRecord } from '#platform/eventstore/event-store.js';
 import { DomainError } from '#platform/kernel/errors.js';
 import type { JsonObject } from '#platform/kernel/json.js';
+import { sorting } from '#platform/kernel/turns.js';
 
 import { mergeBack, sameJson } from './three-way.js';
 
@@ -45,7 +46,8 @@ export function* planRollback(
   const past = yield* statesOf(kinds, then);
   const exceptions: RollbackException[] = [];
   const events: NewEvent[] = [];
-  for (const [i, subject] of [...new Set([...present.keys(), ...past.keys()])].sort().entries()) {
+  const subjects = yield* sorting([...new Set([...present.keys(), ...past.keys()])], bySubject);
+  for (const [i, subject] of subjects.entries()) {
     if (i % PACE === PACE - 1) yield undefined;
     const kind = kinds.of(subject);
     if (kind === undefined || (kind.secretOf !== undefined && secrets === undefined)) continue;
@@ -129,7 +131,7 @@ export function* planRevert(input: RevertInput): Generator<undefined, RevertPlan
   const events: NewEvent[] = [];
   const conflicts: RevertConflict[] = [];
   let settings = presentState(kinds, settingsSubject, present(settingsSubject)) ?? {};
-  for (const [i, change] of settingsFirst(input.changes).entries()) {
+  for (const [i, change] of (yield* settingsFirst(input.changes)).entries()) {
     if (i % PACE === PACE - 1) yield undefined;
     const { subject } = change;
     if (leave?.has(subject)) continue;
@@ -153,9 +155,13 @@ export function* planRevert(input: RevertInput): Generator<undefined, RevertPlan
 }
 
 /** What the settings will be is what the others are judged by. */
-function settingsFirst(changes: readonly SubjectChange[]): SubjectChange[] {
+function settingsFirst(changes: readonly SubjectChange[]): Generator<undefined, SubjectChange[]> {
   const rank = ({ subject }: SubjectChange) => (subject === settingsSubject ? 0 : 1);
-  return [...changes].sort((a, b) => rank(a) - rank(b) || (a.subject < b.subject ? -1 : 1));
+  return sorting(changes, (a, b) => rank(a) - rank(b) || bySubject(a.subject, b.subject));
+}
+
+function bySubject(a: string, b: string): number {
+  return a < b ? -1 : Number(a > b);
 }
 
 function presentState(kinds: SubjectKinds, subject: string, { state, schemaVersion }: PresentSubject): JsonObject | null {

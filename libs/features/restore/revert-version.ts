@@ -17,6 +17,9 @@ import { requireAdminFor, requireCertificatesFor, type SubjectChange, settingsSu
 import { versionNotFound } from './restore-input.js';
 import { readVersionChanges } from './version-changes.table.js';
 
+/** So many conflicts are listed; nobody settles more of them one by one. */
+const MOST_LISTED = 10_000;
+
 /** What goes back, and what whoever asks may do. */
 export interface RevertInput {
   readonly version: number;
@@ -97,8 +100,9 @@ function refuseCreation(changes: readonly SubjectChange[], version: number): voi
 
 function refusal(version: number, { conflicts }: RevertConflicts): DomainError {
   const [first] = conflicts;
-  const more = conflicts.length > 1 ? ` (and ${conflicts.length - 1} more, in "conflicts")` : '';
+  const cut = conflicts.length > MOST_LISTED ? `; the first ${MOST_LISTED} are listed` : '';
+  const more = conflicts.length > 1 ? ` (and ${conflicts.length - 1} more, in "conflicts"${cut})` : '';
   return new DomainError('conflict', 'revert_conflict', `Version ${version} cannot be undone as a whole: ${first?.message}${more}`, {
-    extra: { conflicts },
+    extra: { conflicts: conflicts.slice(0, MOST_LISTED) },
   });
 }

@@ -13,7 +13,7 @@ import { isDatabaseUnavailable } from '#platform/http/database-fault.js';
 import { DB } from '#platform/http/tokens.js';
 import { DomainError } from '#platform/kernel/errors.js';
 import type { JsonObject } from '#platform/kernel/json.js';
-import { runInTurns } from '#platform/kernel/turns.js';
+import { eachInTurns, runInTurns } from '#platform/kernel/turns.js';
 
 import { FindQuarantined } from './find-quarantined.js';
 import { findLostSecrets } from './lost-secrets.js';
@@ -104,7 +104,7 @@ export class RollBackHandler implements ICommandHandler<RollBack> {
       past ??= stateAt(this.db, stream, toVersion);
       const then = await past;
       const secrets = includeCertificates ? { at: new Date(), lost: await this.lostSecrets(then) } : undefined;
-      const { events, exceptions } = await runInTurns(planRollback(this.kinds, ...differing(subjects, then), secrets));
+      const { events, exceptions } = await runInTurns(planRollback(this.kinds, ...(await differing(subjects, then)), secrets));
       requireAdminFor(events, mayConfigure);
       requireCertificatesFor(this.kinds, events, mayCertify);
       const quarantined = events.length === 0 ? [] : await this.queries.execute(new FindQuarantined(gateway, digestsOf(events)));
@@ -134,12 +134,7 @@ export class RollBackHandler implements ICommandHandler<RollBack> {
   }
 
   private digestOf(records: readonly SubjectRecord[], covers: (subject: string) => boolean): Promise<string> {
-    return runInTurns(
-      digestingDocument(
-        this.kinds,
-        records.filter(({ subject }) => covers(subject)),
-      ),
-    );
+    return runInTurns(digestingDocument(this.kinds, coveredOf(records, covers)));
   }
 
   private async readBack(stream: string, { version, commandId }: Outcome, covers: (subject: string) => boolean): Promise<string> {
@@ -154,8 +149,19 @@ export class RollBackHandler implements ICommandHandler<RollBack> {
 }
 
 /** What was made by the same version is the same; of 100,000 mappings most have not changed, and need not be compared. */
-function differing(now: Snapshot['subjects'], then: readonly SubjectRecord[]): [SubjectRecord[], SubjectRecord[]] {
-  const same = new Set(then.filter((one) => now.get(one.subject)?.streamVersion === one.streamVersion).map(({ subject }) => subject));
-  const rest = (records: Iterable<SubjectRecord>) => [...records].filter(({ subject }) => !same.has(subject));
-  return [rest(now.values()), rest(then)];
+async function differing(now: Snapshot['subjects'], then: readonly SubjectRecord[]): Promise<[SubjectRecord[], SubjectRecord[]]> {
+  const same = new Set<string>();
+  const [present, past]: [SubjectRecord[], SubjectRecord[]] = [[], []];
+  await eachInTurns(then, (one) => {
+    if (now.get(one.subject)?.streamVersion === one.streamVersion) same.add(one.subject);
+    else past.push(one);
+  });
+  await eachInTurns(now.values(), (one) => {
+    if (!same.has(one.subject)) present.push(one);
+  });
+  return [present, past];
+}
+
+function* coveredOf(records: readonly SubjectRecord[], covers: (subject: string) => boolean): Iterable<SubjectRecord> {
+  for (const record of records) if (covers(record.subject)) yield record;
 }

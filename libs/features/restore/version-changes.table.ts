@@ -15,26 +15,25 @@ interface ChangeRow {
 
 /** What a version of a stream made of each of its subjects, in today's shape; none when there is no such version. */
 export async function readVersionChanges(db: Db, kinds: SubjectKinds, stream: string, version: number): Promise<SubjectChange[]> {
-  const rows = await readInPages(
+  const changes = new Map<string, SubjectChange>();
+  await readInPages(
     db,
     `SELECT e.subject, e.state, e.schema_version, b.state AS before_state, b.schema_version AS before_schema
      FROM chancery.event e LEFT JOIN chancery.event b ON b.stream = e.stream AND b.subject = e.subject AND b.subject_version = e.subject_version - 1
      WHERE e.stream = $1 AND e.version = $2 ORDER BY e.position`,
     [stream, version],
-    (row: ChangeRow) => row,
+    (row: ChangeRow) => {
+      const { subject } = row;
+      const upcast = (state: JsonObject | null, schema: number | null) =>
+        state === null ? null : (kinds.of(subject)?.upcast(state, schema ?? 0) ?? state);
+      const before = changes.get(subject)?.before; // a later event of the same subject: the version began before its first one
+      changes.set(subject, {
+        subject,
+        before: before === undefined ? upcast(row.before_state, row.before_schema) : before,
+        after: upcast(row.state, row.schema_version),
+      });
+    },
   );
-  const changes = new Map<string, SubjectChange>();
-  for (const row of rows) {
-    const { subject } = row;
-    const upcast = (state: JsonObject | null, schema: number | null) =>
-      state === null ? null : (kinds.of(subject)?.upcast(state, schema ?? 0) ?? state);
-    const before = changes.get(subject)?.before; // a later event of the same subject: the version began before its first one
-    changes.set(subject, {
-      subject,
-      before: before === undefined ? upcast(row.before_state, row.before_schema) : before,
-      after: upcast(row.state, row.schema_version),
-    });
-  }
   return [...changes.values()];
 }
 

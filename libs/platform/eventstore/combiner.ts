@@ -37,6 +37,8 @@ const SECOND_BATCH = 16;
 export class Combiner {
   private readonly queue: Entry[] = [];
   private underWay = 0;
+  private bulks = 0;
+  private lastBulk: Promise<void> = Promise.resolve();
   private scheduled = false;
   private readonly pool: pg.Pool;
   private readonly log: DatabaseLog | undefined;
@@ -48,13 +50,27 @@ export class Combiner {
 
   append(command: DecidedCommand, deadline: number): Promise<AppendResult> {
     return new Promise((resolve, reject) => {
-      this.queue.push({ command, deadline, maybeCommitted: false, resolve, reject });
-      this.schedule();
+      const entry = { command, deadline, maybeCommitted: false, resolve, reject };
+      if (isBulk(command)) this.appendAside(entry);
+      else {
+        this.queue.push(entry);
+        this.schedule();
+      }
     });
   }
 
   get idle(): boolean {
-    return this.underWay === 0 && this.queue.length === 0;
+    return this.underWay === 0 && this.bulks === 0 && this.queue.length === 0;
+  }
+
+  /** Many events are staged for seconds before they take the head's lock: the others do not wait behind them, and they wait behind each other only. */
+  private appendAside(entry: Entry): void {
+    this.bulks += 1;
+    this.lastBulk = this.lastBulk
+      .then(() => this.settle([entry]))
+      .finally(() => {
+        this.bulks -= 1;
+      });
   }
 
   /** Sends what is due at the end of this turn of the event loop: callers answered by one commit ask again within one turn, and so meet. */
@@ -73,10 +89,8 @@ export class Combiner {
   }
 
   private send(): void {
-    const first = this.queue[0]!;
-    const batch = isBulk(first.command) ? this.queue.splice(0, 1) : takeBatch(this.queue);
     this.underWay += 1;
-    void this.settle(batch).finally(() => {
+    void this.settle(takeBatch(this.queue)).finally(() => {
       this.underWay -= 1;
       this.schedule();
     });

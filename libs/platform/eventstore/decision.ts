@@ -115,10 +115,9 @@ export function* composing(
       claims: last && event.state !== null ? distinct(event.claims ?? []) : [],
     });
   }
+  const claims = yield* collectClaims(composed);
+  const references = yield* collectReferences(finals, records, reads);
   yield undefined;
-  const claims = collectClaims(composed);
-  yield undefined;
-  const references = collectReferences(finals, records, reads);
   const expectedStreamVersion = request.precondition?.streamVersion ?? decided.atVersion ?? null;
   return {
     stream: request.stream,
@@ -155,10 +154,11 @@ function distinct(texts: readonly string[]): readonly string[] {
   return texts.length < 2 ? texts : [...new Set(texts)];
 }
 
-function collectClaims(events: readonly DecidedEvent[]): { subject: string; claim: string }[] {
+function* collectClaims(events: readonly DecidedEvent[]): Generator<undefined, { subject: string; claim: string }[]> {
   const owners = new Map<string, string>();
   const claimed: { subject: string; claim: string }[] = [];
-  for (const { subject, claims } of events) {
+  for (const [i, { subject, claims }] of events.entries()) {
+    if (i % PACE === PACE - 1) yield undefined;
     for (const claim of claims) {
       const owner = owners.get(claim);
       if (owner !== undefined) throw claimTaken(claim, owner);
@@ -174,15 +174,17 @@ export function claimTaken(claim: string, owner: string): DomainError {
 }
 
 /** References to subjects that this command does not touch become reads of the kind "it must live". */
-function collectReferences(
+function* collectReferences(
   finals: ReadonlyMap<string, NewEvent>,
   records: ReadonlyMap<string, SubjectRecord>,
   reads: Map<string, number | null>,
-): { subject: string; target: string }[] {
+): Generator<undefined, { subject: string; target: string }[]> {
   const references: { subject: string; target: string }[] = [];
+  let seen = 0;
   for (const [subject, event] of finals) {
-    if (event.state === null) continue;
-    for (const target of new Set(event.references ?? [])) {
+    if (++seen % PACE === 0) yield undefined;
+    if (event.state === null || event.references === undefined) continue;
+    for (const target of new Set(event.references)) {
       const written = finals.get(target);
       const read = records.get(target);
       if (written ? written.state === null : read ? read.state === null : false) throw referenceMissing(target);

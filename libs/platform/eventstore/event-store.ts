@@ -3,7 +3,7 @@ import type pg from 'pg';
 
 import type { Database, DatabaseLog } from '#platform/database/database.js';
 import { DomainError } from '#platform/kernel/errors.js';
-import { runInTurns } from '#platform/kernel/turns.js';
+import { giveWay, runInTurns } from '#platform/kernel/turns.js';
 
 import { Combiner, databaseUnavailable } from './combiner.js';
 import type {
@@ -121,16 +121,18 @@ export class EventStore {
     restsOn?: readonly string[],
   ): Promise<Outcome | undefined> {
     if (this.closed) throw databaseUnavailable();
-    const before = recordsOf(request, decided, records, restsOn);
-    checkStorable({ ...request, subjects: [...before.keys()] });
+    checkStorable({ ...request, subjects: [] });
     this.handling += 1;
     const deadline = performance.now() + (request.deadlineMs ?? this.deadlineMs);
     try {
+      const before = await recordsOf(request, decided, records, restsOn);
       checkPrecondition({ subjects: request.precondition?.subjects ?? {} }, viewOf(version, before));
       const { streamVersion } = restsOn === undefined ? { streamVersion: version } : (request.precondition ?? {});
       const pinned = { ...request, subjects: [], precondition: streamVersion === undefined ? {} : { streamVersion } };
       const command = await runInTurns(composing(pinned, decided, { streamVersion: version, records: before }));
+      await giveWay();
       const outcome = outcomeOf(request, decided, { command, before, version });
+      await giveWay();
       // Nothing to do may be what the same request, sent twice, has done since it was first looked for.
       if (outcome.unchanged) return (await this.findReplay(request)) ?? outcome;
       if (outcome.dryRun) {

@@ -27,8 +27,8 @@ export async function appendHeld(pool: pg.Pool, request: WholeRequest, decide: D
     await client.query('BEGIN');
     await client.query('SELECT chancery.hold($1)', [request.stream]);
     const all = await readWholeWithin(client, request.stream);
-    const decided = await decide(snapshotOf(all));
-    const before = recordsOf(request, decided, all.records);
+    const decided = await decide(await snapshotOf(all));
+    const before = await recordsOf(request, decided, all.records);
     checkPrecondition(request.precondition, viewOf(all.version, before));
     const pinned = { ...request, subjects: [], precondition: { streamVersion: all.version } };
     const command = await runInTurns(composing(pinned, decided, { streamVersion: all.version, records: before }));

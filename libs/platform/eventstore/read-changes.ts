@@ -1,6 +1,8 @@
 import { type Db, named, sqlQuery } from '#platform/database/database.js';
 import type { JsonObject } from '#platform/kernel/json.js';
 
+import { eachPage, readInPages } from './read-in-pages.js';
+
 /** A subject as a version left it; null when it ended. */
 export interface ChangedSubject {
   readonly subject: string;
@@ -72,15 +74,31 @@ export async function readLiving(db: Db, stream: string, take: (page: readonly C
     .setAccessMode('read only')
     .execute(async (tx) => {
       const head = await sqlQuery<{ version: number }>(tx, 'SELECT version FROM chancery.stream WHERE stream = $1', [stream]);
-      for (let after = ''; ; ) {
-        const rows = await sqlQuery<{ subject: string; state: JsonObject }>(
-          tx,
-          'SELECT subject, state FROM chancery.subject WHERE stream = $1 AND subject > $2 AND state IS NOT NULL ORDER BY subject LIMIT $3',
-          [stream, after, PAGE],
-        );
-        take(rows);
-        if (rows.length < PAGE) return head[0]?.version ?? 0;
-        after = rows.at(-1)?.subject ?? '';
-      }
+      const text = 'SELECT subject, state FROM chancery.subject WHERE stream = $1 AND state IS NOT NULL';
+      await eachPage<ChangedSubject>(tx, { text, values: [stream], pageSize: PAGE }, take);
+      return head[0]?.version ?? 0;
     });
+}
+
+/**
+ * What the subjects of a kind were at version `at` that any version after `after` has made something of; null where they did not live. The others are
+ * what they were.
+ */
+export async function readFormer(
+  db: Db,
+  stream: string,
+  { kind, after, at }: { readonly kind: string; readonly after: number; readonly at: number },
+): Promise<ReadonlyMap<string, JsonObject | null>> {
+  const former = new Map<string, JsonObject | null>();
+  await readInPages(
+    db,
+    `SELECT t.subject, (
+       SELECT e.state FROM chancery.event e
+       WHERE e.stream = $1 AND e.subject = t.subject AND e.version <= $4 ORDER BY e.subject_version DESC LIMIT 1
+     ) AS state
+     FROM (SELECT DISTINCT e.subject FROM chancery.event e WHERE e.stream = $1 AND e.version > $2 AND starts_with(e.subject, $3)) t`,
+    [stream, after, `${kind}/`, at],
+    ({ subject, state }: ChangedSubject) => former.set(subject, state),
+  );
+  return former;
 }

@@ -45,7 +45,7 @@ async function inRounds(store: EventStore, request: WholeRequest, decide: Decide
     const beganAt = performance.now();
     const whole = await store.readWhole(request.stream);
     if (streamVersion !== undefined) checkPrecondition({ streamVersion }, viewOf(whole.version, whole.records));
-    const decided = await decide(snapshotOf(whole));
+    const decided = await decide(await snapshotOf(whole));
     decidedInMs = performance.now() - beganAt;
     const outcome = await store.handleWhole(request, whole, decided);
     if (outcome !== undefined) return outcome; // otherwise the stream moved: who named its version is told so by the next look
@@ -73,7 +73,8 @@ export async function handleMany(
     // After the subjects, never before: then a state that this key's first request made is not seen without the key.
     const replayed = await store.findReplay(request);
     if (replayed) return replayed;
-    const view = viewOf(whole.version, recordsOf(request, NOTHING, whole.records, subjects), livingKinds(whole, request.kinds ?? []));
+    const records = await recordsOf(request, NOTHING, whole.records, subjects);
+    const view = viewOf(whole.version, records, await livingKinds(whole, request.kinds ?? []));
     checkPrecondition(request.precondition, view);
     const decided = await decide(view);
     const outcome = await store.handleWhole(request, whole, decided, subjects);

@@ -1,9 +1,10 @@
 import pg from 'pg';
 
-import { Turn } from '#platform/kernel/turns.js';
+import { eachInTurns, Turn } from '#platform/kernel/turns.js';
 
 import type { Decided, DecidedCommand, HandleRequest, Outcome, SubjectRecord } from './command.js';
 import { recordedEvents } from './decision.js';
+import { checkText } from './storable.js';
 
 /** Everything that lives in a stream at one version, by subject. */
 export interface Snapshot {
@@ -56,15 +57,19 @@ export async function readWholeWithin(client: pg.PoolClient, stream: string): Pr
   const records = new Map<string, SubjectRecord>();
   const isoTime = timesAsText();
   const turn = new Turn();
-  for (let page = await readPage(client, stream, ''); page.length > 0; ) {
+  // In the order of the index, whatever the planner knows of a table that was empty a moment ago (seen: every page a sort of all rows, 7 s).
+  await client.query('SET LOCAL enable_sort = off');
+  await client.query(OPEN, [stream]);
+  for (let page = await readPage(client); page.length > 0; ) {
     // The server reads the next page while this one is taken.
-    const next = page.length < PAGE ? Promise.resolve([]) : readPage(client, stream, page.at(-1)?.[0] ?? '');
+    const next = page.length < PAGE ? Promise.resolve([]) : readPage(client);
     next.catch(() => undefined); // awaited below
     for (const [subject, version, streamVersion, schemaVersion, state, recordedAt] of page)
       records.set(subject, { subject, version, streamVersion, schemaVersion, state, recordedAt: isoTime(recordedAt) });
     if (turn.isOver) await turn.next();
     page = await next;
   }
+  await client.query('CLOSE whole; SET LOCAL enable_sort = on');
   return { version: head.rows[0]?.version ?? 0, records };
 }
 
@@ -73,14 +78,11 @@ const types = {
     oid === pg.types.builtins.INT8 || oid === pg.types.builtins.INT2 ? Number : oid === pg.types.builtins.JSONB ? JSON.parse : String,
 } as pg.CustomTypesConfig;
 
-async function readPage(client: pg.PoolClient, stream: string, after: string): Promise<Row[]> {
-  const { rows } = await client.query<Row>({
-    text: `SELECT subject, version, from_version, schema_version, state, recorded_at FROM chancery.subject
-           WHERE stream = $1 AND subject > $2 ORDER BY subject LIMIT ${PAGE}`,
-    values: [stream, after],
-    rowMode: 'array',
-    types,
-  });
+const OPEN = `DECLARE whole NO SCROLL CURSOR FOR
+  SELECT subject, version, from_version, schema_version, state, recorded_at FROM chancery.subject WHERE stream = $1 ORDER BY stream, subject`;
+
+async function readPage(client: pg.PoolClient): Promise<Row[]> {
+  const { rows } = await client.query<Row>({ text: `FETCH ${PAGE} FROM whole`, rowMode: 'array', types });
   return rows;
 }
 
@@ -95,36 +97,44 @@ function timesAsText(): (text: string) => string {
 }
 
 /** What lives of it, to decide on. */
-export function snapshotOf({ version, records }: WholeStream): Snapshot {
-  let ended = 0;
-  for (const { state } of records.values()) if (state === null) ended += 1;
-  return { version, subjects: ended === 0 ? records : new Map([...records].filter(([, { state }]) => state !== null)) };
+export async function snapshotOf({ version, records }: WholeStream): Promise<Snapshot> {
+  const subjects = new Map<string, SubjectRecord>();
+  await eachInTurns(records.values(), (record) => {
+    if (record.state !== null) subjects.set(record.subject, record);
+  });
+  return { version, subjects };
 }
 
 /** Of each kind: does any subject of it live? */
-export function livingKinds({ records }: WholeStream, kinds: readonly string[]): Map<string, boolean> {
+export async function livingKinds({ records }: WholeStream, kinds: readonly string[]): Promise<Map<string, boolean>> {
   const living = new Map(kinds.map((kind) => [kind, false]));
   if (kinds.length === 0) return living;
-  for (const { subject, state } of records.values()) {
-    const kind = subject.slice(0, Math.max(0, subject.indexOf('/')));
-    if (state !== null && living.has(kind)) living.set(kind, true);
-  }
+  await eachInTurns(records.values(), ({ subject, state }) => {
+    if (state === null) return;
+    for (const kind of kinds) if (subject.startsWith(kind) && subject[kind.length] === '/') living.set(kind, true);
+  });
   return living;
 }
 
-/** The subjects that the command rests on: those that it writes, those that its precondition names, and further ones. */
-export function recordsOf(
+/**
+ * The subjects that the command rests on: those that it writes, those that its precondition names, and further ones.
+ * @throws DomainError invalid `unstorable` for a name that the database cannot bear.
+ */
+export async function recordsOf(
   request: WholeRequest,
   decided: Decided,
   records: WholeStream['records'],
   restsOn: readonly string[] = [],
-): Map<string, SubjectRecord> {
-  const never = { version: 0, streamVersion: 0, schemaVersion: 0, state: null, recordedAt: null };
+): Promise<Map<string, SubjectRecord>> {
   const rested = new Map<string, SubjectRecord>();
-  const take = (subject: string) => rested.set(subject, records.get(subject) ?? { subject, ...never });
-  for (const subject of restsOn) take(subject);
-  for (const { subject } of decided.events) take(subject);
-  for (const subject of Object.keys(request.precondition?.subjects ?? {})) take(subject);
+  const take = (subject: string) => {
+    const known = records.get(subject);
+    if (known === undefined) checkText('subject', subject);
+    rested.set(subject, known ?? { subject, version: 0, streamVersion: 0, schemaVersion: 0, state: null, recordedAt: null });
+  };
+  await eachInTurns(restsOn, take);
+  await eachInTurns(decided.events, ({ subject }) => take(subject));
+  await eachInTurns(Object.keys(request.precondition?.subjects ?? {}), take);
   return rested;
 }
 

@@ -53,8 +53,8 @@ export class HttpAdapter extends FastifyAdapter {
     });
     fastify.addHook('preSerialization', (_request, reply, payload, done) => {
       if (!isLongAnswer(payload)) return done(null, payload);
-      const written = writeLongJson(payload).then((text) => {
-        reply.serializer(() => text); // answers the reply, which as a promise's value would be waited for
+      const written = writeLongJson(payload).then((bytes) => {
+        reply.serializer(() => bytes as unknown as string); // which Fastify sends as they are; it answers the reply, which as a promise's value would be waited for
       });
       written.then(() => done(null, payload), done);
     });

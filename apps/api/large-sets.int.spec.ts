@@ -1,0 +1,94 @@
+import { request } from 'node:http';
+import { setImmediate as nextTurn } from 'node:timers/promises';
+
+import { afterAll, beforeAll, expect, test } from '@jest/globals';
+
+import { startTestApi, type TestApi } from './test-api.js';
+
+const MAPPINGS = 20_000;
+/** What one turn of the event loop may take of the processor: others wait for no longer. The collector of garbage takes some 30 of them now and then. */
+const MOST_TURN_MS = 60;
+
+let api: TestApi;
+beforeAll(async () => {
+  api = await startTestApi();
+  for (const name of ['large', 'other']) expect(await api.ask('POST', '/v1/gateways', { body: { name } })).toMatchObject({ status: 201 });
+}, 60_000);
+afterAll(() => api.close(), 30_000);
+
+const mapping = (i: number, revision: string) => ({ name: `m${i}`, prefix: `/m${i}/`, rewrite: `/${revision}/`, service: '10.0.0.1:8000' });
+const document = (revision: string, count = MAPPINGS) =>
+  JSON.stringify({ mappings: Array.from({ length: count }, (_, i) => mapping(i, revision)) });
+
+/** The processor time of the longest turn of the event loop while something is under way, ms. */
+async function longestTurn(underWay: () => Promise<unknown>): Promise<number> {
+  let done = false;
+  const running = underWay().finally(() => {
+    done = true;
+  });
+  let longest = 0;
+  while (!done) {
+    const before = process.threadCpuUsage();
+    await nextTurn();
+    const { user, system } = process.threadCpuUsage(before);
+    longest = Math.max(longest, (user + system) / 1000);
+  }
+  await running;
+  return longest;
+}
+
+/** Another user's changes, one after the other, until something else has ended. */
+async function writesBeside(underWay: Promise<number>, name: string): Promise<{ status: number; written: number }> {
+  let status: number | undefined;
+  underWay.then(
+    (it) => {
+      status = it;
+    },
+    () => undefined,
+  );
+  let written = 0;
+  for (; status === undefined; written++) {
+    const body = { ...mapping(written, name), name: `${name}-${written}`, prefix: `/${name}-${written}/` };
+    const made = await api.ask('POST', '/v1/gateways/other/mappings', { body });
+    expect(made.status).toBe(201);
+  }
+  return { status: await underWay, written };
+}
+
+const documents = new Map(['v0', 'v1'].map((revision) => [revision, Buffer.from(document(revision))]));
+
+/** A request whose long answer is not looked at: that would be this process' time too. @returns its status. */
+function send(method: string, path: string, body: string | Buffer): Promise<number> {
+  const headers = { authorization: `Bearer ${api.token}`, 'content-type': 'application/json', 'if-match': '*' };
+  return new Promise((resolve, reject) => {
+    const outgoing = request(`${api.api.url}/v1/gateways/large/${path}`, { method, headers }, (incoming) => {
+      incoming.on('error', reject);
+      incoming.on('end', () => resolve(incoming.statusCode ?? 0));
+      incoming.resume();
+    });
+    outgoing.on('error', reject);
+    outgoing.end(body);
+  });
+}
+
+const put = (revision: string) => send('PUT', 'config', documents.get(revision) ?? '');
+const post = (what: string, body: object) => send('POST', what, JSON.stringify(body));
+
+test.each([
+  ['an import', () => put('v0'), 200],
+  ['a change', () => put('v1'), 200],
+  ['a revert', () => post('reverts', { version: 3, reason: 'a try' }), 201],
+  ['a rollback', () => post('rollbacks', { toVersion: 3, reason: 'a try' }), 201],
+])(
+  '%s of 20,000 mappings holds up nobody',
+  async (name, order, status) => {
+    let beside: { status: number; written: number } | undefined;
+    const longest = await longestTurn(async () => {
+      beside = await writesBeside(order(), name.replaceAll(' ', '-'));
+    });
+    expect(beside?.status).toBe(status);
+    expect(beside?.written).toBeGreaterThan(5);
+    expect(longest).toBeLessThan(MOST_TURN_MS);
+  },
+  60_000,
+);

@@ -1,0 +1,4 @@
+#!/usr/bin/env node
+import { startBench } from '../machine/start.mjs';
+
+startBench('footprint/cold-start-bench.ts');
