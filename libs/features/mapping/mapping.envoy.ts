@@ -6,8 +6,7 @@ import type { JsonObject } from '#platform/kernel/json.js';
 import { clusterName } from './mapping-cluster.envoy.js';
 import { fromJson, type MappingState } from './mapping-state.js';
 import { buildRouteTable, compareRows, type RouteRow, type RouteTableRow, routeRow } from './route-table.js';
-import { type Refusal, rowFault } from './row-fault.js';
-import { readService } from './service-reference.js';
+import { type Refusal, rowFault, rowService } from './row-fault.js';
 import { isFault } from './text.js';
 import type { Upstream } from './upstream-tls.js';
 import { mostCopiedBytes, toVirtualHosts } from './virtual-hosts.js';
@@ -120,7 +119,7 @@ function planRow(row: RouteRow, setAside: { readonly code: string; readonly drop
   if (aside !== undefined) {
     return { outcome: aside.drop ? { kind: 'dropped' } : { kind: 'aside', code: aside.code }, refusal, service: undefined };
   }
-  const service = readService(row.service);
+  const service = rowService(row.service, allowLoopback);
   if (isFault(service)) throw new Error(`rowFault let the service of ${row.mapping} through`);
   const upstream = row.tls === undefined ? service : { ...service, tls: row.tls };
   return { outcome: { kind: 'forwarded', cluster: clusterName(upstream) }, refusal, service: upstream };

