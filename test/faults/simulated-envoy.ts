@@ -25,8 +25,6 @@ export class SimulatedEnvoy {
   readonly #held = new Map<string, Map<string, { version: string; bytes: Buffer }>>();
   #client: AggregatedDiscoveryServiceClient | undefined;
   #stream: ClientDuplexStream<DeltaDiscoveryRequest, DeltaDiscoveryResponse> | undefined;
-  #isClosed = false;
-  #again: NodeJS.Timeout | undefined;
   /** How often it dialled, and how many resources and bytes it was sent. */
   dials = 0;
   resources = 0;
@@ -41,13 +39,6 @@ export class SimulatedEnvoy {
     return [...(this.#held.get(SCOPED_ROUTE_TYPE)?.values() ?? [])].some(({ bytes }) => bytes.includes(text));
   }
 
-  close(): void {
-    this.#isClosed = true;
-    clearTimeout(this.#again);
-    this.#stream?.cancel();
-    this.#client?.close();
-  }
-
   #dial(): void {
     this.dials += 1;
     this.#client?.close();
@@ -60,9 +51,9 @@ export class SimulatedEnvoy {
     this.#stream = stream;
     let ended = false;
     const end = () => {
-      if (ended || this.#isClosed) return;
+      if (ended) return;
       ended = true;
-      this.#again = setTimeout(() => this.#dial(), this.#options.againMs); // its back-off, spread by its number
+      setTimeout(() => this.#dial(), this.#options.againMs); // its back-off, spread by its number
     };
     stream.on('data', (response: DeltaDiscoveryResponse) => this.#take(response));
     stream.on('error', end);

@@ -113,6 +113,7 @@ export class ScriptedAgent {
       },
     });
     for (const report of this.#journal.values()) this.#connection.sendReport(report);
+    this.#connection.sendStatus(this.status); // it may have changed since the hello was written, while nobody could be told
   }
 
   /** Dials again when its stream has ended, as the real agent does: a worker that cannot take it now may take it the next time. */
