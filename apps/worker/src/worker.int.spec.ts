@@ -1,4 +1,4 @@
-import { afterEach, describe, expect, test } from '@jest/globals';
+import { afterEach, describe, expect, jest, test } from '@jest/globals';
 
 import { listDeployments } from '#features/rollout/deployment.table.js';
 import { listMappingStatus } from '#features/rollout/mapping-status.table.js';
@@ -6,6 +6,8 @@ import { listTargets, readTarget } from '#features/rollout/target.table.js';
 import { readSnapshot } from '#platform/eventstore/read-log.js';
 
 import { eventually, WorkerFixture } from './worker.fixture.js';
+
+jest.setTimeout(60_000);
 
 let fixture: WorkerFixture;
 afterEach(() => fixture.close());
@@ -78,17 +80,20 @@ describe('a worker and one agent', () => {
     });
   });
 
-  test('a burst of 100 changes in a second restarts a slow agent at most twice', async () => {
+  test('a burst of 100 changes in a second restarts a slow agent at most once more than it has windows', async () => {
     fixture = await WorkerFixture.open();
     const worker = await fixture.startWorker('w1');
-    const agent = fixture.agent({ drainMs: 1_500, restartMs: 50 });
+    const drainMs = 1_500;
+    const agent = fixture.agent({ drainMs, restartMs: 50 });
     await agent.connect(worker.port);
     await eventually('live', proven(1));
     const before = agent.restarts.length;
+    const began = performance.now();
     let version = 0;
     for (let i = 0; i < 100; i++) version = await fixture.putMapping(`m${i}`);
+    const windows = Math.ceil((performance.now() - began) / drainMs); // one, unless this machine cannot write a hundred in that time
     await eventually('the last change is live', proven(version));
-    expect(agent.restarts.length - before).toBeLessThanOrEqual(2);
+    expect(agent.restarts.length - before).toBeLessThanOrEqual(windows + 1);
     expect(agent.bootstrap).toContain('/m99/');
   });
 });
