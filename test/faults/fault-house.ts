@@ -41,6 +41,8 @@ export interface HouseOptions {
   readonly rate?: number;
   /** What everything is of at first, the schema too; this one by default. */
   readonly release?: Release;
+  /** What every process is told beside that. */
+  readonly env?: Readonly<Record<string, string>>;
 }
 
 interface Worker {
@@ -103,6 +105,16 @@ export class FaultHouse {
   get api(): HouseProcess {
     if (this.#api === undefined) throw new Error('the house has no api yet');
     return this.#api;
+  }
+
+  /** Every process that was started, but for the agents. */
+  get processes(): readonly HouseProcess[] {
+    return [...this.#others, ...this.workers.map(({ process }) => process)];
+  }
+
+  /** What lets in to the API. */
+  get token(): string {
+    return this.#token;
   }
 
   /** From now on requests go to this one. */
@@ -341,8 +353,11 @@ export class FaultHouse {
       CHANCERY_ALLOW_LOOPBACK_UPSTREAMS: 'true',
       ENVOY_PATH: await testEnvoy(),
       ...(this.#options.redisUrl === undefined ? {} : { REDIS_URL: this.#options.redisUrl }),
+      ...this.#options.env,
       ...more,
     };
+    // What is said to be '' is not said at all.
+    for (const [name, value] of Object.entries(env)) if (value === '') Reflect.deleteProperty(env, name);
     const process = HouseProcess.start(`worker ${this.workers.length}`, 'worker/src/main.js', env, release);
     this.processes.push(process);
     const { listen } = await process.ready();
@@ -357,6 +372,7 @@ export class FaultHouse {
       DATABASE_URL: this.#databaseUrl(),
       CHANCERY_API_LISTEN: '127.0.0.1:0',
       CHANCERY_ALLOW_LOOPBACK_UPSTREAMS: 'true',
+      ...this.#options.env,
     };
     const api = HouseProcess.start('api', 'api/src/main.js', env, release);
     this.processes.push(api);
@@ -366,7 +382,7 @@ export class FaultHouse {
   }
 
   async startProjector(release = this.#options.release): Promise<HouseProcess> {
-    const env = { DATABASE_URL: this.#databaseUrl(), CHANCERY_PROJECTOR_METRICS_LISTEN: '127.0.0.1:0' };
+    const env = { DATABASE_URL: this.#databaseUrl(), CHANCERY_PROJECTOR_METRICS_LISTEN: '127.0.0.1:0', ...this.#options.env };
     const projector = HouseProcess.start('projector', 'projector/src/main.js', env, release);
     this.processes.push(projector);
     await projector.ready();
@@ -495,7 +511,7 @@ export class FaultHouse {
 
   /** A node more, aimed at the first worker. */
   async addNode(name: string): Promise<FaultNode> {
-    const env = { CHANCERY_AGENT_TOKEN: this.#agentToken, ENVOY_PATH: await testEnvoy() };
+    const env = { CHANCERY_AGENT_TOKEN: this.#agentToken, ENVOY_PATH: await testEnvoy(), ...this.#options.env };
     const node = await FaultNode.open(name, await freePort(), () => this.worker(0).port, env);
     this.nodes.set(name, node);
     node.startAgent({}, this.#options.release);

@@ -19,6 +19,7 @@ export class HouseProcess {
   readonly #child: ChildProcess;
   readonly #lines: Readonly<Record<string, unknown>>[] = [];
   #stderr = '';
+  #stdout = '';
   #exit: number | string | undefined;
   #isPaused = false;
 
@@ -38,10 +39,11 @@ export class HouseProcess {
       this.#exit = signal ?? code ?? 'unknown';
     });
     createInterface({ input: this.#child.stdout as NonNullable<ChildProcess['stdout']> }).on('line', (line) => {
+      this.#stdout += `${line}\n`;
       if (line.startsWith('{')) this.#lines.push(JSON.parse(line) as Readonly<Record<string, unknown>>);
     });
     this.#child.stderr?.on('data', (bytes: Buffer) => {
-      this.#stderr = (this.#stderr + bytes.toString()).slice(-200_000);
+      this.#stderr = (this.#stderr + bytes.toString()).slice(-20_000_000);
     });
   }
 
@@ -60,6 +62,11 @@ export class HouseProcess {
   /** What it wrote to stderr: its log. */
   get log(): string {
     return this.#stderr;
+  }
+
+  /** Everything that it has written. */
+  get output(): string {
+    return this.#stdout + this.#stderr;
   }
 
   /** The newest line of this event. */

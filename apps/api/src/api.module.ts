@@ -16,10 +16,10 @@ import { AuditController } from '#features/audit/audit.controller.js';
 import { ListAuditHandler, ReadAuditStandingHandler } from '#features/audit/list-audit.js';
 import { CertificateController } from '#features/certificate/certificate.controller.js';
 import { certificateKind } from '#features/certificate/certificate.kind.js';
-import { ChooseCertificateHandler } from '#features/certificate/choose-certificate.js';
 import { DeleteCertificateHandler } from '#features/certificate/delete-certificate.js';
 import { ListCertificatesHandler, ReadCertificateHandler } from '#features/certificate/list-certificates.js';
 import { PutCertificateHandler } from '#features/certificate/put-certificate.js';
+import { ReadCertificateChoiceHandler } from '#features/certificate/read-certificate-choice.js';
 import { ApplyChangesetHandler } from '#features/changeset/apply-changeset.js';
 import { ChangesetController } from '#features/changeset/changeset.controller.js';
 import { ImportConfigurationHandler } from '#features/changeset/import-configuration.js';
@@ -185,7 +185,7 @@ const queryHandlers = [
   ReadExplanationHandler,
   ListRouteTestsHandler,
   ReadRouteTestHandler,
-  ChooseCertificateHandler,
+  ReadCertificateChoiceHandler,
   ListCertificatesHandler,
   ReadCertificateHandler,
   FindMappingWarningsHandler,

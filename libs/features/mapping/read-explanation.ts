@@ -2,7 +2,7 @@ import { setImmediate as nextTurn } from 'node:timers/promises';
 
 import { type IQueryHandler, Query, QueryBus, QueryHandler } from '@nestjs/cqrs';
 
-import { ChooseCertificate, type ChosenCertificate } from '#features/certificate/choose-certificate.js';
+import { type ChosenCertificate, ReadCertificateChoice } from '#features/certificate/read-certificate-choice.js';
 import { FindKnownEndpoints } from '#features/discovery/find-known-endpoints.js';
 import { ReadGateway } from '#features/gateway/list-gateways.js';
 import { ListMappingStatus } from '#features/rollout/list-mapping-status.js';
@@ -66,7 +66,7 @@ export class ReadExplanationHandler implements IQueryHandler<ReadExplanation> {
     // The book may move on while the rows are gone through, so what belongs together is taken now.
     const taken = { version: book.version, rows: answered === undefined ? [...book.routes.rows()] : [] };
     const winner = answered === undefined ? book.routes.find(request) : undefined;
-    const certificate = await this.queries.execute(new ChooseCertificate(gateway, request.host));
+    const certificate = await this.queries.execute(new ReadCertificateChoice(gateway, request.host));
     const looking = explainLosers(taken.rows, request, winner, MOST_LOSERS);
     let step = looking.next();
     for (; step.done !== true; step = looking.next()) await nextTurn();

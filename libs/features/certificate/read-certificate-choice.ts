@@ -17,7 +17,7 @@ export interface ChosenCertificate {
 }
 
 /** Asks which of a gateway's certificates a client gets that asks for a host over TLS ('' for none), as Envoy chooses; null: there is none. */
-export class ChooseCertificate extends Query<ChosenCertificate | null> {
+export class ReadCertificateChoice extends Query<ChosenCertificate | null> {
   constructor(
     readonly gateway: string,
     readonly host: string,
@@ -26,15 +26,15 @@ export class ChooseCertificate extends Query<ChosenCertificate | null> {
   }
 }
 
-@QueryHandler(ChooseCertificate)
-export class ChooseCertificateHandler implements IQueryHandler<ChooseCertificate> {
+@QueryHandler(ReadCertificateChoice)
+export class ReadCertificateChoiceHandler implements IQueryHandler<ReadCertificateChoice> {
   constructor(
     private readonly queries: QueryBus,
     @Inject(DB) private readonly db: Db,
   ) {}
 
   /** @throws DomainError not_found `gateway_not_found`. */
-  async execute({ gateway, host }: ChooseCertificate): Promise<ChosenCertificate | null> {
+  async execute({ gateway, host }: ReadCertificateChoice): Promise<ChosenCertificate | null> {
     const { settings } = await this.queries.execute(new ReadGateway(gateway));
     const inOrder = inListenerOrder(await listNames(this.db, gateway), settings.tls.defaultCertificate);
     const chosen = chosenCertificate(inOrder, host);
