@@ -166,6 +166,8 @@ describe('a certificate', () => {
       [{ certificateChain: made.pem }, 'missing_field', '/privateKey'],
       [{ ...bodyOf(made), privateKey: { pem: made.key } }, 'wrong_type', '/privateKey'],
       [{ ...bodyOf(made), key: made.key }, 'unknown_field', '/key'],
+      // A value where a name should be is not repeated.
+      [{ ...bodyOf(made), [made.key]: '' }, 'unknown_field', ''],
     ] as const) {
       const answer = await test.ask('PUT', at('shape'), { body: body as never });
       expect([answer.status, answer.json.code, answer.json.errors[0].pointer]).toEqual([400, code, pointer]);

@@ -1,4 +1,11 @@
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+
 import { afterAll, beforeAll, describe, expect, it } from '@jest/globals';
+
+import { makeCertificate } from '#features/certificate/certificate.fixture.js';
+import { withNewKey, writeKeyFile } from '#platform/vault/key-file.js';
 
 import { startTestApi, type TestAnswer, type TestApi } from './test-api.js';
 import { openWire, type Wire } from './test-wire.js';
@@ -6,10 +13,13 @@ import { openWire, type Wire } from './test-wire.js';
 const mappings = '/v1/gateways/default/mappings';
 
 describe('a database that goes away', () => {
+  const folder = mkdtempSync(join(tmpdir(), 'chancery-outage-'));
   let test: TestApi;
   let wire: Wire;
   beforeAll(async () => {
-    test = await startTestApi({}, {}, async (url) => {
+    const keyFile = join(folder, 'keys.json');
+    writeKeyFile(keyFile, withNewKey(undefined, 'first'));
+    test = await startTestApi({ CHANCERY_KEK_FILE: keyFile }, {}, async (url) => {
       const opened = await openWire(url);
       wire = opened.wire;
       return opened.url;
@@ -18,8 +28,10 @@ describe('a database that goes away', () => {
   afterAll(async () => {
     await test.close();
     await wire.cut();
+    rmSync(folder, { recursive: true });
   });
 
+  const ends = 'chancery_certificate_expiry_timestamp_seconds{gateway="default",certificate="edge"}';
   const create = (name: string) => test.ask('POST', mappings, { body: { name, prefix: `/${name}/`, service: 'a' } });
   const until = async (ask: () => Promise<TestAnswer>, status: number) => {
     const deadline = Date.now() + 15_000;
@@ -32,6 +44,22 @@ describe('a database that goes away', () => {
     const ready = await test.ask('GET', '/readyz?verbose');
     expect(ready.json).toMatchObject({ status: 'ok', checks: expect.arrayContaining([{ name: 'migrations', ok: true, detail: '' }]) });
     expect((await create('before')).status).toBe(201);
+    const made = await makeCertificate();
+    const body = { certificateChain: made.pem, privateKey: made.key };
+    expect((await test.ask('PUT', '/v1/gateways/default/certificates/edge', { body })).status).toBe(201);
+    expect((await test.ask('GET', '/metrics')).text).toContain(ends);
+  });
+
+  it('leaves in the metrics when certificates end, and since when that was not read', async () => {
+    const readAt = (text: string) => Number(/^chancery_certificate_expiry_read_timestamp_seconds (\S+)$/m.exec(text)?.[1]);
+    const before = (await test.ask('GET', '/metrics')).text;
+    await wire.cut();
+    const [after, again] = [(await test.ask('GET', '/metrics')).text, (await test.ask('GET', '/metrics')).text];
+    for (const text of [before, after, again]) expect(text).toContain(ends);
+    expect([readAt(before) > 0, readAt(after), readAt(again)]).toEqual([true, readAt(before), readAt(before)]);
+    expect(test.logged().split('the ends of certificates could not be read').length - 1).toBe(1);
+    await wire.open();
+    expect(await until(() => test.ask('GET', mappings), 200)).toBe(200);
   });
 
   it('is a 503 at once when it is down, and the api recovers by itself', async () => {

@@ -123,7 +123,7 @@ async function makeParts(options: ApiOptions, database: Database, events: EventS
   const { config, log } = options;
   const build = readBuild();
   const metrics = new HttpMetrics(build, () => withDeadline(readHeads(database), SCRAPE_DEADLINE_MS));
-  addCertificateGauge(metrics.registry, database.db, SCRAPE_DEADLINE_MS);
+  addCertificateGauge(metrics.registry, { db: database.db, log, deadlineMs: SCRAPE_DEADLINE_MS });
   return {
     database,
     events,

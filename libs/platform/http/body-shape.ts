@@ -46,11 +46,7 @@ function findForbiddenKey(value: unknown, path: readonly (string | number)[]): (
 function fieldErrors(issue: z.core.$ZodIssue, body: object): FieldError[] {
   const path = issue.path.map((step) => (typeof step === 'symbol' ? String(step) : step));
   if (issue.code === 'unrecognized_keys') {
-    return issue.keys.map((key) => ({
-      pointer: pointerTo(...path, key),
-      code: 'unknown_field',
-      message: `There is no field ${quoted(key)}; remove it, or check its spelling.`,
-    }));
+    return issue.keys.map((key) => unknownField(path, key));
   }
   const pointer = pointerTo(...path);
   const value = path.reduce<unknown>((at, step) => (typeof at === 'object' && at !== null ? Reflect.get(at, step) : undefined), body);
@@ -58,4 +54,15 @@ function fieldErrors(issue: z.core.$ZodIssue, body: object): FieldError[] {
   const wanted =
     issue.code === 'invalid_type' ? ` It must be ${issue.expected === 'int' ? 'an integer' : `of type ${issue.expected}`}.` : '';
   return [{ pointer, code: 'wrong_type', message: `The field ${quoted(path.join('.'))} has the wrong type.${wanted}` }];
+}
+
+/** Longer than the name of any field of ours. */
+const MOST_NAME = 64;
+
+/** A name that is too long for any field is no slip of the pen but a value in the wrong place, a key perhaps: it is not repeated, nor recorded. */
+function unknownField(path: readonly (string | number)[], key: string): FieldError {
+  const code = 'unknown_field';
+  if (key.length > MOST_NAME)
+    return { pointer: pointerTo(...path), code, message: `A field here has a name of ${key.length} characters; there is none. Remove it.` };
+  return { pointer: pointerTo(...path, key), code, message: `There is no field ${quoted(key)}; remove it, or check its spelling.` };
 }
