@@ -107,11 +107,6 @@ export class FaultHouse {
     return this.#api;
   }
 
-  /** Every process that was started, but for the agents. */
-  get processes(): readonly HouseProcess[] {
-    return [...this.#others, ...this.workers.map(({ process }) => process)];
-  }
-
   /** What lets in to the API. */
   get token(): string {
     return this.#token;
