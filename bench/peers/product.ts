@@ -32,6 +32,7 @@ export function mappingOf(route: number, revision: string, upstreamPort: number)
 /** A gateway has at most so many mappings; a few are left for the bench to create. */
 const MOST_MAPPINGS = 100_000;
 const ROOM = 10;
+export const MOST_ROUTES = MOST_MAPPINGS - ROOM;
 
 /** @param env Further environment of `bin/dev`. */
 export async function startProduct(site: Site, env: Readonly<Record<string, string>> = {}): Promise<Product> {
@@ -42,7 +43,7 @@ export async function startProduct(site: Site, env: Readonly<Record<string, stri
   const product = productOf(dev, site.upstreamPort);
   try {
     await deliverLive(product);
-    const routes = Math.min(site.routes, MOST_MAPPINGS - ROOM);
+    const routes = Math.min(site.routes, MOST_ROUTES);
     if (routes > 0) {
       await importMappings(product, routes, site.upstreamPort);
       await untilServing(product, { route: routes - 1, path: pathOf(routes - 1) });

@@ -36,7 +36,8 @@ export async function handleOnSnapshot(store: EventStore, request: WholeRequest,
 async function inRounds(store: EventStore, request: WholeRequest, decide: DecideOnSnapshot): Promise<Outcome> {
   const streamVersion = request.precondition?.streamVersion;
   let decidedInMs = 0;
-  for (let round = 0; round < MOST_ROUNDS; round++) {
+  const endsAt = endOf(request);
+  for (let round = 0; round < MOST_ROUNDS && performance.now() < endsAt; round++) {
     if (round >= ROUNDS_UNHELD && streamVersion === undefined && decidedInMs <= LONGEST_HELD_MS) {
       const outcome = await store.handleHeld(request, decide);
       if (outcome !== undefined) return outcome;
@@ -68,7 +69,8 @@ export async function handleMany(
   subjects: readonly string[],
   decide: (view: WideView) => Promise<Decided>,
 ): Promise<Outcome> {
-  for (let round = 0; round < MOST_ROUNDS; round++) {
+  const endsAt = endOf(request);
+  for (let round = 0; round < MOST_ROUNDS && performance.now() < endsAt; round++) {
     const whole = await store.readWhole(request.stream);
     // After the subjects, never before: then a state that this key's first request made is not seen without the key.
     const replayed = await store.findReplay(request);
@@ -81,6 +83,11 @@ export async function handleMany(
     if (outcome !== undefined) return outcome;
   }
   throw new DomainError('conflict', 'contended', 'Others keep changing what this changes: nothing was recorded; try again.');
+}
+
+/** When no further round is begun; the one that is under way then has its own deadline. */
+function endOf({ deadlineMs = Number.POSITIVE_INFINITY }: WholeRequest): number {
+  return performance.now() + deadlineMs;
 }
 
 const NOTHING: Decided = { events: [], details: null };
