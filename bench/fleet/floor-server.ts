@@ -3,10 +3,9 @@ import { createServer } from 'node:http2';
 import type { AddressInfo } from 'node:net';
 import { createInterface } from 'node:readline';
 
-import { Server, ServerCredentials } from '@grpc/grpc-js';
+import { Server, ServerCredentials, type ServerDuplexStream, type ServiceDefinition } from '@grpc/grpc-js';
 
-import { adsServerOptions, adsService } from '#platform/xds/ads-endpoint.js';
-import type { DeltaCall } from '#platform/xds/envoy-session.js';
+import { AggregatedDiscoveryServiceService } from '#platform/xds/generated/discovery.js';
 
 async function bareHttp2(): Promise<number> {
   const server = createServer();
@@ -20,9 +19,12 @@ async function bareHttp2(): Promise<number> {
 }
 
 function bareGrpc(): Promise<number> {
-  const server = new Server(adsServerOptions());
-  const idle = (call: DeltaCall) => call.on('error', () => undefined).resume();
-  server.addService(adsService, { deltaAggregatedResources: idle, streamAggregatedResources: idle });
+  const server = new Server();
+  const idle = (call: ServerDuplexStream<unknown, unknown>) => call.on('error', () => undefined).resume();
+  server.addService(AggregatedDiscoveryServiceService as unknown as ServiceDefinition, {
+    deltaAggregatedResources: idle,
+    streamAggregatedResources: idle,
+  });
   return new Promise((resolve, reject) => {
     server.bindAsync('127.0.0.1:0', ServerCredentials.createInsecure(), (error, port) => (error === null ? resolve(port) : reject(error)));
   });

@@ -47,7 +47,7 @@ export class LiveRelay {
 
   /** @throws Error when the socket cannot be made. */
   async start(): Promise<void> {
-    this.#server = await serveAds(this.#options.socketPath, this.#endpoint.methods());
+    this.#server = await serveAds(this.#options.socketPath, this.#endpoint);
   }
 
   /** The set has changed: what can go to an Envoy at once is written before this returns. */

@@ -28,6 +28,9 @@ export interface StockEnvoysOptions {
   onRefused(lane: LiveLane, resources: readonly ResourceKey[], message: string): Promise<void>;
 }
 
+/** How long the others have to take what one of them refuses. Milliseconds. */
+const JUDGED_AFTER_MS = 1_000;
+
 /** One Envoy that dials the worker itself. It has no fence, no last known good and no proof: what it acknowledges is all that is known of it. */
 interface StockEnvoy {
   readonly owner: StreamOwner;
@@ -112,6 +115,30 @@ export class StockEnvoys {
     return session;
   }
 
+  /**
+   * What others of the lane have taken in this very version is not at fault: it is this Envoy, and no reason to look for a mapping to set aside, which would
+   * send something else to all of them. Who is alone on its lane has nobody to be compared with.
+   */
+  #judge(envoy: StockEnvoy, { key, version, message }: Rejection): void {
+    const { lane, owner } = envoy;
+    const judge = () => {
+      const others = this.#othersOf(envoy);
+      if (others.some(({ stream }) => stream?.has(key, version))) return;
+      // Of a version that was superseded meanwhile nobody can say that he has it: then it counts what becomes of those that follow.
+      const refusing = others.filter(({ stream }) => stream?.refuses(key));
+      if (lane.set.get(key)?.version !== version && 2 * refusing.length < others.length) return;
+      this.#options
+        .onRefused(lane, [key], message)
+        .catch((err: unknown) => this.#options.log.warn({ err, target: owner.target }, 'the cause of a refusal could not be found'));
+    };
+    if (this.#othersOf(envoy).length === 0) judge();
+    else setTimeout(judge, JUDGED_AFTER_MS).unref();
+  }
+
+  #othersOf(envoy: StockEnvoy): StockEnvoy[] {
+    return [...this.#envoys.values()].filter((other) => other !== envoy && other.lane === envoy.lane);
+  }
+
   #laneOf(gateway: string, name: string, onNone?: () => void): LiveLane {
     const publisher = this.#options.publisher(gateway);
     const lane = publisher?.laneOf(name);
@@ -125,7 +152,7 @@ export class StockEnvoys {
   async #admit(caller: AdsCaller): Promise<void> {
     const { id } = caller.node;
     if (this.#options.certificateOf(caller) === id) return;
-    const token = presentedToken(caller.metadata);
+    const token = presentedToken(caller.headers);
     const identity = token === undefined ? undefined : await this.#options.authenticate(token);
     if (identity === undefined)
       throw new DomainError(
@@ -137,17 +164,15 @@ export class StockEnvoys {
   }
 
   #session(envoy: StockEnvoy): EnvoySession {
-    const { log, onRefused } = this.#options;
+    const { log } = this.#options;
     const { lane, owner, beside } = envoy;
     const session: EnvoySession = {
       sets: [lane.set, beside.set],
       systemVersion: () => String(lane.version),
-      onRejected: ({ key, ...rejection }: Rejection) => {
+      onRejected: (rejection: Rejection) => {
         const message = refusalReason(rejection.message);
-        envoy.error = `${key.name}: ${message}`;
-        onRefused(lane, [key], message).catch((err: unknown) =>
-          log.warn({ err, target: owner.target }, 'the cause of a refusal could not be found'),
-        );
+        envoy.error = `${rejection.key.name}: ${message}`;
+        this.#judge(envoy, { ...rejection, message });
       },
       onHeldBack: (held: readonly HeldBack[]) => {
         if (held.length > 0)

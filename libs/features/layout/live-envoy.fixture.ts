@@ -3,14 +3,14 @@ import { type Agent, createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { Server, ServerCredentials } from '@grpc/grpc-js';
 
 import { defaultSettings, type GatewaySettings } from '#features/gateway/gateway.js';
 import { type Answer, ask, type RunningEnvoy, startEnvoy } from '#features/rollout/running-envoy.fixture.js';
 import { ADS_SOCKET } from '#platform/envoy/model/reserved.js';
 import { waitUntil } from '#platform/envoy/wait-until.js';
+import { GrpcServer } from '#platform/grpc/grpc-server.js';
 import { createLog } from '#platform/log/log.js';
-import { AdsEndpoint, adsServerOptions, adsService } from '#platform/xds/ads-endpoint.js';
+import { ADS_MESSAGE_BYTES, AdsEndpoint, adsService } from '#platform/xds/ads-endpoint.js';
 import type { Rejection } from '#platform/xds/envoy-session.js';
 import { ResourceSet } from '#platform/xds/resource-set.js';
 import { CLUSTER_TYPE, ENDPOINT_TYPE, type ResourceChange, type XdsResource } from '#platform/xds/xds-resource.js';
@@ -85,12 +85,8 @@ export async function startLiveEnvoy(table: LiveTable, upstream: number, tls: Li
       onClosed: () => undefined,
     }),
   });
-  const server = new Server(adsServerOptions());
-  server.addService(adsService, endpoint.methods() as never);
   const socket = join(folder, 's');
-  await new Promise<void>((resolve, reject) =>
-    server.bindAsync(`unix:${socket}`, ServerCredentials.createInsecure(), (error) => (error === null ? resolve() : reject(error))),
-  );
+  const server = await GrpcServer.listen({ path: socket }, { methods: adsService(endpoint), maxMessageBytes: ADS_MESSAGE_BYTES });
   const wait = async () => {
     const done = await waitUntil(() => (settled >= set.revision ? true : null), { timeoutMs: 10_000, everyMs: 1 });
     if (done === null) throw new Error(`not settled: ${settled} of ${set.revision}; ${JSON.stringify(rejections)}`);
@@ -120,7 +116,7 @@ export async function startLiveEnvoy(table: LiveTable, upstream: number, tls: Li
     get: (path, options) => ask({ port, path, ...options }),
     async stop() {
       await envoy.stop();
-      server.forceShutdown();
+      server.destroy();
       rmSync(folder, { recursive: true, force: true });
     },
   };

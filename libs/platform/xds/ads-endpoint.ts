@@ -1,10 +1,14 @@
-import { type ChannelOptions, type ServiceDefinition, status } from '@grpc/grpc-js';
+import type { IncomingHttpHeaders } from 'node:http2';
 
-import { DomainError, type ErrorKind } from '#platform/kernel/errors.js';
+import { type GrpcMethod, streaming } from '#platform/grpc/grpc-server.js';
+import { DomainError } from '#platform/kernel/errors.js';
 import type { Log } from '#platform/log/log.js';
-import type { AdsCaller, AdsProtocol, DeltaCall, EnvoySession, SequencerTiming, SotwCall } from './envoy-session.js';
+
+import { AdsCall, type AdsHost } from './ads-call.js';
+import { endWith } from './end-with.js';
+import type { AdsCaller, DeltaCall, EnvoySession, SequencerTiming, SotwCall } from './envoy-session.js';
 import { EnvoyStream } from './envoy-stream.js';
-import { AggregatedDiscoveryServiceService, type DeltaDiscoveryRequest, type DiscoveryRequest } from './generated/discovery.js';
+import { AggregatedDiscoveryServiceService, DeltaDiscoveryRequest, DiscoveryRequest } from './generated/discovery.js';
 
 export interface AdsEndpointOptions {
   readonly log: Log;
@@ -20,64 +24,58 @@ export interface AdsEndpointOptions {
   readonly firstRequestMs?: number;
 }
 
-/** The discovery service with responses as the bytes that they are: encoded once, not once per stream. */
-export const adsService = {
-  deltaAggregatedResources: {
-    ...AggregatedDiscoveryServiceService.deltaAggregatedResources,
-    responseSerialize: (bytes: Buffer) => bytes,
-  },
-  streamAggregatedResources: {
-    ...AggregatedDiscoveryServiceService.streamAggregatedResources,
-    responseSerialize: (bytes: Buffer) => bytes,
-  },
-} as unknown as ServiceDefinition;
+/** What answers a stream, by its protocol. */
+export interface AdsMethods {
+  delta(call: DeltaCall, headers: IncomingHttpHeaders): void;
+  sotw(call: SotwCall, headers: IncomingHttpHeaders): void;
+}
 
-/**
- * For the server that the endpoint is registered in: a client that does not answer a ping is given up after twice this time, and with it all that waits for it.
- * An Envoy that comes back says what it holds, a hundred bytes for each resource.
- */
-export function adsServerOptions(keepaliveMs = 10_000): ChannelOptions {
+/** The methods of the discovery service, for a GrpcServer. */
+export function adsService(methods: AdsMethods): Readonly<Record<string, GrpcMethod>> {
+  const { deltaAggregatedResources: delta, streamAggregatedResources: sotw } = AggregatedDiscoveryServiceService;
   return {
-    'grpc.keepalive_time_ms': keepaliveMs,
-    'grpc.keepalive_timeout_ms': keepaliveMs,
-    'grpc.max_receive_message_length': 16 * 1024 * 1024,
-    'grpc.max_send_message_length': -1,
+    [delta.path]: streaming(DeltaDiscoveryRequest.decode, (call, headers) => methods.delta(call, headers)),
+    [sotw.path]: streaming(DiscoveryRequest.decode, (call, headers) => methods.sotw(call, headers)),
   };
 }
+
+/** What Envoys may send: one that comes back says what it holds, a hundred bytes for each resource. */
+export const ADS_MESSAGE_BYTES = 16 * 1024 * 1024;
 
 const defaults: SequencerTiming = { warmDeadlineMs: 3_000, removalGraceMs: 5_000, warmingIntervalMs: 250, listenerIntervalMs: 5_000 };
 /** How long updates run before other work gets its turn. */
 const SLICE_MS = 8;
 
 /**
- * ADS for Envoys, both protocols. `server.addService(adsService, endpoint.methods())` in any grpc-js server; or call `delta` and `sotw` from methods that
- * look first who is there.
+ * ADS for Envoys, both protocols: `adsService(endpoint)` for a GrpcServer; or call `delta` and `sotw` from methods that look first who is there.
  */
-export class AdsEndpoint {
+export class AdsEndpoint implements AdsMethods {
   readonly #options: AdsEndpointOptions;
   readonly #streams = new Set<EnvoyStream>();
   readonly #toUpdate = new Set<EnvoyStream>();
+  readonly #host: AdsHost;
   #updating = false;
   #closed = false;
 
   constructor(options: AdsEndpointOptions) {
     this.#options = options;
+    this.#host = {
+      firstRequestMs: options.firstRequestMs ?? 10_000,
+      open: (caller) => this.#open(caller),
+      ended: (...end) => this.#ended(...end),
+    };
   }
 
   get streams(): ReadonlySet<EnvoyStream> {
     return this.#streams;
   }
 
-  methods(): { deltaAggregatedResources(call: DeltaCall): void; streamAggregatedResources(call: SotwCall): void } {
-    return { deltaAggregatedResources: (call) => this.delta(call), streamAggregatedResources: (call) => this.sotw(call) };
+  delta(call: DeltaCall, headers: IncomingHttpHeaders): void {
+    this.#serve(new AdsCall(call, headers, 'delta', this.#host));
   }
 
-  delta(call: DeltaCall): void {
-    this.#serve(call, 'delta');
-  }
-
-  sotw(call: SotwCall): void {
-    this.#serve(call, 'sotw');
+  sotw(call: SotwCall, headers: IncomingHttpHeaders): void {
+    this.#serve(new AdsCall(call, headers, 'sotw', this.#host));
   }
 
   /**
@@ -100,6 +98,11 @@ export class AdsEndpoint {
     for (const stream of [...this.#streams]) stream.close(reason);
   }
 
+  #serve(call: AdsCall): void {
+    call.call.listen(call);
+    if (this.#closed) call.end(new DomainError('unavailable', 'ads_closed', 'This control plane is stopping.'));
+  }
+
   #updateSlice(): void {
     const end = performance.now() + SLICE_MS;
     for (const stream of this.#toUpdate) {
@@ -108,7 +111,7 @@ export class AdsEndpoint {
         stream.update();
       } catch (error) {
         // One stream's fault stays its own: the others still wait for theirs.
-        this.#ended(stream.caller.call, stream, error);
+        this.#ended(stream.call, stream, error);
       }
       if (performance.now() >= end) break;
     }
@@ -116,57 +119,7 @@ export class AdsEndpoint {
     else this.#updating = false;
   }
 
-  /** By events and not by an async iterator, which costs each stream some 2 KB and each request several promises. */
-  #serve(call: DeltaCall | SotwCall, protocol: AdsProtocol): void {
-    let stream: EnvoyStream | undefined;
-    let ended = false;
-    const timer = setTimeout(() => fail(call, status.DEADLINE_EXCEEDED, 'no request'), this.#options.firstRequestMs ?? 10_000);
-    const end = (error?: unknown) => {
-      clearTimeout(timer);
-      if (ended) return;
-      ended = true;
-      if (error !== undefined) this.#ended(call, stream, error);
-      else if (stream === undefined && !call.writableEnded) call.end();
-      stream?.close('Envoy ended the stream');
-      if (stream !== undefined) this.#forget(stream);
-    };
-    const receive = (request: DeltaDiscoveryRequest | DiscoveryRequest) => {
-      try {
-        if (!ended) stream?.receive(request);
-      } catch (error) {
-        end(error);
-      }
-    };
-    const first = (request: DeltaDiscoveryRequest | DiscoveryRequest) => {
-      clearTimeout(timer);
-      call.pause(); // nothing more is read before it is known what the caller should have
-      this.#open(call, protocol, request).then((opened) => {
-        stream = opened;
-        if (ended) {
-          stream.close('the connection was lost');
-          this.#forget(stream);
-        } else {
-          receive(request);
-          call.resume();
-        }
-      }, end);
-    };
-    call.on('cancelled', () => call.destroy());
-    call.on('data', (request: DeltaDiscoveryRequest | DiscoveryRequest) => (stream === undefined ? first(request) : receive(request)));
-    call.on('end', () => end());
-    call.on('error', (error) => end(error instanceof Error ? error : undefined)); // what is none we have said ourselves
-    call.on('close', () => end(new Error('the connection was lost')));
-    if (this.#closed) end(new DomainError('unavailable', 'ads_closed', 'This control plane is stopping.'));
-  }
-
-  #forget(stream: EnvoyStream): void {
-    this.#streams.delete(stream);
-    this.#toUpdate.delete(stream);
-  }
-
-  async #open(call: DeltaCall | SotwCall, protocol: AdsProtocol, first: DeltaDiscoveryRequest | DiscoveryRequest): Promise<EnvoyStream> {
-    const node = { id: first.node?.id ?? '', cluster: first.node?.cluster ?? '' };
-    const caller: AdsCaller = { node, protocol, metadata: call.metadata, peer: call.getPeer(), call };
+  async #open(caller: AdsCaller): Promise<EnvoyStream> {
     const session = await this.#options.open(caller);
     const stream = new EnvoyStream(caller, session, { ...defaults, ...this.#options.timing });
     this.#streams.add(stream);
@@ -176,25 +129,22 @@ export class AdsEndpoint {
   }
 
   #ended(call: DeltaCall | SotwCall, stream: EnvoyStream | undefined, error: unknown): void {
-    const gone = call.cancelled || call.destroyed;
-    const reason = error instanceof Error ? error.message : String(error);
-    if (!(error instanceof DomainError) && !gone) this.#options.log.error({ err: error, node: stream?.node.id }, 'an ADS stream failed');
-    if (!gone && error instanceof DomainError)
-      fail(call, kindToStatus[error.kind] ?? status.FAILED_PRECONDITION, `${error.code}: ${reason}`);
-    else if (!gone) fail(call, status.INTERNAL, 'internal error');
-    stream?.close(gone ? 'the connection was lost' : reason);
+    const isGone = call.isCancelled;
+    if (error !== undefined && !isGone) {
+      if (!call.isOver && !(error instanceof DomainError))
+        this.#options.log.error({ err: error, node: stream?.node.id }, 'an ADS stream failed');
+      endWith(call, error);
+    }
+    if (error === undefined) call.end();
+    if (stream === undefined) return;
+    stream.close(reasonOf(error, isGone));
+    this.#streams.delete(stream);
+    this.#toUpdate.delete(stream);
   }
 }
 
-const kindToStatus: Partial<Record<ErrorKind, status>> = {
-  malformed: status.INVALID_ARGUMENT,
-  invalid: status.INVALID_ARGUMENT,
-  unauthenticated: status.UNAUTHENTICATED,
-  forbidden: status.PERMISSION_DENIED,
-  not_found: status.NOT_FOUND,
-  unavailable: status.UNAVAILABLE,
-};
-
-function fail(call: DeltaCall | SotwCall, code: status, details: string): void {
-  call.emit('error', { code, details });
+function reasonOf(error: unknown, isGone: boolean): string {
+  if (error === undefined) return 'Envoy ended the stream';
+  if (isGone) return 'the connection was lost';
+  return error instanceof Error ? error.message : String(error);
 }

@@ -1,8 +1,9 @@
-import { type ClientDuplexStream, credentials, Server, ServerCredentials } from '@grpc/grpc-js';
+import { type ClientDuplexStream, credentials } from '@grpc/grpc-js';
 import { afterEach, describe, expect, jest, test } from '@jest/globals';
 
+import { GrpcServer } from '#platform/grpc/grpc-server.js';
 import { createLog } from '#platform/log/log.js';
-import { AdsEndpoint, adsServerOptions, adsService } from './ads-endpoint.js';
+import { ADS_MESSAGE_BYTES, AdsEndpoint, adsService } from './ads-endpoint.js';
 import { listener, scope } from './envoy-messages.fixture.js';
 import { AggregatedDiscoveryServiceClient, type DeltaDiscoveryRequest, type DeltaDiscoveryResponse } from './generated/discovery.js';
 import { until } from './live-envoy.fixture.js';
@@ -90,14 +91,10 @@ async function crowd() {
       };
     },
   });
-  const server = new Server(adsServerOptions());
-  server.addService(adsService, { ...endpoint.methods() });
-  disposals.push(() => server.forceShutdown());
-  const port = await new Promise<number>((resolve, reject) => {
-    server.bindAsync('127.0.0.1:0', ServerCredentials.createInsecure(), (error, bound) =>
-      error === null ? resolve(bound) : reject(error),
-    );
-  });
+  const methods = adsService(endpoint);
+  const server = await GrpcServer.listen({ host: '127.0.0.1', port: 0 }, { methods, maxMessageBytes: ADS_MESSAGE_BYTES });
+  disposals.push(() => server.destroy());
+  const { port } = server;
   const clients = Array.from({ length: CLIENTS }, (_, i) => new Client(mannerOf(i), port, set));
   await until('all are known', () => settled.size === CLIENTS && [...settled.values()].every((revision) => revision === 1), 60_000);
   return { set, endpoint, clients, rejected };

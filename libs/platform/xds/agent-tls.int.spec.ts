@@ -2,16 +2,16 @@ import { execFileSync } from 'node:child_process';
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { Server, type ServiceDefinition } from '@grpc/grpc-js';
 import { afterAll, beforeAll, describe, expect, it } from '@jest/globals';
+import { GrpcServer, streaming } from '#platform/grpc/grpc-server.js';
+
 import { adsService } from './ads-endpoint.js';
 import { type AgentTls, connectAgent } from './agent-connection.js';
-import type { ReportsCall } from './delivery-session.js';
-import { type AgentMessage, Hello, ReportsService } from './generated/delivery.js';
+import { AgentMessage, Hello, ReportsService, WorkerMessage } from './generated/delivery.js';
 import { mutualTls, type PeerIdentity, peerIdentity } from './server-credentials.js';
 
 let folder: string;
-let server: Server;
+let server: GrpcServer;
 let port: number;
 let seen: (PeerIdentity | undefined)[];
 
@@ -40,31 +40,26 @@ beforeAll(async () => {
   certificate('edge-1', 'authority');
   certificate('impostor', 'stranger');
   seen = [];
-  server = new Server();
-  server.addService(ReportsService as unknown as ServiceDefinition, {
-    connect(call: ReportsCall) {
-      call.on('error', () => {}); // it has gone
-      call.on('data', ({ message }: AgentMessage) => {
+  const nothing = () => undefined;
+  const reports = streaming(AgentMessage.decode, (call) =>
+    call.listen({
+      message({ message }) {
         if (message?.$case !== 'hello') return;
         seen.push(peerIdentity(call));
-        call.write({
-          message: { $case: 'welcome', welcome: { session: 's', term: 1, lineage: 1, lineageId: 'l', statsIntervalMs: 1000 } },
-        });
-      });
-      call.on('end', () => call.end());
-    },
-  });
-  server.addService(adsService, {
-    deltaAggregatedResources: (call: ReportsCall) => void call.on('error', () => {}),
-    streamAggregatedResources: () => {},
-  });
-  const identity = { certificateChain: read('worker.pem'), privateKey: read('worker.key'), clientAuthorities: read('authority.pem') };
-  port = await new Promise<number>((resolve, reject) =>
-    server.bindAsync('127.0.0.1:0', mutualTls(identity), (error, bound) => (error === null ? resolve(bound) : reject(error))),
+        const welcome = { session: 's', term: 1, lineage: 1, lineageId: 'l', statsIntervalMs: 1000 };
+        call.write(WorkerMessage.encode({ message: { $case: 'welcome', welcome } }).finish());
+      },
+      halfClosed: () => call.end(),
+      closed: nothing,
+    }),
   );
+  const identity = { certificateChain: read('worker.pem'), privateKey: read('worker.key'), clientAuthorities: read('authority.pem') };
+  const methods = { [ReportsService.connect.path]: reports, ...adsService({ delta: nothing, sotw: nothing }) };
+  server = await GrpcServer.listen({ host: '127.0.0.1', port: 0 }, { methods, maxMessageBytes: 1_000_000, tls: mutualTls(identity) });
+  port = server.port;
 });
 afterAll(() => {
-  server.forceShutdown();
+  server.destroy();
   rmSync(folder, { recursive: true, force: true });
 });
 

@@ -1,14 +1,24 @@
 import { randomUUID } from 'node:crypto';
+import type { IncomingHttpHeaders } from 'node:http2';
 
-import { type Metadata, Server, ServerCredentials, type ServiceDefinition, type StatusObject, status } from '@grpc/grpc-js';
-
-import { DomainError, type ErrorKind } from '#platform/kernel/errors.js';
+import { messagesOf } from '#platform/grpc/call-messages.js';
+import { GrpcServer, type MutualTls, streaming } from '#platform/grpc/grpc-server.js';
+import { Status as GrpcStatus } from '#platform/grpc/status.js';
+import { DomainError } from '#platform/kernel/errors.js';
 import type { Log } from '#platform/log/log.js';
-import { type AdsEndpoint, adsService } from './ads-endpoint.js';
+import { ADS_MESSAGE_BYTES, type AdsMethods, adsService } from './ads-endpoint.js';
 import { DeliverySession, type DiscoveryCall, type ReportsCall } from './delivery-session.js';
-import type { SotwCall } from './envoy-session.js';
-import { type AgentMessage, type Hello, type Report, ReportsService, type Stats, type Status, type Welcome } from './generated/delivery.js';
-import type { DeltaDiscoveryRequest } from './generated/discovery.js';
+import { endWith } from './end-with.js';
+import {
+  AgentMessage,
+  type Hello,
+  type Report,
+  ReportsService,
+  type Stats,
+  type Status,
+  type Welcome,
+  WorkerMessage,
+} from './generated/delivery.js';
 import { presentedToken } from './server-credentials.js';
 
 /** Who presented a token. */
@@ -43,9 +53,9 @@ export interface DeliveryServerOptions {
   readonly handlers: DeliveryHandlers;
   readonly log: Log;
   /** Envoys that dial in themselves, on the same port: their streams name no session of an agent's. Without it they are refused. */
-  readonly envoys?: Pick<AdsEndpoint, 'delta' | 'sotw'>;
+  readonly envoys?: AdsMethods;
   /** TLS in which both sides show a certificate. Without it the port is open to this machine alone. */
-  readonly credentials?: ServerCredentials;
+  readonly credentials?: MutualTls;
   readonly helloTimeoutMs?: number;
   readonly ackTimeoutMs?: number;
   readonly keepaliveMs?: number;
@@ -57,14 +67,10 @@ export interface DeliveryServer {
   close(): Promise<void>;
 }
 
-const kindToStatus: Partial<Record<ErrorKind, status>> = {
-  malformed: status.INVALID_ARGUMENT,
-  invalid: status.INVALID_ARGUMENT,
-  unauthenticated: status.UNAUTHENTICATED,
-  forbidden: status.PERMISSION_DENIED,
-  not_found: status.NOT_FOUND,
-  unavailable: status.UNAVAILABLE,
-};
+const SESSION_HEADER = 'chancery-session';
+const NO_SESSION = 'no such session: open Reports.Connect first';
+/** How long streams have to end when the worker stops. */
+const GRACE_MS = 1_000;
 
 /**
  * Listens for agents. The protocol is described in proto/delivery.proto.
@@ -78,47 +84,42 @@ export async function startDeliveryServer(options: DeliveryServerOptions): Promi
       `Agents would connect to ${options.host} without TLS: listen on loopback, or give the worker a certificate.`,
     );
   }
-  const keepaliveMs = options.keepaliveMs ?? 10_000;
-  const server = new Server({
-    'grpc.keepalive_time_ms': keepaliveMs,
-    'grpc.keepalive_timeout_ms': keepaliveMs,
-    'grpc.max_receive_message_length': 8 * 1024 * 1024,
-    'grpc.max_send_message_length': -1,
-  });
+  const { host, port, keepaliveMs, credentials } = options;
   const sessions = new SessionSet(options);
-  server.addService(ReportsService as unknown as ServiceDefinition, { connect: (call: ReportsCall) => void sessions.reports(call) });
-  server.addService(adsService, {
-    deltaAggregatedResources: (call: DiscoveryCall) => {
-      if (call.metadata.get('chancery-session').length > 0) void sessions.discovery(call);
-      else if (options.envoys === undefined) fail(call, status.FAILED_PRECONDITION, 'no such session: open Reports.Connect first');
-      else options.envoys.delta(call);
+  const server = await GrpcServer.listen(
+    { host, port },
+    {
+      methods: {
+        [ReportsService.connect.path]: streaming(AgentMessage.decode, sessions.reports),
+        ...adsService(discovery(sessions, options)),
+      },
+      maxMessageBytes: ADS_MESSAGE_BYTES,
+      ...(keepaliveMs === undefined ? {} : { keepaliveMs }),
+      ...(credentials === undefined ? {} : { tls: credentials }),
     },
-    streamAggregatedResources: (call: SotwCall) => {
-      if (options.envoys === undefined) fail(call, status.UNIMPLEMENTED, 'agents speak the delta protocol');
-      else options.envoys.sotw(call);
-    },
-  });
-  const host = options.host.includes(':') ? `[${options.host}]` : options.host;
-  const port = await new Promise<number>((resolve, reject) => {
-    server.bindAsync(`${host}:${options.port}`, options.credentials ?? ServerCredentials.createInsecure(), (error, bound) => {
-      if (error === null) resolve(bound);
-      else
-        reject(
-          new DomainError('conflict', 'address_in_use', `Cannot listen on ${host}:${options.port}: ${error.message}`, { cause: error }),
-        );
-    });
+  ).catch((cause: Error) => {
+    throw new DomainError('conflict', 'address_in_use', `Cannot listen on ${host}:${port}: ${cause.message}`, { cause });
   });
   return {
-    port,
-    close: async () => {
+    port: server.port,
+    close: () => {
       sessions.closeAll('the worker stops');
-      await new Promise<void>((resolve) => {
-        const timer = setTimeout(() => server.forceShutdown(), 1_000);
-        server.tryShutdown(() => {
-          clearTimeout(timer);
-          resolve();
-        });
-      });
+      return server.close(GRACE_MS);
+    },
+  };
+}
+
+/** Agents name the session that they opened; whoever names none is an Envoy. */
+function discovery(sessions: SessionSet, { envoys }: DeliveryServerOptions): AdsMethods {
+  return {
+    delta(call, headers) {
+      if (headers[SESSION_HEADER] !== undefined) void sessions.discovery(call, headers);
+      else if (envoys === undefined) call.end(GrpcStatus.FAILED_PRECONDITION, NO_SESSION);
+      else envoys.delta(call, headers);
+    },
+    sotw(call, headers) {
+      if (envoys === undefined) call.end(GrpcStatus.UNIMPLEMENTED, 'agents speak the delta protocol');
+      else envoys.sotw(call, headers);
     },
   };
 }
@@ -132,14 +133,12 @@ class SessionSet {
     for (const { session } of this.#sessions.values()) session.close(reason);
   }
 
-  async reports(call: ReportsCall): Promise<void> {
-    call.on('cancelled', () => call.destroy());
+  readonly reports = async (call: ReportsCall, headers: IncomingHttpHeaders): Promise<void> => {
     let session: DeliverySession | undefined;
-    const helloTimer = setTimeout(() => fail(call, status.DEADLINE_EXCEEDED, 'no hello'), this.options.helloTimeoutMs ?? 10_000);
+    const helloTimer = setTimeout(() => call.end(GrpcStatus.DEADLINE_EXCEEDED, 'no hello'), this.options.helloTimeoutMs ?? 10_000);
     try {
-      const identity = await this.#identify(call.metadata);
-      // What fails below must reach the agent as a status, for which the stream must not be destroyed: it would wait for its welcome in vain.
-      for await (const message of call.iterator({ destroyOnReturn: false }) as AsyncIterable<AgentMessage>) {
+      const identity = await this.#identify(headers);
+      for await (const message of messagesOf(call)) {
         if (session === undefined) {
           session = this.#begin(call, message);
           await this.#open(call, session, identity);
@@ -156,22 +155,18 @@ class SessionSet {
     } finally {
       clearTimeout(helloTimer);
     }
-  }
+  };
 
-  async discovery(call: DiscoveryCall): Promise<void> {
-    call.on('cancelled', () => call.destroy());
+  async discovery(call: DiscoveryCall, headers: IncomingHttpHeaders): Promise<void> {
     let attached: DeliverySession | undefined;
     try {
-      const identity = await this.#identify(call.metadata);
-      const found = this.#sessions.get(String(call.metadata.get('chancery-session')[0] ?? ''));
-      if (found === undefined || found.identity.id !== identity.id) {
-        fail(call, status.FAILED_PRECONDITION, 'no such session: open Reports.Connect first');
-        return;
-      }
+      const identity = await this.#identify(headers);
+      const found = this.#sessions.get(String(headers[SESSION_HEADER]));
+      if (found === undefined || found.identity.id !== identity.id) return call.end(GrpcStatus.FAILED_PRECONDITION, NO_SESSION);
       attached = found.session;
       attached.attach(call);
       let announced = false;
-      for await (const request of call as AsyncIterable<DeltaDiscoveryRequest>) {
+      for await (const request of messagesOf(call)) {
         const askedForLive = attached.asksForLive;
         attached.receive(request);
         if (!announced || attached.asksForLive !== askedForLive) this.options.handlers.subscribed(attached);
@@ -180,14 +175,14 @@ class SessionSet {
       call.end();
     } catch (error) {
       if (attached === undefined) this.#ended(call, undefined, error);
-      else if (!call.cancelled) this.options.log.error({ err: error, target: attached.target }, 'an agent stream failed');
+      else if (!call.isCancelled) this.options.log.error({ err: error, target: attached.target }, 'an agent stream failed');
     } finally {
       attached?.detach(call);
     }
   }
 
-  async #identify(metadata: Metadata): Promise<AgentIdentity> {
-    const token = presentedToken(metadata);
+  async #identify(headers: IncomingHttpHeaders): Promise<AgentIdentity> {
+    const token = presentedToken(headers);
     const identity = token === undefined ? undefined : await this.options.handlers.authenticate(token);
     if (identity === undefined)
       throw new DomainError('unauthenticated', 'token_invalid', 'The token is missing, wrong, expired or revoked.');
@@ -210,7 +205,7 @@ class SessionSet {
   async #open(call: ReportsCall, session: DeliverySession, identity: AgentIdentity): Promise<void> {
     const welcome = await this.options.handlers.opened(session, identity);
     this.#sessions.set(session.id, { session, identity });
-    call.write({ message: { $case: 'welcome', welcome: { session: session.id, ...welcome } } });
+    call.write(WorkerMessage.encode({ message: { $case: 'welcome', welcome: { session: session.id, ...welcome } } }).finish());
   }
 
   async #handle(session: DeliverySession, { message }: AgentMessage): Promise<void> {
@@ -232,17 +227,10 @@ class SessionSet {
 
   #ended(call: ReportsCall | DiscoveryCall, session: DeliverySession | undefined, error: unknown): void {
     const reason = error instanceof Error ? error.message : String(error);
-    // Not "destroyed": that it is too when what was made of its messages failed.
-    if (!(error instanceof DomainError) && !call.cancelled) {
+    const isGone = call.isCancelled;
+    if (!(error instanceof DomainError) && !isGone)
       this.options.log.error({ err: error, target: session?.target }, 'an agent stream failed');
-    }
-    const code = error instanceof DomainError ? (kindToStatus[error.kind] ?? status.FAILED_PRECONDITION) : status.INTERNAL;
-    if (!call.cancelled && !call.destroyed) fail(call, code, error instanceof DomainError ? `${error.code}: ${reason}` : 'internal error');
-    session?.close(call.cancelled || call.destroyed ? 'the connection was lost' : reason);
+    endWith(call, error);
+    session?.close(isGone ? 'the connection was lost' : reason);
   }
-}
-
-function fail(call: ReportsCall | DiscoveryCall | SotwCall, code: status, details: string): void {
-  const failure: Partial<StatusObject> = { code, details };
-  call.emit('error', failure);
 }

@@ -1,7 +1,7 @@
-import type { ServerDuplexStream } from '@grpc/grpc-js';
+import type { GrpcCall } from '#platform/grpc/grpc-call.js';
 
 import { DeltaSubscription } from './delta-subscription.js';
-import type { AgentMessage, Hello, Validated, WorkerMessage } from './generated/delivery.js';
+import { type AgentMessage, type Hello, type Validated, WorkerMessage } from './generated/delivery.js';
 import type { DeltaDiscoveryRequest } from './generated/discovery.js';
 import type { EncodedLiveRelease } from './live-release.js';
 import { type LiveAnswer, LiveStream } from './live-stream.js';
@@ -16,8 +16,8 @@ import {
   MANIFEST_TYPE,
 } from './resource.js';
 
-export type ReportsCall = ServerDuplexStream<AgentMessage, WorkerMessage>;
-export type DiscoveryCall = ServerDuplexStream<DeltaDiscoveryRequest, Buffer>;
+export type ReportsCall = GrpcCall<AgentMessage>;
+export type DiscoveryCall = GrpcCall<DeltaDiscoveryRequest>;
 
 /** Everything that one release consists of, encoded. */
 export interface EncodedRelease {
@@ -221,7 +221,7 @@ export class DeliverySession {
   }
 
   #send(message: WorkerMessage): void {
-    if (this.#closed === undefined) this.#reports.write(message);
+    if (this.#closed === undefined) this.#reports.write(WorkerMessage.encode(message).finish());
   }
 }
 

@@ -12,18 +12,20 @@ const resource = (name: string, bytes: number): XdsResource => ({
   needs: [],
 });
 
+const joined = (parts: readonly Uint8Array[]) => Buffer.concat(parts);
+
 describe('responses around bytes that are encoded already', () => {
   test.each([0, 1, 127, 128, 100_000])('are what the generated code reads, with values of %d bytes', (bytes) => {
     const resources = [resource('a', bytes), resource('ü', bytes)];
     const out = { typeUrl: CLUSTER_TYPE, nonce: '7', resources, removed: ['b', 'c'], doubtful: new Set<string>() };
-    expect(DeltaDiscoveryResponse.decode(encodeDelta(out, 'v 12'))).toEqual({
+    expect(DeltaDiscoveryResponse.decode(joined(encodeDelta(out, 'v 12')))).toEqual({
       systemVersionInfo: 'v 12',
       typeUrl: CLUSTER_TYPE,
       nonce: '7',
       removedResources: ['b', 'c'],
       resources: resources.map(({ name, version, value }) => ({ name, version, resource: { typeUrl: CLUSTER_TYPE, value } })),
     });
-    expect(DiscoveryResponse.decode(encodeSotw(out, 'v 12'))).toEqual({
+    expect(DiscoveryResponse.decode(joined(encodeSotw(out, 'v 12')))).toEqual({
       versionInfo: 'v 12',
       typeUrl: CLUSTER_TYPE,
       nonce: '7',
@@ -35,9 +37,9 @@ describe('responses around bytes that are encoded already', () => {
     const scope = { ...resource('s', 100), typeUrl: SCOPED_ROUTE_TYPE };
     const values = ['1', '2'].map((nonce) => {
       const out = { typeUrl: SCOPED_ROUTE_TYPE, nonce, resources: [scope], removed: [], doubtful: new Set(['s']) };
-      const { resources } = DeltaDiscoveryResponse.decode(encodeDelta(out, ''));
+      const { resources } = DeltaDiscoveryResponse.decode(joined(encodeDelta(out, '')));
       expect(resources[0]?.version).toBe(scope.version);
-      expect(DiscoveryResponse.decode(encodeSotw(out, '')).resources[0]?.value).toEqual(resources[0]?.resource?.value);
+      expect(DiscoveryResponse.decode(joined(encodeSotw(out, ''))).resources[0]?.value).toEqual(resources[0]?.resource?.value);
       return resources[0]?.resource?.value ?? Buffer.alloc(0);
     });
     expect(values.map((value) => value.subarray(0, 100).equals(scope.value))).toEqual([true, true]);
@@ -48,7 +50,7 @@ describe('responses around bytes that are encoded already', () => {
     const [a, b] = [resource('a', 5_000), resource('b', 5_000)];
     const read = (nonce: string, resources: XdsResource[], removed: string[], version: string) => {
       const { systemVersionInfo, ...read } = DeltaDiscoveryResponse.decode(
-        encodeDelta({ typeUrl: CLUSTER_TYPE, nonce, resources, removed, doubtful: new Set() }, version),
+        joined(encodeDelta({ typeUrl: CLUSTER_TYPE, nonce, resources, removed, doubtful: new Set() }, version)),
       );
       return [read.nonce, read.resources.map(({ name }) => name), read.removedResources, systemVersionInfo];
     };
@@ -65,7 +67,7 @@ describe('responses around bytes that are encoded already', () => {
 
   test('an empty response is one too', () => {
     const out = { typeUrl: CLUSTER_TYPE, nonce: '1', resources: [], removed: [], doubtful: new Set<string>() };
-    expect(DeltaDiscoveryResponse.decode(encodeDelta(out, ''))).toMatchObject({ resources: [], nonce: '1' });
-    expect(DiscoveryResponse.decode(encodeSotw(out, ''))).toMatchObject({ resources: [], nonce: '1' });
+    expect(DeltaDiscoveryResponse.decode(joined(encodeDelta(out, '')))).toMatchObject({ resources: [], nonce: '1' });
+    expect(DiscoveryResponse.decode(joined(encodeSotw(out, '')))).toMatchObject({ resources: [], nonce: '1' });
   });
 });

@@ -25,18 +25,16 @@ const bodies: Body[] = [];
 const BODIES_KEPT = 8;
 
 /**
- * A DeltaDiscoveryResponse. Streams that stand alike are sent the same but for the nonce, which so comes last: all else is written once for all of them. Field
- * numbers here and below are those of proto/discovery.proto.
+ * A DeltaDiscoveryResponse, in parts. Streams that stand alike are sent the same but for the nonce, which so comes last: all else is written once, and is one
+ * piece of memory for all of them. Field numbers here and below are those of proto/discovery.proto.
  */
-export function encodeDelta(outgoing: Outgoing, systemVersion: string): Buffer {
-  const body = bodyOf(outgoing, systemVersion);
-  const { nonce } = outgoing;
-  const bytes = Buffer.allocUnsafe(body.length + 2 + nonce.length);
-  bytes.set(body);
-  bytes[body.length] = 42;
-  bytes[body.length + 1] = nonce.length; // a number in decimal digits
-  bytes.write(nonce, body.length + 2, 'latin1');
-  return bytes;
+export function encodeDelta(outgoing: Outgoing, systemVersion: string): readonly [Uint8Array, Uint8Array] {
+  const { nonce } = outgoing; // a number in decimal digits
+  const tail = Buffer.allocUnsafe(2 + nonce.length);
+  tail[0] = 42;
+  tail[1] = nonce.length;
+  tail.write(nonce, 2, 'latin1');
+  return [bodyOf(outgoing, systemVersion), tail];
 }
 
 function bodyOf(outgoing: Outgoing, systemVersion: string): Uint8Array {
@@ -68,13 +66,13 @@ function writeBody({ typeUrl, nonce, resources, removed, doubtful }: Outgoing, s
 }
 
 /** A DiscoveryResponse. */
-export function encodeSotw({ typeUrl, nonce, resources, doubtful }: Outgoing, version: string): Buffer {
+export function encodeSotw({ typeUrl, nonce, resources, doubtful }: Outgoing, version: string): readonly [Uint8Array] {
   const writer = new BinaryWriter().uint32(10).string(version);
   for (const one of resources) {
     const resource = doubtful.has(one.name) ? toldApart(one, nonce) : one;
     writer.raw(framed(resource, sotwFrames, sotwFrame).head).raw(resource.value);
   }
-  return asBuffer(writer.uint32(34).string(typeUrl).uint32(42).string(nonce).finish());
+  return [writer.uint32(34).string(typeUrl).uint32(42).string(nonce).finish()];
 }
 
 /**
@@ -131,8 +129,4 @@ function sotwFrame({ typeUrl, value }: XdsResource): Frame {
 /** Any {type_url = 1, value = 2} up to its value. */
 function anyHead(typeUrl: string, length: number): Uint8Array {
   return new BinaryWriter().uint32(10).string(typeUrl).uint32(18).uint32(length).finish();
-}
-
-function asBuffer(bytes: Uint8Array): Buffer {
-  return Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength);
 }

@@ -1,20 +1,21 @@
-import type { Metadata, ServerDuplexStream } from '@grpc/grpc-js';
+import type { IncomingHttpHeaders } from 'node:http2';
+
+import type { GrpcCall } from '#platform/grpc/grpc-call.js';
 
 import type { DeltaDiscoveryRequest, DiscoveryRequest } from './generated/discovery.js';
 import type { ResourceSet } from './resource-set.js';
 import type { ResourceKey } from './xds-resource.js';
 
 export type AdsProtocol = 'delta' | 'sotw';
-/** Responses are written as the bytes that they are. */
-export type DeltaCall = ServerDuplexStream<DeltaDiscoveryRequest, Buffer>;
-export type SotwCall = ServerDuplexStream<DiscoveryRequest, Buffer>;
+export type DeltaCall = GrpcCall<DeltaDiscoveryRequest>;
+export type SotwCall = GrpcCall<DiscoveryRequest>;
 
 /** Who opened a stream, as it said in its first request. Two streams may name one node (a hot restart has both epochs): nothing is keyed by it here. */
 export interface AdsCaller {
   readonly node: { readonly id: string; readonly cluster: string };
   readonly protocol: AdsProtocol;
-  readonly metadata: Metadata;
-  /** Address and port, or the path of a Unix socket, as gRPC tells it. */
+  readonly headers: IncomingHttpHeaders;
+  /** Address and port, or `unix`. */
   readonly peer: string;
   /** The call itself: `peerIdentity(caller.call)` says whose certificate the connection has. */
   readonly call: DeltaCall | SotwCall;

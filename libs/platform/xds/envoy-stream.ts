@@ -1,10 +1,10 @@
 import { encodeDelta, encodeSotw } from './envoy-frames.js';
 import type { AdsCaller, AdsProtocol, EnvoySession, HeldBack, Rejection, SequencerTiming } from './envoy-session.js';
 import type { DeltaDiscoveryRequest, DiscoveryRequest } from './generated/discovery.js';
-import { ORDER } from './make-before-break.js';
+import { type EnvoyType, ORDER } from './make-before-break.js';
 import { normaliseDelta, SotwNames } from './requests.js';
 import { Sequencer } from './sequencer.js';
-import { resourceId } from './xds-resource.js';
+import { type ResourceKey, resourceId } from './xds-resource.js';
 
 /**
  * One Envoy's ADS stream, in either protocol, brought to what its sets hold step by step: make before break. The steps are Sequencer's; here are the wire,
@@ -16,22 +16,20 @@ export class EnvoyStream {
   #timer: NodeJS.Timeout | undefined;
   #closed: string | undefined;
 
+  readonly node: AdsCaller['node'];
+  readonly protocol: AdsProtocol;
+  readonly call: AdsCaller['call'];
+
   constructor(
-    readonly caller: AdsCaller,
+    { node, protocol, call }: AdsCaller,
     readonly session: EnvoySession,
     timing: SequencerTiming,
   ) {
     const { sets, warming } = session;
-    this.#sequencer = new Sequencer({ sets, timing, protocol: caller.protocol, asksWarming: warming !== undefined });
-    caller.call.on('drain', () => this.#pump());
-  }
-
-  get node(): { readonly id: string; readonly cluster: string } {
-    return this.caller.node;
-  }
-
-  get protocol(): AdsProtocol {
-    return this.caller.protocol;
+    this.node = node;
+    this.protocol = protocol;
+    this.call = call;
+    this.#sequencer = new Sequencer({ sets, timing, protocol, asksWarming: warming !== undefined });
   }
 
   /** Why the stream ended; undefined while it lives. */
@@ -67,6 +65,16 @@ export class EnvoyStream {
     return new Map(held.map(([name, { version }]) => [name, version]));
   }
 
+  /** True when Envoy has acknowledged this version, or said that it holds it. */
+  has({ typeUrl, name }: ResourceKey, version: string): boolean {
+    return this.#sequencer.types[typeUrl as EnvoyType]?.held.get(name)?.version === version;
+  }
+
+  /** True when Envoy has refused this resource in the version in which it should have it. */
+  refuses({ typeUrl, name }: ResourceKey): boolean {
+    return this.#sequencer.types[typeUrl as EnvoyType]?.rejections.has(name) === true;
+  }
+
   /** The sets may have changed: what can go at once is written before this returns. */
   update(): void {
     if (this.#closed !== undefined) return;
@@ -82,25 +90,30 @@ export class EnvoyStream {
     this.#pump();
   }
 
+  /** Envoy has read what was written: the newest can go now. */
+  drained(): void {
+    this.#pump();
+  }
+
   /** Ends the stream; Envoy keeps what it has, and dials again. */
   close(reason: string): void {
     if (this.#closed !== undefined) return;
     this.#closed = reason;
     clearTimeout(this.#timer);
-    this.caller.call.end();
+    this.call.end();
     this.session.onClosed(reason);
   }
 
   #pump(): void {
-    const { call } = this.caller;
+    const { call } = this;
     // All questions below are asked of one moment: a deadline between two of them would be missed by both.
     let now = performance.now();
-    while (this.#closed === undefined && !call.destroyed && !call.writableNeedDrain) {
+    while (this.#closed === undefined && !call.isOver && !call.needsDrain) {
       now = performance.now();
       const out = this.#sequencer.next(now);
       if (out === undefined) break;
       const text = this.session.systemVersion?.() ?? '';
-      call.write(this.protocol === 'delta' ? encodeDelta(out, text) : encodeSotw(out, text));
+      call.write(...(this.protocol === 'delta' ? encodeDelta(out, text) : encodeSotw(out, text)));
     }
     this.#askWarming(now);
     this.#setTimer(now);

@@ -1,3 +1,4 @@
+import type { LeanMap } from './lean-map.js';
 import type { XdsResource } from './xds-resource.js';
 
 /** What Envoy has of a name. One object per resource and version, shared by all streams: it does not keep the bytes in memory. */
@@ -27,7 +28,7 @@ export interface Flight {
   readonly removed: ReadonlySet<string>;
   readonly pending: ReadonlyMap<string, Pending>;
   /** Clusters of it whose endpoints Envoy has acknowledged since. */
-  readonly warmed: Set<string>;
+  readonly warmed: LeanMap<string, true>;
 }
 
 /** What Envoy's answer to a response comes to. */

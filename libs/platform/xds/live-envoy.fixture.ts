@@ -5,12 +5,11 @@ import { type AddressInfo, connect } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 
-import { Server, ServerCredentials } from '@grpc/grpc-js';
-
 import { EnvoyAdmin } from '#platform/envoy/admin.js';
 import { freePort, testEnvoy } from '#platform/envoy/envoy.fixture.js';
+import { GrpcServer } from '#platform/grpc/grpc-server.js';
 import { createLog } from '#platform/log/log.js';
-import { AdsEndpoint, adsServerOptions, adsService } from './ads-endpoint.js';
+import { ADS_MESSAGE_BYTES, AdsEndpoint, adsService } from './ads-endpoint.js';
 import { adsBootstrap } from './envoy-messages.fixture.js';
 import type { EnvoySession, HeldBack, Rejection, SequencerTiming } from './envoy-session.js';
 import type { EnvoyStream } from './envoy-stream.js';
@@ -25,7 +24,7 @@ export class TestControlPlane {
   streams: EnvoyStream[] = [];
   readonly closed: string[] = [];
   endpoint: AdsEndpoint | undefined;
-  #server: Server | undefined;
+  #server: GrpcServer | undefined;
 
   constructor(
     readonly set: ResourceSet,
@@ -53,17 +52,13 @@ export class TestControlPlane {
       opened: (stream) => void this.streams.push(stream),
       ...(this.options.timing === undefined ? {} : { timing: this.options.timing }),
     });
-    this.#server = new Server(adsServerOptions());
-    this.#server.addService(adsService, { ...this.endpoint.methods() });
-    const address = 'pipe' in where ? `unix:${where.pipe}` : `127.0.0.1:${where.port}`;
-    await new Promise<void>((resolve, reject) => {
-      this.#server?.bindAsync(address, ServerCredentials.createInsecure(), (error) => (error === null ? resolve() : reject(error)));
-    });
+    const address = 'pipe' in where ? { path: where.pipe } : { host: '127.0.0.1', port: where.port };
+    this.#server = await GrpcServer.listen(address, { methods: adsService(this.endpoint), maxMessageBytes: ADS_MESSAGE_BYTES });
   }
 
   /** Ends as a process that is killed ends: connections are cut. */
   kill(): void {
-    this.#server?.forceShutdown();
+    this.#server?.destroy();
     this.streams = [];
   }
 

@@ -206,7 +206,7 @@ describe('Envoy over delta', () => {
     };
     const send = async (nonce: string, resources: XdsResource[], doubtful: string[] = []) => {
       const out = { typeUrl: SCOPED_ROUTE_TYPE, nonce, resources, removed: [], doubtful: new Set(doubtful) };
-      stream.caller.call.write(encodeDelta(out, ''));
+      stream.call.write(...encodeDelta(out, ''));
       await until('it is answered', () => said.has(nonce));
     };
     const good = [scope('g1-b', { body: 'b2' }), scope('g1-c', { body: 'c2' })];
@@ -246,7 +246,7 @@ describe('Envoy over delta', () => {
     const clients = load(live, '/a', 2);
     const changed = edsCluster('a', 2, 2);
     const out = { typeUrl: CLUSTER_TYPE, nonce: 'alone', resources: [changed], removed: [], doubtful: new Set<string>() };
-    plane.stream.caller.call.write(encodeDelta(out, ''));
+    plane.stream.call.write(...encodeDelta(out, ''));
     await until('it warms', async () => (await warmingClusters(live)).has('a'));
     plane.kill();
     put(set, changed);

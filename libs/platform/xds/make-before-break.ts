@@ -1,5 +1,6 @@
 import type { SequencerTiming } from './envoy-session.js';
 import { type Flight, type Pending, waitingSince } from './flight.js';
+import { LeanMap } from './lean-map.js';
 import { ListenerTurns } from './listener-turns.js';
 import { collectNeeded, type Needed } from './needed-meanwhile.js';
 import type { ResourceSet } from './resource-set.js';
@@ -40,7 +41,7 @@ const WAITING: Readiness = { kind: 'waiting' };
 export class MakeBeforeBreak {
   readonly listenerTurns: ListenerTurns;
   /** By cluster: since when nothing needs it any more. */
-  readonly #unused = new Map<string, number>();
+  readonly #unused = new LeanMap<string, number>();
   #warming: { readonly sequence: number; readonly names: ReadonlySet<string> | undefined } | undefined;
   #now = 0;
   #neededMeanwhile: Needed | undefined;
@@ -68,6 +69,11 @@ export class MakeBeforeBreak {
     this.#warming = { sequence, names };
   }
 
+  /** True when nothing of the type may go, whatever it is: then nobody need ask for each name. */
+  holds(progress: TypeProgress): boolean {
+    return progress.typeUrl === SCOPED_ROUTE_TYPE && !progress.begun && progress.pending.size > 0 && this.#mustFirstScopesWait(progress);
+  }
+
   may(progress: TypeProgress, name: string, pending: Pending): boolean {
     const wanted = progress.wanted(name);
     switch (progress.typeUrl) {
@@ -86,16 +92,17 @@ export class MakeBeforeBreak {
 
   /** The clusters that a resource needs. */
   needs(wanted: XdsResource, pending: Pending): Readiness {
-    const waitsFor: string[] = [];
+    let waitsFor: string[] | undefined;
     let known = true;
     for (const name of wanted.needs) {
       const state = this.#cluster(name, pending);
       if (state === 'waiting') return WAITING;
       if (state === 'ready') continue;
+      waitsFor ??= [];
       waitsFor.push(name);
       known &&= this.#isKnown(name);
     }
-    return waitsFor.length === 0 ? READY : { kind: 'stuck', waitsFor, known };
+    return waitsFor === undefined ? READY : { kind: 'stuck', waitsFor, known };
   }
 
   /** The scopes that a filter may choose. */

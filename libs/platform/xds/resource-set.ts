@@ -6,6 +6,7 @@ const JOURNAL_KEYS = 20_000;
 /** Readers stand at few revisions at a time (most at the newest but one): what they share is merged once. */
 const MERGED_KEPT = 16;
 const MODULUS = 1n << 256n;
+const NONE: ReadonlyMap<string, XdsResource> = new Map();
 
 /**
  * What an Envoy should have: its resources by type and name. One set is shared by all streams that want it; each of them remembers the revision that it
@@ -51,7 +52,7 @@ export class ResourceSet {
   }
 
   ofType(typeUrl: string): ReadonlyMap<string, XdsResource> {
-    return this.#types.get(typeUrl) ?? new Map();
+    return this.#types.get(typeUrl) ?? NONE;
   }
 
   /** All resources, in no particular order. */
@@ -159,6 +160,15 @@ export class ResourceSet {
       else this.#users.set(cluster, users);
     }
   }
+}
+
+/** The resource of this name in sets without a common one. */
+export function resourceOf(sets: readonly ResourceSet[], typeUrl: string, name: string): XdsResource | undefined {
+  for (const set of sets) {
+    const resource = set.ofType(typeUrl).get(name);
+    if (resource !== undefined) return resource;
+  }
+  return undefined;
 }
 
 /** The digest of several sets without a common resource, as if they were one. */

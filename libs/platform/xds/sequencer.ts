@@ -1,9 +1,10 @@
 import type { AdsProtocol, HeldBack, Rejection, SequencerTiming } from './envoy-session.js';
 import { everything, type Flight, type Held, type Outgoing, type Pending, stampOf, waitingSince } from './flight.js';
+import { LeanMap } from './lean-map.js';
 import { type EnvoyType, MakeBeforeBreak, ORDER } from './make-before-break.js';
 import type { SequencerRequest } from './requests.js';
 import type { ResourceSet } from './resource-set.js';
-import { type Effects, heldBackNow, isSame, settledNow, WAITING_TYPES } from './standing.js';
+import { type Effects, heldBackNow, isSame, NOTHING, settledNow, WAITING_TYPES } from './standing.js';
 import { TypeProgress } from './type-progress.js';
 import {
   CLUSTER_TYPE,
@@ -44,7 +45,7 @@ export class Sequencer {
   #sequence = 0;
   #acked: ResourceKey[] = [];
   #rejected: Rejection[] = [];
-  #heldBack: ReadonlyMap<string, HeldBack> = new Map();
+  #heldBack: ReadonlyMap<string, HeldBack> = NOTHING;
   #settled = -1;
 
   constructor(options: {
@@ -58,9 +59,8 @@ export class Sequencer {
     this.#sotw = options.protocol === 'sotw';
     this.#cursors = options.sets.map((set) => set.revision);
     // In the state-of-the-world protocol a response holds what Envoy has already, so its bytes must be kept.
-    const hold = this.#sotw ? (resource: XdsResource): Held => resource : stampOf;
-    const progress = (typeUrl: EnvoyType) =>
-      new TypeProgress(typeUrl, BY_NAME.has(typeUrl), (name) => this.#wanted({ typeUrl, name }), hold);
+    const hold = this.#sotw ? itself : stampOf;
+    const progress = (typeUrl: EnvoyType) => new TypeProgress(typeUrl, BY_NAME.has(typeUrl), options.sets, hold);
     this.types = {
       [SECRET_TYPE]: progress(SECRET_TYPE),
       [CLUSTER_TYPE]: progress(CLUSTER_TYPE),
@@ -122,6 +122,7 @@ export class Sequencer {
     this.#rules.begin(now);
     for (const typeUrl of ORDER) {
       const progress = this.types[typeUrl];
+      if (this.#rules.holds(progress)) continue;
       const selected = progress.select((name, pending) => this.#rules.may(progress, name, pending), this.#responseBytes(progress));
       if (selected !== undefined) return this.#send(progress, selected, now);
     }
@@ -208,7 +209,7 @@ export class Sequencer {
       for (const name of endpoints.upserts.keys()) {
         // Endpoints that it does not ask for say nothing of a cluster: those of one that was removed, before it was sent another that it refuses.
         if (!flight.upserts.has(name) || !this.types[ENDPOINT_TYPE].covers(name)) continue;
-        flight.warmed.add(name);
+        flight.warmed.set(name, true);
         this.#warming.urgent = true;
       }
     }
@@ -225,10 +226,11 @@ export class Sequencer {
     this.#sequence += 1;
     const resources: XdsResource[] = [];
     const upserts = new Map<string, Held>();
-    const removed = new Set<string>();
+    let removed: Set<string> | undefined;
     for (const name of selected.keys()) {
       const wanted = progress.wanted(name);
       if (wanted === undefined) {
+        removed ??= new Set();
         removed.add(name);
         continue;
       }
@@ -238,16 +240,17 @@ export class Sequencer {
     const nonce = String(this.#sequence);
     const whole = this.#sotw && !progress.byName;
     const doubtful = progress.doubts.size === 0 ? NONE : new Set([...upserts.keys()].filter((name) => progress.doubts.has(name)));
-    const flight: Flight = { nonce, sequence: this.#sequence, at: now, upserts, removed, pending: selected, warmed: new Set() };
+    const gone = removed ?? NONE;
+    const flight: Flight = { nonce, sequence: this.#sequence, at: now, upserts, removed: gone, pending: selected, warmed: new LeanMap() };
     progress.send(flight);
     if (progress.typeUrl === LISTENER_TYPE) this.#rules.listenerTurns.took(upserts.size, now);
     if (progress.typeUrl === CLUSTER_TYPE)
-      this.#clustersSent(whole ? [...upserts.keys(), ...progress.doubts.keys()] : upserts.keys(), removed, now);
+      this.#clustersSent(whole ? [...upserts.keys(), ...progress.doubts.keys()] : upserts.keys(), gone, now);
     return {
       typeUrl: progress.typeUrl,
       nonce,
       resources: whole ? everything(progress.held, flight) : resources,
-      removed: this.#sotw ? [] : [...removed],
+      removed: this.#sotw ? [] : [...gone],
       doubtful,
     };
   }
@@ -288,12 +291,9 @@ export class Sequencer {
   #progress(typeUrl: string): TypeProgress | undefined {
     return this.types[typeUrl as EnvoyType];
   }
+}
 
-  #wanted(key: ResourceKey): XdsResource | undefined {
-    for (const set of this.#sets) {
-      const resource = set.get(key);
-      if (resource !== undefined) return resource;
-    }
-    return undefined;
-  }
+/** What is kept of a resource in the state-of-the-world protocol. */
+function itself(resource: XdsResource): Held {
+  return resource;
 }

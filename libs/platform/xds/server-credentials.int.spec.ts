@@ -2,12 +2,13 @@ import { execFileSync } from 'node:child_process';
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { type ChannelCredentials, credentials, Metadata, Server, ServerCredentials } from '@grpc/grpc-js';
+import { type ChannelCredentials, credentials, Metadata } from '@grpc/grpc-js';
 import { afterAll, afterEach, beforeAll, describe, expect, jest, test } from '@jest/globals';
 
+import { GrpcServer, type MutualTls } from '#platform/grpc/grpc-server.js';
 import { DomainError } from '#platform/kernel/errors.js';
 import { createLog } from '#platform/log/log.js';
-import { AdsEndpoint, adsServerOptions, adsService } from './ads-endpoint.js';
+import { ADS_MESSAGE_BYTES, AdsEndpoint, adsService } from './ads-endpoint.js';
 import { AggregatedDiscoveryServiceClient } from './generated/discovery.js';
 import { ResourceSet } from './resource-set.js';
 import { mutualTls, type PeerIdentity, peerIdentity, presentedToken } from './server-credentials.js';
@@ -57,26 +58,24 @@ const client = (name: string) => credentials.createSsl(pem('ca.pem'), pem(`${nam
 
 /** Opens a stream, subscribes to clusters, and answers what the server's `open` saw, or the code of the failure. */
 async function dial(
-  server: ServerCredentials,
+  tls: MutualTls | undefined,
   channel: ChannelCredentials,
   token?: string,
 ): Promise<{ identity: PeerIdentity | undefined; token: string | undefined } | { code: number; details: string }> {
   let seen: { identity: PeerIdentity | undefined; token: string | undefined } | undefined;
   const endpoint = new AdsEndpoint({
     log: createLog({ process: 'spec', level: 'silent' }),
-    open: async ({ call, metadata }) => {
-      seen = { identity: peerIdentity(call), token: presentedToken(metadata) };
+    open: async ({ call, headers }) => {
+      seen = { identity: peerIdentity(call), token: presentedToken(headers) };
       if (seen.token === 'bad') throw new DomainError('unauthenticated', 'token_invalid', 'Not this one.');
       const nothing = () => undefined;
       return { sets: [new ResourceSet()], onRejected: nothing, onHeldBack: nothing, onSettled: nothing, onClosed: nothing };
     },
   });
-  const listening = new Server(adsServerOptions());
-  listening.addService(adsService, { ...endpoint.methods() });
-  disposals.push(() => listening.forceShutdown());
-  const port = await new Promise<number>((resolve, reject) => {
-    listening.bindAsync('127.0.0.1:0', server, (error, bound) => (error === null ? resolve(bound) : reject(error)));
-  });
+  const options = { methods: adsService(endpoint), maxMessageBytes: ADS_MESSAGE_BYTES, ...(tls === undefined ? {} : { tls }) };
+  const listening = await GrpcServer.listen({ host: '127.0.0.1', port: 0 }, options);
+  disposals.push(() => listening.destroy());
+  const { port } = listening;
   const ads = new AggregatedDiscoveryServiceClient(`127.0.0.1:${port}`, channel);
   disposals.push(() => ads.close());
   const metadata = new Metadata();
@@ -131,10 +130,9 @@ describe('mutual TLS', () => {
 
 describe('a token', () => {
   test('is read where there is no TLS, and no identity is made up', async () => {
-    const plain = ServerCredentials;
-    expect(await dial(plain.createInsecure(), credentials.createInsecure(), 'good')).toEqual({ identity: undefined, token: 'good' });
-    expect(await dial(plain.createInsecure(), credentials.createInsecure())).toEqual({ identity: undefined, token: undefined });
-    expect(await dial(plain.createInsecure(), credentials.createInsecure(), 'bad')).toEqual({
+    expect(await dial(undefined, credentials.createInsecure(), 'good')).toEqual({ identity: undefined, token: 'good' });
+    expect(await dial(undefined, credentials.createInsecure())).toEqual({ identity: undefined, token: undefined });
+    expect(await dial(undefined, credentials.createInsecure(), 'bad')).toEqual({
       code: 16,
       details: 'token_invalid: Not this one.',
     });

@@ -1,4 +1,7 @@
-import { type Metadata, ServerCredentials } from '@grpc/grpc-js';
+import type { IncomingHttpHeaders } from 'node:http2';
+import { createSecureContext, type DetailedPeerCertificate } from 'node:tls';
+
+import type { MutualTls } from '#platform/grpc/grpc-server.js';
 
 /** Who a client certificate says that it belongs to. */
 export interface PeerIdentity {
@@ -23,20 +26,15 @@ export interface ServerCertificate {
  * TLS in which both sides show a certificate: a client without one, or with one of another authority, does not get as far as a call.
  * @throws Error when the certificate, the key or the authorities cannot be read, or do not belong together.
  */
-export function mutualTls({ certificateChain, privateKey, clientAuthorities }: ServerCertificate): ServerCredentials {
-  return ServerCredentials.createSsl(clientAuthorities, [{ cert_chain: certificateChain, private_key: privateKey }], true);
-}
-
-/** The part of a call that says who is at the other end. */
-interface Authenticated {
-  getAuthContext(): { readonly sslPeerCertificate?: object };
+export function mutualTls({ certificateChain, privateKey, clientAuthorities }: ServerCertificate): MutualTls {
+  const tls = { cert: certificateChain, key: privateKey, ca: clientAuthorities };
+  createSecureContext(tls);
+  return tls;
 }
 
 /** The identity behind the verified certificate of a call's connection; undefined when the connection has none, or a certificate without any name. */
-export function peerIdentity(call: Authenticated): PeerIdentity | undefined {
-  const certificate = call.getAuthContext().sslPeerCertificate as
-    | { subject?: { CN?: string | string[] }; subjectaltname?: string; fingerprint256?: string }
-    | undefined;
+export function peerIdentity(call: { readonly peerCertificate: DetailedPeerCertificate | undefined }): PeerIdentity | undefined {
+  const certificate = call.peerCertificate;
   if (certificate === undefined) return undefined;
   const names = alternativeNames(certificate.subjectaltname ?? '');
   const uris = names.filter(([kind]) => kind === 'URI').map(([, value]) => value);
@@ -48,8 +46,8 @@ export function peerIdentity(call: Authenticated): PeerIdentity | undefined {
 }
 
 /** The token of a call's `authorization: Bearer ...`; undefined when there is none, or none that could be one. */
-export function presentedToken(metadata: Metadata): string | undefined {
-  return /^Bearer (\S{1,512})$/i.exec(String(metadata.get('authorization')[0] ?? ''))?.[1];
+export function presentedToken(headers: IncomingHttpHeaders): string | undefined {
+  return /^Bearer (\S{1,512})$/i.exec(headers.authorization ?? '')?.[1];
 }
 
 /**

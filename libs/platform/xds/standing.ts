@@ -19,7 +19,7 @@ const ROOTS = [CLUSTER_TYPE, LISTENER_TYPE, SCOPED_ROUTE_TYPE, EXTENSION_TYPE] a
 
 /** What may have to wait for clusters. */
 export const WAITING_TYPES = [LISTENER_TYPE, SCOPED_ROUTE_TYPE, EXTENSION_TYPE] as const;
-const NOTHING: ReadonlyMap<string, HeldBack> = new Map();
+export const NOTHING: ReadonlyMap<string, HeldBack> = new Map();
 
 /** What Envoy must not have yet, past the deadline, and the clusters that are the reason. */
 export function heldBackNow(rules: MakeBeforeBreak, now: number): ReadonlyMap<string, HeldBack> {

@@ -1,5 +1,6 @@
 import type { Answer, Flight, Held, Pending } from './flight.js';
 import { LeanMap } from './lean-map.js';
+import { type ResourceSet, resourceOf } from './resource-set.js';
 import { parts } from './suspects.js';
 import type { XdsResource } from './xds-resource.js';
 
@@ -49,9 +50,14 @@ export class TypeProgress {
     readonly typeUrl: string,
     /** Envoy names what it wants of this type, and must not be told that a name is gone: silence keeps what it has. */
     readonly byName: boolean,
-    readonly wanted: (name: string) => XdsResource | undefined,
+    readonly sets: readonly ResourceSet[],
     readonly hold: (resource: XdsResource) => Held,
   ) {}
+
+  /** What Envoy should have of this name. */
+  wanted(name: string): XdsResource | undefined {
+    return resourceOf(this.sets, this.typeUrl, name);
+  }
 
   /** True when Envoy wants to hear of this name. */
   covers(name: string): boolean {
@@ -99,7 +105,7 @@ export class TypeProgress {
     if (!this.covers(name)) return true;
     if (pending.again) this.#owed.set(name, true);
     const wanted = this.wanted(name);
-    const known = wanted === undefined ? undefined : this.#refused.get(refusal(name, wanted.version));
+    const known = wanted === undefined ? undefined : this.#refused.get(`${wanted.version} ${name}`);
     this.rejections.delete(name);
     if (wanted !== undefined && known !== undefined) {
       this.pending.delete(name);
@@ -243,19 +249,15 @@ export class TypeProgress {
   }
 
   #remember(name: string, version: string, message: string): void {
-    this.#refused.set(refusal(name, version), message);
+    this.#refused.set(`${version} ${name}`, message);
     const [oldest] = this.#refused.keys();
     if (this.#refused.size > REFUSALS_KEPT && oldest !== undefined) this.#refused.delete(oldest);
   }
 
   #take(flight: Flight): void {
     for (const name of flight.pending.keys()) this.doubts.delete(name);
-    for (const [name, held] of flight.upserts) this.#keep(name, held);
+    for (const [name, held] of flight.upserts) if (this.covers(name)) this.held.set(name, held);
     for (const name of flight.removed) this.held.delete(name);
-  }
-
-  #keep(name: string, held: Held | undefined): void {
-    if (held !== undefined && this.covers(name)) this.held.set(name, held);
   }
 
   #bring(initial: Readonly<Record<string, string>>): void {
@@ -292,8 +294,4 @@ export class TypeProgress {
     if (wanted === undefined) return !this.byName && (had !== undefined || this.doubts.has(name));
     return doubtful || had?.version !== wanted.version;
   }
-}
-
-function refusal(name: string, version: string): string {
-  return `${version} ${name}`;
 }
