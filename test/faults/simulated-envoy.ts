@@ -17,6 +17,8 @@ export interface SimulatedEnvoyOptions {
   readonly token: string;
   /** How long it waits before it dials again. */
   readonly againMs: number;
+  /** Scopes that hold what it will not have: the response is refused as a whole. */
+  readonly refuses?: (scope: Buffer) => boolean;
 }
 
 /** A client of delta ADS that acknowledges everything, keeps what it has, and dials again with it, as a stock Envoy does. */
@@ -28,6 +30,7 @@ export class SimulatedEnvoy {
   /** How often it dialled, and how many resources and bytes it was sent. */
   dials = 0;
   resources = 0;
+  refusals = 0;
 
   constructor(options: SimulatedEnvoyOptions) {
     this.#options = options;
@@ -85,6 +88,11 @@ export class SimulatedEnvoy {
     const held = this.#held.get(typeUrl) ?? new Map<string, { version: string; bytes: Buffer }>();
     this.#held.set(typeUrl, held);
     const fresh: string[] = [];
+    if (typeUrl === SCOPED_ROUTE_TYPE && resources.some(({ resource }) => this.#options.refuses?.(resource?.value ?? Buffer.alloc(0)))) {
+      this.refusals += 1;
+      this.#send({ typeUrl, responseNonce: nonce, errorDetail: { code: 3, message: 'not this one' } });
+      return;
+    }
     for (const { name, version, resource } of resources) {
       if (typeUrl === CLUSTER_TYPE && !held.has(name)) fresh.push(name);
       held.set(name, { version, bytes: Buffer.from(resource?.value ?? []) });
