@@ -27,6 +27,7 @@ export class SimulatedEnvoy {
   readonly #held = new Map<string, Map<string, { version: string; bytes: Buffer }>>();
   #client: AggregatedDiscoveryServiceClient | undefined;
   #stream: ClientDuplexStream<DeltaDiscoveryRequest, DeltaDiscoveryResponse> | undefined;
+  #isClosed = false;
   /** How often it dialled, and how many resources and bytes it was sent. */
   dials = 0;
   resources = 0;
@@ -42,7 +43,14 @@ export class SimulatedEnvoy {
     return [...(this.#held.get(SCOPED_ROUTE_TYPE)?.values() ?? [])].some(({ bytes }) => bytes.includes(text));
   }
 
+  close(): void {
+    this.#isClosed = true;
+    this.#stream?.cancel();
+    this.#client?.close();
+  }
+
   #dial(): void {
+    if (this.#isClosed) return;
     this.dials += 1;
     this.#client?.close();
     const metadata = new Metadata();
@@ -54,7 +62,7 @@ export class SimulatedEnvoy {
     this.#stream = stream;
     let ended = false;
     const end = () => {
-      if (ended) return;
+      if (ended || this.#isClosed) return;
       ended = true;
       setTimeout(() => this.#dial(), this.#options.againMs); // its back-off, spread by its number
     };
