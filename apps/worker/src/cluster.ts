@@ -5,7 +5,7 @@ import type { WorkerConfig } from '#platform/config/worker-config.js';
 import { kubeconfigAccess, podAccess, podNamespace } from '#platform/kubernetes/api-access.js';
 import { KeyFile } from '#platform/vault/key-file.js';
 
-import type { SecretScope } from './cluster-secrets.js';
+import type { SecretScope } from './secrets/cluster-secrets.js';
 
 /** What a worker that knows Kubernetes is told of it. */
 export interface OpenedCluster {

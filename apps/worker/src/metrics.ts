@@ -7,10 +7,10 @@ import { listTargets } from '#features/rollout/target.table.js';
 import type { Db } from '#platform/database/database.js';
 import type { Queue } from '#platform/queue/queue.js';
 
-import type { Gateways } from './gateways.js';
-import type { LiveDelivery } from './live-delivery.js';
-import type { StockEnvoys } from './stock-envoys.js';
-import type { TargetSession } from './target-session.js';
+import type { Gateways } from './fold/gateways.js';
+import type { LiveDelivery } from './live/live-delivery.js';
+import type { StockEnvoys } from './targets/stock-envoys.js';
+import type { TargetSession } from './targets/target-session.js';
 
 export interface MetricSources {
   readonly db: Db;

@@ -4,12 +4,12 @@ import { forgetSilentTargets, heartbeat } from '#features/rollout/target-stream.
 import type { Db } from '#platform/database/database.js';
 import type { Log } from '#platform/log/log.js';
 
-import type { Gateways } from './gateways.js';
-import type { LiveDelivery } from './live-delivery.js';
+import type { Gateways } from './fold/gateways.js';
+import type { LiveDelivery } from './live/live-delivery.js';
 import { Rounds } from './rounds.js';
-import { UPSTREAM_NOT_READY } from './set-asides.js';
-import type { StockEnvoys } from './stock-envoys.js';
-import type { TargetSession } from './target-session.js';
+import { UPSTREAM_NOT_READY } from './statuses/set-asides.js';
+import type { StockEnvoys } from './targets/stock-envoys.js';
+import type { TargetSession } from './targets/target-session.js';
 
 export interface SweepOptions {
   readonly db: Db;

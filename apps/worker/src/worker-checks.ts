@@ -3,8 +3,8 @@ import type { Db } from '#platform/database/database.js';
 import { requireSchema } from '#platform/database/migrator.js';
 import type { Queue } from '#platform/queue/queue.js';
 
-import type { Gateways } from './gateways.js';
-import type { LiveDelivery } from './live-delivery.js';
+import type { Gateways } from './fold/gateways.js';
+import type { LiveDelivery } from './live/live-delivery.js';
 import type { Check } from './status-server.js';
 
 /** What a worker answers to whoever asks whether it is ready. */

@@ -6,7 +6,7 @@ import type { KeyFile } from '#platform/vault/key-file.js';
 import type { AgentIdentity } from '#platform/xds/delivery-server.js';
 import type { ServerCertificate } from '#platform/xds/server-credentials.js';
 
-import type { SecretScope } from './cluster-secrets.js';
+import type { SecretScope } from './secrets/cluster-secrets.js';
 
 export interface WorkerOptions {
   /** Unique among workers, also over restarts: it says who holds a target. */
