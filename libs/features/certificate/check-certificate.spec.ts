@@ -1,4 +1,6 @@
 import { createPublicKey, generateKeyPairSync, X509Certificate } from 'node:crypto';
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
 
 import { describe, expect, it } from '@jest/globals';
 
@@ -39,6 +41,12 @@ describe('a pair that is', () => {
     }
     expect(found).toEqual(expected);
   }, 60_000);
+
+  it('bad is refused for a reason that the documentation lists', async () => {
+    const docs = readFileSync(join(import.meta.dirname, '../../../docs/api.md'), 'utf8');
+    const codes = new Set((await cases).map(({ code }) => code));
+    expect([...codes].filter((code) => !docs.includes(`\`${code}\``))).toEqual([]);
+  });
 
   it('bad is told in words that say what to do, and never with a part of the key', async () => {
     for (const one of await cases) {

@@ -1,10 +1,5 @@
 import type { Endpoint } from '#features/discovery/discovery.js';
-import { principalsOf } from '#features/gateway/client-check.envoy.js';
-import type { GatewaySettings } from '#features/gateway/gateway.js';
-import { certificateSecretName } from '#features/gateway/tls-secrets.envoy.js';
 import { type Aside, LiveTable } from '#features/layout/live-table.js';
-import type { ListenerSecrets } from '#features/layout/node-resources.js';
-import type { Phase } from '#features/layout/phase.js';
 import { endpointResource } from '#features/layout/upstream-resources.js';
 import { eachInTurns, giveWay } from '#platform/kernel/turns.js';
 import { writeItemHead } from '#platform/xds/live-release.js';
@@ -15,6 +10,7 @@ import type { FoldedMapping } from '../fold/gateway-fold.js';
 import type { LaneSource } from '../fold/lane-source.js';
 import { LaneSecrets, type NodeSecrets, noSecrets, type SecretSource } from '../secrets/lane-secrets.js';
 import { laterChange } from './live-change.js';
+import { type NodeBasis, nodeBasisOf } from './node-basis.js';
 
 /** What a change of the configuration may have made served or not. */
 export interface Touched {
@@ -46,15 +42,6 @@ export interface LiveLaneOptions {
   onError(error: unknown): void;
   /** Asked before anything new is in the set; what it does not let out waits. Undefined: everything may. */
   readonly guard?: { prepare(): Promise<void>; lets(touched: Touched): boolean } | undefined;
-}
-
-/** What the resources that a node has of its own depend on, beside the node. */
-export interface NodeBasis {
-  readonly settings: Pick<GatewaySettings, 'http' | 'https' | 'tls' | 'idleTimeoutMs'>;
-  readonly secrets: ListenerSecrets;
-  /** See Admission. */
-  readonly principals: readonly string[] | null;
-  readonly phases: readonly Phase[];
 }
 
 /** Shards that are made in one turn of the event loop: 5 ms. More are made in slices. */
@@ -271,16 +258,7 @@ export class LiveLane {
   }
 
   #setBasis(): void {
-    const { http, https, tls, idleTimeoutMs } = this.#options.source.settings;
-    const { certificates, tickets } = this.#secrets.state;
-    // Authorities are in a secret, and long.
-    const clientCertificates = tls.clientCertificates === null ? null : { ...tls.clientCertificates, caBundle: null };
-    const value: NodeBasis = {
-      settings: { http, https, tls: { ...tls, clientCertificates }, idleTimeoutMs },
-      secrets: { certificates: certificates.map(({ name }) => certificateSecretName(name)), tickets },
-      principals: principalsOf(tls.clientCertificates, this.#options.source.principals.values()),
-      phases: this.#table.phases,
-    };
+    const value = nodeBasisOf(this.#options.source, this.#secrets.state, this.#table.phases);
     const key = JSON.stringify(value);
     if (key !== this.#basis?.key) this.#basis = { key, value };
   }

@@ -15,7 +15,8 @@ import type { TargetSession } from '../targets/target-session.js';
 import type { FenceBlock } from './fence-block.js';
 import { LiveBlocks } from './live-blocks.js';
 import { changeBetween, digestDifference, mergedChange } from './live-change.js';
-import type { LiveLane, NodeBasis } from './live-lane.js';
+import type { LiveLane } from './live-lane.js';
+import type { NodeBasis } from './node-basis.js';
 
 /** What a target holds when it has acknowledged what was sent to it. */
 interface Held {

@@ -3,7 +3,8 @@ import { randomBytes } from 'node:crypto';
 import { nodeResources } from '#features/layout/node-resources.js';
 import { ResourceSet } from '#platform/xds/resource-set.js';
 import { resourceId } from '#platform/xds/xds-resource.js';
-import type { LiveLane, NodeBasis } from '../live/live-lane.js';
+import type { LiveLane } from '../live/live-lane.js';
+import type { NodeBasis } from '../live/node-basis.js';
 import type { NodeSecrets } from '../secrets/lane-secrets.js';
 
 /** What Envoys without an agent have beside the resources of their lane; those that have the same share it. */
