@@ -23,6 +23,7 @@ const base = {
 
 /** The file name chooses the suite: `.spec.ts` is pure, `.int.spec.ts` needs Postgres or Envoy, `.e2e.spec.ts` runs whole processes. */
 export default {
+  testTimeout: 30_000, // what hangs is found all the same, and a busy machine is no failure
   projects: [
     { ...base, displayName: 'unit', testMatch: ['**/*.spec.ts'], testPathIgnorePatterns: ['\\.(int|e2e)\\.spec\\.ts$', '/node_modules/'] },
     {
