@@ -14,10 +14,11 @@ export const stub: Peer = {
   note: 'the limit: pre-encoded bytes in the same layout to the same Envoy, stored nowhere',
   mostRoutes: Number.POSITIVE_INFINITY,
   missing: () => missingPeerBinary('limitpeer'),
-  start: startStub,
+  start: (site) => startStub(site),
 };
 
-function startStub(site: Site): Promise<Contender> {
+/** @param front as of startTriggered */
+export function startStub(site: Site, front?: (trigger: string) => Promise<string>): Promise<Contender> {
   const config = 'stub.yaml';
   return startTriggered(site, {
     name: 'stub',
@@ -33,5 +34,6 @@ function startStub(site: Site): Promise<Contender> {
       http: `127.0.0.1:${trigger}`,
     }),
     envoyConfig: () => config, // the stub writes it
+    ...(front === undefined ? {} : { front }),
   });
 }

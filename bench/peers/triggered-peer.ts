@@ -21,10 +21,12 @@ export interface TriggeredServer {
   words(ports: TriggeredPorts): Readonly<Record<string, string | number>>;
   /** The configuration of its Envoy, a file in the site's folder. Called when the server is ready. */
   envoyConfig(ports: TriggeredPorts): string;
+  /** What is put before its trigger: gets where that is, and says where changes are to be sent instead. */
+  front?(trigger: string): Promise<string>;
 }
 
 /** Starts the server and an Envoy that has its configuration from it; resolves when the last route is served. */
-export async function startTriggered(site: Site, { name, binary, words, envoyConfig }: TriggeredServer): Promise<Contender> {
+export async function startTriggered(site: Site, { name, binary, words, envoyConfig, front }: TriggeredServer): Promise<Contender> {
   const free = new Set<number>();
   for (let n = 0; n < 3; n++) free.add(await findFreePort(free));
   const [xds, trigger, listen] = [...free] as [number, number, number];
@@ -36,7 +38,9 @@ export async function startTriggered(site: Site, { name, binary, words, envoyCon
   });
   await untilSo(`${name} is ready`, () => server.said().includes('ready'), { of: server });
   const envoy = startEnvoy(site, envoyConfig(ports));
-  const tell = (method: string, path: string) => order(`http://127.0.0.1:${trigger}/route/${path}`, { method }).then(() => undefined);
+  const own = `http://127.0.0.1:${trigger}`;
+  const told = front === undefined ? own : await front(own);
+  const tell = (method: string, path: string) => order(`${told}/route/${path}`, { method }).then(() => undefined);
   const put = (route: number, revision: string) => tell('PUT', `${route}?rev=${revision}`);
   const contender: Contender = {
     host: '127.0.0.1',

@@ -7,6 +7,7 @@ import { installEnvoy } from '#platform/envoy/binary.js';
 
 import { SteadyMachine } from '../machine/calibration.js';
 import { type EchoService, startEchoService } from '../machine/echo-service.js';
+import { bareChain } from '../peers/bare-chain-peer.js';
 import { caddy } from '../peers/caddy-peer.js';
 import type { Contender, Peer } from '../peers/contender.js';
 import { envoyGatewayStandalone } from '../peers/envoy-gateway-file-peer.js';
@@ -45,7 +46,7 @@ const { values: flags } = parseArgs({
 
 /** Those that cannot stand beside the others (their ports are fixed) run after them, alone. */
 const groups: readonly (readonly Peer[])[] = [
-  [product, stub, goControlPlane, goControlPlaneScoped, envoyGateway, caddy, nginx, haproxyMap],
+  [product, stub, bareChain, goControlPlane, goControlPlaneScoped, envoyGateway, caddy, nginx, haproxyMap],
   [envoyGatewayStandalone],
 ];
 
