@@ -207,15 +207,15 @@ export class EnvoySupervisor {
       }
       if (live !== null) signalProcess(live.process, 'SIGTERM');
       const left = await findEpochs(this.#folder);
-      const allGone = () => left.every((epoch) => !isRunning(epoch.process)) || null;
+      const processes = [live, this.#parent, ...left].flatMap((epoch) => epoch?.process ?? []); // a dying one is not found any more
+      const allGone = () => processes.every((each) => !isRunning(each)) || null;
       if (live === null || (await waitUntil(allGone, { timeoutMs: 3000, everyMs: 20 })) === null) {
-        for (const epoch of left) signalProcess(epoch.process, 'SIGKILL');
+        for (const each of processes) signalProcess(each, 'SIGKILL');
         await waitUntil(allGone, { timeoutMs: 3000, everyMs: 20 });
       }
-      for (const { baseId } of [...left, ...(this.#live === null ? [] : [this.#live])]) removeSharedMemory(baseId);
+      for (const epoch of [this.#live, ...left]) if (epoch !== null) removeSharedMemory(epoch.baseId);
       forgetLineage(this.#folder);
-      this.#live = null;
-      this.#parent = null;
+      [this.#live, this.#parent] = [null, null];
     });
   }
 
