@@ -1,0 +1,4 @@
+#!/usr/bin/env node
+import { startBench } from '../machine/start.mjs';
+
+startBench('import/turns-bench.ts');
