@@ -44,14 +44,7 @@ class WatchedWorker {
 
   constructor(databaseUrl: string) {
     const here = (name: string) => fileURLToPath(new URL(name, import.meta.url));
-    const words = [
-      '--max-semi-space-size=4',
-      '--import',
-      here('../machine/from-sources.mjs'),
-      here('watched-worker.ts'),
-      databaseUrl,
-      TOKEN,
-    ];
+    const words = ['--max-semi-space-size=4', here('watched-worker.ts'), databaseUrl, TOKEN];
     this.#child = spawn(process.execPath, words, { stdio: ['pipe', 'pipe', 'inherit'] });
     this.#lines = createInterface({ input: this.#child.stdout as NodeJS.ReadableStream })[Symbol.asyncIterator]();
   }

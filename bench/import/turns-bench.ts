@@ -9,7 +9,7 @@ import { median, quantile } from '../append/statistics.js';
 import { calibrate } from '../machine/calibration.js';
 import { startEchoService } from '../machine/echo-service.js';
 import { order } from '../peers/contender.js';
-import { importMappings, mappingOf, type Product, startProduct } from '../peers/product.js';
+import { importMappings, type Product, startProduct } from '../peers/product.js';
 
 const HELP = `bench/import, turns: what another user waits for while somebody changes a whole configuration
 
@@ -22,7 +22,7 @@ const { values: flags } = parseArgs({
 const routes = Number(flags.routes);
 
 /** The other user's changes, one after the other on a gateway of his own, until something has ended; milliseconds each. */
-async function changesBeside(product: Product, upstream: number, until: Promise<unknown>): Promise<number[]> {
+async function changesBeside(product: Product, until: Promise<unknown>): Promise<number[]> {
   const base = `${product.dev.ready.api}/v1/gateways/other/mappings/svc`;
   const headers = { authorization: `Bearer ${product.dev.ready.token}`, 'content-type': 'application/json' };
   const taken: number[] = [];
@@ -31,7 +31,7 @@ async function changesBeside(product: Product, upstream: number, until: Promise<
     over = true;
   });
   for (let n = 0; !over; n++) {
-    const { name: _name, ...mapping } = mappingOf(0, `t${n}`, upstream);
+    const mapping = { prefix: '/svc0/', rewrite: `/t${n}/`, service: '10.0.0.1:8000' };
     const began = performance.now();
     await order(`${base}0`, { method: 'PUT', body: JSON.stringify(mapping), headers });
     taken.push(performance.now() - began);
@@ -41,24 +41,27 @@ async function changesBeside(product: Product, upstream: number, until: Promise<
 
 async function measure(product: Product, upstream: number): Promise<void> {
   const json = (body: object) => ({ method: 'POST', body: JSON.stringify(body) });
-  await order(`${product.dev.ready.api}/v1/gateways`, {
-    ...json({ name: 'other' }),
-    headers: { authorization: `Bearer ${product.dev.ready.token}`, 'content-type': 'application/json' },
-  });
-  const version = async () => (JSON.parse(await product.call('', { method: 'GET' })) as { version: number }).version;
+  const gateways = `${product.dev.ready.api}/v1/gateways`;
+  const headers = { authorization: `Bearer ${product.dev.ready.token}`, 'content-type': 'application/json' };
+  await order(gateways, { ...json({ name: 'other' }), headers });
+  const version = async () => (JSON.parse(await order(`${gateways}/default`, { method: 'GET', headers })) as { version: number }).version;
   const nothing = new Promise<void>((resolve) => setTimeout(resolve, 3_000));
   const steps: readonly (readonly [string, () => Promise<unknown>])[] = [
     ['nothing', () => nothing],
     ['an import', () => importMappings(product, routes, upstream)],
     ['a change of all', () => importMappings(product, routes, upstream, 'v1')],
     ['a revert', async () => product.call('reverts', json({ version: await version(), reason: 'bench' }))],
-    ['a rollback', async () => product.call('rollbacks', json({ toVersion: (await version()) - 1, reason: 'bench' }))],
+    [
+      'a rollback',
+      async () =>
+        product.call('rollbacks', { ...json({ toVersion: (await version()) - 1, reason: 'bench' }), headers: { 'if-match': '*' } }),
+    ],
   ];
   console.log(`  ${'beside'.padEnd(18)} took s  changes   p50 ms   p99 ms   max ms`);
   for (const [what, run] of steps) {
     const began = performance.now();
     const under = run();
-    const [taken] = await Promise.all([changesBeside(product, upstream, under), under]);
+    const [taken] = await Promise.all([changesBeside(product, under), under]);
     const seconds = (performance.now() - began) / 1000;
     const cells = [median(taken), quantile(taken, 0.99), Math.max(...taken)].map((value) => value.toFixed(1).padStart(9));
     console.log(`  ${what.padEnd(18)} ${seconds.toFixed(1).padStart(6)} ${String(taken.length).padStart(8)}${cells.join('')}`);
