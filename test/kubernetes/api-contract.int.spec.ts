@@ -1,59 +1,32 @@
-import { afterAll, afterEach, beforeAll, describe, expect, jest, test } from '@jest/globals';
+import { describe, expect, jest, test } from '@jest/globals';
 
 import { ApiConnection, ApiFault } from '#platform/kubernetes/api-connection.js';
 import type { ApiObject } from '#platform/kubernetes/api-object.js';
 import { ClusterServices } from '#platform/kubernetes/cluster-services.js';
 import type { ReflectorTuning } from '#platform/kubernetes/reflector.js';
-import { VersionGone, type WatchEvent, watchEvents } from '#platform/kubernetes/watch-events.js';
+import { VersionGone, watchEvents } from '#platform/kubernetes/watch-events.js';
 
 import { TcpProxy } from '../faults/tcp-proxy.js';
 import { eventually } from '../support/eventually.js';
-import { type ApiUnderTest, apisUnderTest, ClusterObjects } from './api-under-test.js';
+import { type ApiUnderTest, apisUnderTest } from './api-under-test.js';
+import { contractStage } from './contract-stage.js';
 
 jest.setTimeout(180_000);
 
 /** One suite for the fake and the real server: what the product's tests rely on when they use the fake is true. */
 describe.each(apisUnderTest('the contract of the API'))('%s', (_name, start) => {
-  let api: ApiUnderTest;
-  let connection: ApiConnection;
-  let objects: ClusterObjects;
-  let number = 0;
-  let namespace = '';
-  let services = '';
-
-  beforeAll(async () => {
-    api = await start();
-    connection = new ApiConnection(api.access);
-    objects = new ClusterObjects(api.access);
-  });
-  afterAll(async () => {
-    connection.close();
-    objects.close();
-    await api.dispose();
-  });
-
-  const cleanups: (() => Promise<void>)[] = [];
-  afterEach(async () => {
-    for (const cleanup of cleanups.splice(0).reverse()) await cleanup();
-  });
-
-  async function inNamespace(): Promise<void> {
-    namespace = `ns-${++number}`;
-    services = `/api/v1/namespaces/${namespace}/services`;
-    await objects.namespace(namespace);
-  }
-
+  const stage = contractStage(start, 'ns');
   const web = { ports: [{ name: 'http', port: 80, protocol: 'TCP' }] };
 
   test('a list has a version, and a watch from it tells what came after, in order', async () => {
-    await inNamespace();
-    await objects.service(`${namespace}/before`, web);
-    const list = await connection.json<{ metadata: { resourceVersion: string }; items: ApiObject[] }>({ path: services });
+    await stage.inNamespace();
+    await stage.objects.service(`${stage.namespace}/before`, web);
+    const list = await stage.connection.json<{ metadata: { resourceVersion: string }; items: ApiObject[] }>({ path: stage.services });
     expect(list.items.map(({ metadata }) => metadata?.name)).toEqual(['before']);
-    const events = await watching({ resourceVersion: list.metadata.resourceVersion });
-    await objects.service(`${namespace}/after`, web);
-    await objects.call('PATCH', `${services}/after`, { metadata: { labels: { a: 'b' } } });
-    await objects.deleteService(`${namespace}/after`);
+    const events = await stage.watching({ resourceVersion: list.metadata.resourceVersion });
+    await stage.objects.service(`${stage.namespace}/after`, web);
+    await stage.objects.call('PATCH', `${stage.services}/after`, { metadata: { labels: { a: 'b' } } });
+    await stage.objects.deleteService(`${stage.namespace}/after`);
     await eventually('three events', () => events.length === 3);
     expect(events.map(({ type, object }) => `${type} ${object.metadata?.name}`)).toEqual([
       'ADDED after',
@@ -65,14 +38,14 @@ describe.each(apisUnderTest('the contract of the API'))('%s', (_name, start) => 
   });
 
   test('pages of one list have one version and make the whole', async () => {
-    await inNamespace();
-    for (const name of ['a', 'b', 'c', 'd', 'e']) await objects.service(`${namespace}/${name}`, web);
+    await stage.inNamespace();
+    for (const name of ['a', 'b', 'c', 'd', 'e']) await stage.objects.service(`${stage.namespace}/${name}`, web);
     const names: (string | undefined)[] = [];
     const versions = new Set<string>();
     let next: string | undefined;
     do {
-      const page: { metadata: { resourceVersion: string; continue?: string }; items: ApiObject[] } = await connection.json({
-        path: services,
+      const page: { metadata: { resourceVersion: string; continue?: string }; items: ApiObject[] } = await stage.connection.json({
+        path: stage.services,
         query: { limit: 2, continue: next },
       });
       names.push(...page.items.map(({ metadata }) => metadata?.name));
@@ -84,22 +57,22 @@ describe.each(apisUnderTest('the contract of the API'))('%s', (_name, start) => 
   });
 
   test('for a watch by label, what no longer matches is deleted', async () => {
-    await inNamespace();
-    const { metadata } = await connection.json<{ metadata: { resourceVersion: string } }>({ path: services });
-    const events = await watching({ resourceVersion: metadata.resourceVersion, labelSelector: 'team=a' });
-    await objects.service(`${namespace}/other`, web, { labels: { team: 'b' } });
-    await objects.service(`${namespace}/mine`, web, { labels: { team: 'a' } });
-    await objects.call('PATCH', `${services}/mine`, { metadata: { labels: { team: 'b' } } });
-    await objects.call('PATCH', `${services}/other`, { metadata: { labels: { team: 'a' } } });
+    await stage.inNamespace();
+    const { metadata } = await stage.connection.json<{ metadata: { resourceVersion: string } }>({ path: stage.services });
+    const events = await stage.watching({ resourceVersion: metadata.resourceVersion, labelSelector: 'team=a' });
+    await stage.objects.service(`${stage.namespace}/other`, web, { labels: { team: 'b' } });
+    await stage.objects.service(`${stage.namespace}/mine`, web, { labels: { team: 'a' } });
+    await stage.objects.call('PATCH', `${stage.services}/mine`, { metadata: { labels: { team: 'b' } } });
+    await stage.objects.call('PATCH', `${stage.services}/other`, { metadata: { labels: { team: 'a' } } });
     await eventually('three events', () => events.length === 3);
     expect(events.map(({ type, object }) => `${type} ${object.metadata?.name}`)).toEqual(['ADDED mine', 'DELETED mine', 'ADDED other']);
   });
 
   test('a version that is forgotten is gone', async () => {
-    await inNamespace();
-    await objects.service(`${namespace}/a`, web);
-    await api.forget();
-    const answer = connection.open({ path: services, query: { watch: true, resourceVersion: '1' } });
+    await stage.inNamespace();
+    await stage.objects.service(`${stage.namespace}/a`, web);
+    await stage.api.forget();
+    const answer = stage.connection.open({ path: stage.services, query: { watch: true, resourceVersion: '1' } });
     const reading = answer.then(async (response) => {
       for await (const _events of watchEvents(response));
     });
@@ -107,11 +80,11 @@ describe.each(apisUnderTest('the contract of the API'))('%s', (_name, start) => 
   });
 
   test('a watch ends by itself when its time is over; nobody may rely on being told where it was', async () => {
-    await inNamespace();
-    const { metadata } = await connection.json<{ metadata: { resourceVersion: string } }>({ path: services });
+    await stage.inNamespace();
+    const { metadata } = await stage.connection.json<{ metadata: { resourceVersion: string } }>({ path: stage.services });
     const startedMs = performance.now();
-    const response = await connection.open({
-      path: services,
+    const response = await stage.connection.open({
+      path: stage.services,
       query: { watch: true, allowWatchBookmarks: true, resourceVersion: metadata.resourceVersion, timeoutSeconds: 2 },
     });
     const types: string[] = [];
@@ -122,31 +95,31 @@ describe.each(apisUnderTest('the contract of the API'))('%s', (_name, start) => 
   });
 
   test('conflicts, doubles, strangers and bad tokens are told apart', async () => {
-    await inNamespace();
-    await objects.service(`${namespace}/a`, web);
+    await stage.inNamespace();
+    await stage.objects.service(`${stage.namespace}/a`, web);
     const status = (promise: Promise<unknown>) =>
       promise.then(
         () => 0,
         (error: unknown) => (error instanceof ApiFault ? error.status : error),
       );
-    expect(await status(objects.service(`${namespace}/a`, web))).toBe(409);
-    const object = await objects.call<{ metadata: object }>('GET', `${services}/a`);
-    await objects.call('PATCH', `${services}/a`, { metadata: { labels: { a: 'b' } } });
-    expect(await status(objects.call('PUT', `${services}/a`, object))).toBe(409);
-    expect(await status(objects.call('GET', `${services}/nobody`))).toBe(404);
+    expect(await status(stage.objects.service(`${stage.namespace}/a`, web))).toBe(409);
+    const object = await stage.objects.call<{ metadata: object }>('GET', `${stage.services}/a`);
+    await stage.objects.call('PATCH', `${stage.services}/a`, { metadata: { labels: { a: 'b' } } });
+    expect(await status(stage.objects.call('PUT', `${stage.services}/a`, object))).toBe(409);
+    expect(await status(stage.objects.call('GET', `${stage.services}/nobody`))).toBe(404);
     const stranger = new ApiConnection({
-      ...api.access,
-      credentials: async () => ({ ...(await api.access.credentials()), headers: { authorization: 'Bearer nobody' } }),
+      ...stage.api.access,
+      credentials: async () => ({ ...(await stage.api.access.credentials()), headers: { authorization: 'Bearer nobody' } }),
     });
-    expect(await status(stranger.json({ path: services }))).toBe(401);
+    expect(await status(stranger.json({ path: stage.services }))).toBe(401);
     stranger.close();
   });
 
   test('Services and their slices become pictures that follow every change', async () => {
-    await inNamespace();
-    const cluster = await following(api.access);
-    const key = `${namespace}/web`;
-    await objects.service(key, {
+    await stage.inNamespace();
+    const cluster = await following(stage.api.access);
+    const key = `${stage.namespace}/web`;
+    await stage.objects.service(key, {
       ports: [
         { name: 'http', port: 80 },
         { name: 'admin', port: 9000 },
@@ -158,111 +131,100 @@ describe.each(apisUnderTest('the contract of the API'))('%s', (_name, start) => 
       { name: 'http', port: 8080, protocol: 'TCP' },
       { name: 'admin', port: 9001, protocol: 'TCP' },
     ];
-    await objects.slice(`${namespace}/web-1`, 'web', { ports, endpoints: [{ addresses: ['10.1.0.1'] }] });
-    await objects.slice(`${namespace}/web-2`, 'web', { ports, endpoints: [{ addresses: ['10.1.0.2'], conditions: { ready: true } }] });
+    await stage.objects.slice(`${stage.namespace}/web-1`, 'web', { ports, endpoints: [{ addresses: ['10.1.0.1'] }] });
+    await stage.objects.slice(`${stage.namespace}/web-2`, 'web', {
+      ports,
+      endpoints: [{ addresses: ['10.1.0.2'], conditions: { ready: true } }],
+    });
     await eventually('both slices count', () => instances(cluster, key, 80).length === 2);
     expect(instances(cluster, key, 80)).toEqual(['10.1.0.1:8080', '10.1.0.2:8080']);
     expect(instances(cluster, key, 9000)).toEqual(['10.1.0.1:9001', '10.1.0.2:9001']);
-    await objects.changeSlice(`${namespace}/web-1`, {
+    await stage.objects.changeSlice(`${stage.namespace}/web-1`, {
       endpoints: [{ addresses: ['10.1.0.1'], conditions: { ready: false, serving: true, terminating: true } }],
     });
     await eventually('one ends', () => instances(cluster, key, 80).length === 1);
-    await objects.deleteSlice(`${namespace}/web-2`);
+    await stage.objects.deleteSlice(`${stage.namespace}/web-2`);
     await eventually('the one that ends is all there is', () => instances(cluster, key, 80)[0] === '10.1.0.1:8080');
-    await objects.deleteService(key);
+    await stage.objects.deleteService(key);
     await eventually('a Service that is gone is gone, its slices notwithstanding', () => cluster.picture(key) === undefined);
   });
 
   test('without namespaces, those of the whole cluster are followed', async () => {
-    await inNamespace();
-    const other = namespace;
-    await inNamespace();
-    const cluster = await following(api.access, {}, []);
-    for (const key of [`${other}/a`, `${namespace}/a`]) {
-      await objects.service(key, web);
-      await objects.slice(`${key}-1`, 'a', { ports: [{ name: 'http', port: 8080 }], endpoints: [{ addresses: ['10.1.0.1'] }] });
+    await stage.inNamespace();
+    const other = stage.namespace;
+    await stage.inNamespace();
+    const cluster = await following(stage.api.access, {}, []);
+    for (const key of [`${other}/a`, `${stage.namespace}/a`]) {
+      await stage.objects.service(key, web);
+      await stage.objects.slice(`${key}-1`, 'a', { ports: [{ name: 'http', port: 8080 }], endpoints: [{ addresses: ['10.1.0.1'] }] });
       await eventually(`${key} is known`, () => instances(cluster, key, 80).length === 1);
     }
-    await objects.deleteService(`${other}/a`);
+    await stage.objects.deleteService(`${other}/a`);
     await eventually('one is gone', () => cluster.picture(`${other}/a`) === undefined);
-    expect(instances(cluster, `${namespace}/a`, 80)).toEqual(['10.1.0.1:8080']);
+    expect(instances(cluster, `${stage.namespace}/a`, 80)).toEqual(['10.1.0.1:8080']);
   });
 
   test('what happens while the line is cut is known after it; nothing is taken away meanwhile', async () => {
-    await inNamespace();
-    const proxy = await TcpProxy.start(() => api.port);
-    cleanups.push(() => proxy.close());
-    const cluster = await following(api.accessThrough(proxy.port));
+    await stage.inNamespace();
+    const proxy = await TcpProxy.start(() => stage.api.port);
+    stage.cleanups.push(() => proxy.close());
+    const cluster = await following(stage.api.accessThrough(proxy.port));
     const ports = [{ name: 'http', port: 8080 }];
     for (const name of ['stays', 'goes']) {
-      await objects.service(`${namespace}/${name}`, web);
-      await objects.slice(`${namespace}/${name}-1`, name, { ports, endpoints: [{ addresses: ['10.1.0.1'] }] });
+      await stage.objects.service(`${stage.namespace}/${name}`, web);
+      await stage.objects.slice(`${stage.namespace}/${name}-1`, name, { ports, endpoints: [{ addresses: ['10.1.0.1'] }] });
     }
     await eventually('both are known', () =>
-      ['stays', 'goes'].every((name) => instances(cluster, `${namespace}/${name}`, 80).length === 1),
+      ['stays', 'goes'].every((name) => instances(cluster, `${stage.namespace}/${name}`, 80).length === 1),
     );
     proxy.set('cut');
     await eventually('it is told', () => cluster.error !== '');
-    expect(instances(cluster, `${namespace}/stays`, 80)).toEqual(['10.1.0.1:8080']);
-    await objects.deleteService(`${namespace}/goes`);
-    await objects.deleteSlice(`${namespace}/goes-1`);
-    await objects.service(`${namespace}/comes`, web);
-    await api.forget(); // so that the watch cannot go on where it was
-    expect(instances(cluster, `${namespace}/goes`, 80)).toEqual(['10.1.0.1:8080']);
+    expect(instances(cluster, `${stage.namespace}/stays`, 80)).toEqual(['10.1.0.1:8080']);
+    await stage.objects.deleteService(`${stage.namespace}/goes`);
+    await stage.objects.deleteSlice(`${stage.namespace}/goes-1`);
+    await stage.objects.service(`${stage.namespace}/comes`, web);
+    await stage.api.forget(); // so that the watch cannot go on where it was
+    expect(instances(cluster, `${stage.namespace}/goes`, 80)).toEqual(['10.1.0.1:8080']);
     proxy.set('pass');
-    await eventually('the new one is known', () => cluster.picture(`${namespace}/comes`) !== undefined);
-    await eventually('the deleted one is gone', () => cluster.picture(`${namespace}/goes`) === undefined);
-    expect(instances(cluster, `${namespace}/stays`, 80)).toEqual(['10.1.0.1:8080']);
+    await eventually('the new one is known', () => cluster.picture(`${stage.namespace}/comes`) !== undefined);
+    await eventually('the deleted one is gone', () => cluster.picture(`${stage.namespace}/goes`) === undefined);
+    expect(instances(cluster, `${stage.namespace}/stays`, 80)).toEqual(['10.1.0.1:8080']);
     await eventually('nothing is wrong any more', () => cluster.error === '');
   });
 
   test('a line that is dead without a word is given up, and what was missed on it is known', async () => {
-    await inNamespace();
-    const proxy = await TcpProxy.start(() => api.port);
-    cleanups.push(() => proxy.close());
-    const cluster = await following(api.accessThrough(proxy.port), { watchS: 1, watchGraceS: 1 });
-    await objects.service(`${namespace}/a`, web);
-    await eventually('it is known', () => cluster.picture(`${namespace}/a`) !== undefined);
+    await stage.inNamespace();
+    const proxy = await TcpProxy.start(() => stage.api.port);
+    stage.cleanups.push(() => proxy.close());
+    const cluster = await following(stage.api.accessThrough(proxy.port), { watchS: 1, watchGraceS: 1 });
+    await stage.objects.service(`${stage.namespace}/a`, web);
+    await eventually('it is known', () => cluster.picture(`${stage.namespace}/a`) !== undefined);
     proxy.forget();
-    await objects.service(`${namespace}/b`, web);
-    await eventually('what came meanwhile is known', () => cluster.picture(`${namespace}/b`) !== undefined);
+    await stage.objects.service(`${stage.namespace}/b`, web);
+    await eventually('what came meanwhile is known', () => cluster.picture(`${stage.namespace}/b`) !== undefined);
   });
 
   test('a server that is killed and comes back is followed again', async () => {
-    await inNamespace();
-    const cluster = await following(api.access);
-    await objects.service(`${namespace}/a`, web);
-    await eventually('it is known', () => cluster.picture(`${namespace}/a`) !== undefined);
-    await api.kill();
+    await stage.inNamespace();
+    const cluster = await following(stage.api.access);
+    await stage.objects.service(`${stage.namespace}/a`, web);
+    await eventually('it is known', () => cluster.picture(`${stage.namespace}/a`) !== undefined);
+    await stage.api.kill();
     await eventually('it is told', () => cluster.error !== '');
-    expect(cluster.picture(`${namespace}/a`)).toBeDefined();
-    await api.restart();
-    await objects.service(`${namespace}/b`, web);
-    await eventually('what is new is known', () => cluster.picture(`${namespace}/b`) !== undefined);
+    expect(cluster.picture(`${stage.namespace}/a`)).toBeDefined();
+    await stage.api.restart();
+    await stage.objects.service(`${stage.namespace}/b`, web);
+    await eventually('what is new is known', () => cluster.picture(`${stage.namespace}/b`) !== undefined);
   });
-
-  async function watching(query: object): Promise<WatchEvent<ApiObject>[]> {
-    const ending = new AbortController();
-    const response = await connection.open({ path: services, query: { watch: true, ...query }, signal: ending.signal });
-    const heard: WatchEvent<ApiObject>[] = [];
-    const reading = (async () => {
-      for await (const events of watchEvents(response)) heard.push(...events);
-    })().catch(() => undefined);
-    cleanups.push(async () => {
-      ending.abort();
-      await reading;
-    });
-    return heard;
-  }
 
   async function following(
     access: ApiUnderTest['access'],
     tuning: Partial<ReflectorTuning> = {},
-    namespaces = [namespace],
+    namespaces = [stage.namespace],
   ): Promise<ClusterServices> {
     const cluster = new ClusterServices({ access, namespaces, tuning, onChange: () => undefined, onError: () => undefined });
     cluster.start();
-    cleanups.push(() => cluster.stop());
+    stage.cleanups.push(() => cluster.stop());
     await cluster.synced();
     return cluster;
   }

@@ -1,6 +1,6 @@
 import { sha256Hex } from '#platform/kernel/digest.js';
 import { type AgentConnection, connectAgent, DeliveryRefusal } from '#platform/xds/agent-connection.js';
-import type { Fence, Hello, LiveRelease, Manifest, Report, Status } from '#platform/xds/generated/delivery.js';
+import { type Fence, type Hello, type LiveRelease, type Manifest, type Report, Status } from '#platform/xds/generated/delivery.js';
 import { BOOTSTRAP_TYPE, ENDPOINTS_TYPE } from '#platform/xds/resource.js';
 
 import { type LiveRefusal, ScriptedLive } from './scripted-live.fixture.js';
@@ -46,20 +46,7 @@ export class ScriptedAgent {
   #drainTimer: NodeJS.Timeout | undefined;
 
   constructor(readonly options: ScriptedAgentOptions) {
-    this.status = {
-      state: 'idle',
-      windowEndsMs: 0,
-      epoch: -1,
-      appliedRelease: '',
-      appliedVersion: 0,
-      appliedRenderSha256: '',
-      provenRelease: '',
-      provenVersion: 0,
-      error: '',
-      envoyPid: 0,
-      pendingRelease: '',
-      delivery: 'hot-restart',
-    };
+    this.status = Status.fromPartial({ state: 'idle', epoch: -1, delivery: 'hot-restart' });
   }
 
   get bootstrap(): string {

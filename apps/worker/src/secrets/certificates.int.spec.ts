@@ -42,6 +42,24 @@ const propagation = async (of: number) => propagationOf(await readRolloutSight(f
 const put = (name: string, dns: readonly string[], made?: TestCertificate) =>
   putCertificate({ fixture, authority, keyPath }, { name, dns, made });
 
+/** A certificate is live; then its worker is followed by one without the key, which brings a mapping. */
+async function changeWithoutKey() {
+  const first = await fixture.startWorker('w1', { keys: keys(), tuning });
+  const agent = fixture.agent({ https });
+  await agent.connect(first.port);
+  const { certificate, version: rotated } = await put('edge', ['a.example.com']);
+  await eventually('the certificate is live', proven(rotated));
+  agent.close();
+  await fixture.stopWorker(first);
+
+  renameSync(keyPath, `${keyPath}.away`);
+  const second = await fixture.startWorker('w2', { keys: keys(), tuning });
+  await agent.connect(second.port);
+  const mapped = await fixture.putMapping('user');
+  await eventually('the mapping is live', proven(mapped));
+  return { agent, certificate, second, mapped };
+}
+
 describe('certificates that are delivered live', () => {
   test('the first makes the listener, a rotation changes the secret alone, and each is to be proven by name', async () => {
     fixture = await WorkerFixture.open({ delivery: 'live' });
@@ -78,19 +96,7 @@ describe('certificates that are delivered live', () => {
 
   test('F35: without the key nodes keep what they have, everything else goes on, and the reason is said', async () => {
     fixture = await WorkerFixture.open({ delivery: 'live' });
-    const first = await fixture.startWorker('w1', { keys: keys(), tuning });
-    const agent = fixture.agent({ https });
-    await agent.connect(first.port);
-    const { certificate, version: rotated } = await put('edge', ['a.example.com']);
-    await eventually('the certificate is live', proven(rotated));
-    agent.close();
-    await fixture.stopWorker(first);
-
-    renameSync(keyPath, `${keyPath}.away`);
-    const second = await fixture.startWorker('w2', { keys: keys(), tuning });
-    await agent.connect(second.port);
-    const mapped = await fixture.putMapping('user');
-    await eventually('the mapping is live', proven(mapped));
+    const { agent, certificate, second, mapped } = await changeWithoutKey();
     expect(agent.live.holds(SECRET_TYPE, certificate.key.split('\n')[1] ?? '?')).toBe(true);
     expect(agent.live.set.get({ typeUrl: LISTENER_TYPE, name: 'https' })).toBeDefined();
     const status = await fixture.query<{ code: string }>('select certificate, code from chancery.certificate_status');
@@ -201,18 +207,7 @@ describe('certificates that are delivered by hot restarts', () => {
 
   test('F35: without the key the files stay on the node, and a change of routes restarts Envoy with them', async () => {
     fixture = await WorkerFixture.open();
-    const first = await fixture.startWorker('w1', { keys: keys(), tuning });
-    const agent = fixture.agent({ https });
-    await agent.connect(first.port);
-    const { certificate, version: rotated } = await put('edge', ['a.example.com']);
-    await eventually('the certificate is live', proven(rotated));
-    agent.close();
-    await fixture.stopWorker(first);
-    renameSync(keyPath, `${keyPath}.away`);
-    const second = await fixture.startWorker('w2', { keys: keys(), tuning });
-    await agent.connect(second.port);
-    const mapped = await fixture.putMapping('user');
-    await eventually('the mapping is live', proven(mapped));
+    const { agent, certificate, second, mapped } = await changeWithoutKey();
     expect(agent.bootstrap).toContain('certificate-edge');
     expect(agent.files.get('certificate-edge')?.json.toString()).toContain(certificate.key.split('\n')[1]);
     const fresh = fixture.agent({ target: 'edge-2', https });

@@ -1,6 +1,6 @@
 import type { AgentStatus, StreamOwner } from '#features/rollout/target-stream.table.js';
 import type { DeliverySession } from '#platform/xds/delivery-session.js';
-import type { Status } from '#platform/xds/generated/delivery.js';
+import { Status } from '#platform/xds/generated/delivery.js';
 
 import type { TargetRender } from '../hot-restart/target-render.js';
 
@@ -11,20 +11,7 @@ export interface PushEnd {
   readonly detail: string;
 }
 
-const noStatus: Status = {
-  state: 'starting',
-  windowEndsMs: 0,
-  epoch: -1,
-  appliedRelease: '',
-  appliedVersion: 0,
-  appliedRenderSha256: '',
-  provenRelease: '',
-  provenVersion: 0,
-  error: '',
-  envoyPid: 0,
-  pendingRelease: '',
-  delivery: '',
-};
+const noStatus = Status.fromPartial({ state: 'starting', epoch: -1 });
 
 /** What this worker knows of one connected target, beyond its row. It lives as long as the agent's stream. */
 export class TargetSession {
