@@ -16,7 +16,7 @@ import { makeKeyFile, putCertificate } from './certificate.fixture.js';
 jest.setTimeout(60_000);
 
 const https = { address: '127.0.0.1', port: 10_443 };
-const tuning = { sweepMs: 200 };
+const tuning = { sweepMs: 200, ticketLookMs: 200 };
 
 let authority: TestAuthority;
 let fixture: WorkerFixture;
@@ -115,6 +115,8 @@ describe('certificates that are delivered live', () => {
 
     renameSync(`${keyPath}.away`, keyPath);
     await eventually('the key is back', () => fresh.live.set.get({ typeUrl: LISTENER_TYPE, name: 'https' }) !== undefined);
+    const tickets = () => fresh.live.set.get({ typeUrl: SECRET_TYPE, name: 'session-tickets' });
+    await eventually('the keys of tickets too', () => (tickets()?.value.length ?? 0) > 0);
     await eventually('and the reason is gone', async () => (await fixture.query('select 1 from chancery.certificate_status')).length === 0);
   });
 

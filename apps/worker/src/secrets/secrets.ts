@@ -56,8 +56,10 @@ export class Secrets implements SecretSource {
     this.#opened.refuse(gateway, certificate, reason);
   }
 
+  /** Called by the sweep: what could not be written of certificates is written now. */
   keep(gateway: string, ids: ReadonlySet<string>): void {
     this.#opened.keep(gateway, ids);
+    this.#statuses.touch(gateway);
   }
 
   async close(): Promise<void> {

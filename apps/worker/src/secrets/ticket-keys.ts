@@ -7,6 +7,7 @@ import { DomainError } from '#platform/kernel/errors.js';
 import type { Log } from '#platform/log/log.js';
 import { Secret } from '#platform/vault/secret.js';
 import type { SecretRef, Vault } from '#platform/vault/vault.js';
+import type { XdsResource } from '#platform/xds/xds-resource.js';
 
 import { formsOf, heldForms, noteForms, type SecretForms } from './secret-forms.js';
 
@@ -73,9 +74,10 @@ export class TicketKeys {
   }
 
   #take(gateway: string, forms: SecretForms | null): void {
-    if (this.#closed || this.#forms.get(gateway)?.resource.version === forms?.resource.version) {
-      if (this.#forms.has(gateway) || this.#closed) return;
-    }
+    if (this.#closed) return;
+    const known = this.#forms.get(gateway);
+    // What could not be opened has no bytes, and the same version as what can be opened now.
+    if (known !== undefined && isSame(known?.resource, forms?.resource)) return;
     this.#forms.set(gateway, forms);
     this.#options.onChange(gateway);
   }
@@ -118,6 +120,10 @@ export class TicketKeys {
     else await vault.destroy(await dropTicketKeys(db, gateway, number - KEPT));
     return readTicketKeys(db, gateway);
   }
+}
+
+function isSame(one: XdsResource | undefined, other: XdsResource | undefined): boolean {
+  return one?.version === other?.version && one?.value.length === other?.value.length;
 }
 
 /** No certificate can be called so. */

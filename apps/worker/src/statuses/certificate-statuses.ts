@@ -42,12 +42,12 @@ export class CertificateStatuses {
       if (opening.state === 'closed') rows.push({ certificate: name, fingerprint, code: opening.code, reason: opening.reason });
     }
     const text = JSON.stringify(rows);
-    if ((this.#written.get(gateway) ?? '[]') === text && this.#written.has(gateway)) return;
+    if (this.#written.get(gateway) === text) return;
     try {
       await replaceCertificateStatus(db, gateway, rows);
       this.#written.set(gateway, text);
     } catch (err) {
-      log.warn({ err, gateway }, 'the statuses of certificates could not be written; the next change writes them');
+      log.warn({ err, gateway }, 'the statuses of certificates could not be written; the next sweep writes them');
     }
   }
 }
