@@ -40,16 +40,7 @@ export class WorkerFixture {
     const test = await createTestDatabase();
     const database = openDatabase({ url: test.url, applicationName: 'spec' });
     const fixture = new WorkerFixture(test, database, new EventStore({ database }));
-    const state = JSON.parse(
-      JSON.stringify({
-        ...defaultSettings,
-        delivery: 'hot-restart',
-        allowLoopbackUpstreams: true,
-        services: { usersvc: ['127.0.0.1:9001'] },
-        ...settings,
-      }),
-    );
-    await fixture.append('gateway', 'GatewayCreated', state);
+    await fixture.append('gateway', 'GatewayCreated', stateOf(settings));
     return fixture;
   }
 
@@ -83,6 +74,18 @@ export class WorkerFixture {
     return agent;
   }
 
+  /** Another gateway beside the one that there is. */
+  async addGateway(name: string): Promise<void> {
+    await this.events.handle(
+      {
+        stream: `gateway/${name}`,
+        subjects: ['gateway'],
+        context: { commandId: randomUUID(), action: 'GatewayCreated', actor: 'token/spec' },
+      },
+      () => [{ type: 'GatewayCreated', schemaVersion: 1, subject: 'gateway', state: stateOf({}) as never }],
+    );
+  }
+
   /** Appends one event to the gateway's stream; answers the version. */
   async append(subject: string, type: string, state: MappingState | object | null, action = type): Promise<number> {
     const outcome = await this.events.handle(
@@ -107,6 +110,11 @@ export class WorkerFixture {
     await this.database.close();
     await this.test.drop();
   }
+}
+
+function stateOf(settings: object): object {
+  const usual = { delivery: 'hot-restart', allowLoopbackUpstreams: true, services: { usersvc: ['127.0.0.1:9001'] } };
+  return JSON.parse(JSON.stringify({ ...defaultSettings, ...usual, ...settings }));
 }
 
 function mapping(name: string, more: Partial<MappingState> = {}): MappingState {

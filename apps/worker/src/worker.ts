@@ -82,7 +82,7 @@ class Worker {
     const world = { db, database: this.#database, events: this.#events, wake: this.#wake, log };
     this.#confirmations = new Confirmations({ ...world, ownPorts: options.ownPorts, everyMs: tuning.confirmationsMs });
     this.#gateways = this.#allGateways();
-    this.#clusterSecrets = ClusterSecrets.open(options.secrets, { ...world, gateways: () => this.#gateways.names() });
+    this.#clusterSecrets = ClusterSecrets.open(options.secrets, world);
     this.#rollouts = new Rollouts({
       ...world,
       pollMs: tuning.pollMs,
@@ -195,11 +195,16 @@ class Worker {
       wake: this.#wake,
       pollMs: this.#tuning.pollMs,
       servicesFile: this.#options.servicesFile,
-      onLoaded: (fold) => this.#rollouts.loaded(fold).then(() => this.#live.load(fold)),
+      onLoaded: async (fold) => {
+        await this.#rollouts.loaded(fold);
+        await this.#live.load(fold);
+        this.#clusterSecrets?.gatewayLoaded();
+      },
       onApplied: (fold, change, services) => {
         this.#rollouts.applied(fold, change); // first: what is not for every target must not be sent to any
         this.#live.apply(fold, change, services);
         this.#secrets.applied(fold.gateway, change);
+        if (change.certificates.size > 0) this.#clusterSecrets?.certificatesChanged();
       },
       onVersionFound: (...found) => this.#rollouts.steering.found(...found),
       onChange: (gateway) => this.#gatewayChanged(gateway),
@@ -268,11 +273,11 @@ class Worker {
 
   #secretsChanged(gateway: string): void {
     this.#live.publisher(gateway)?.takeSecrets();
+    this.#clusterSecrets?.certificatesChanged();
     this.#gatewayChanged(gateway);
   }
 
   #gatewayChanged(gateway: string): void {
-    this.#clusterSecrets?.changed();
     if (this.#live.isLive(gateway)) return; // those targets have been written to
     failpoint('worker.afterReadBeforeEnqueue');
     for (const session of this.#handlers.sessions()) if (session.gateway === gateway) this.#runner.request(session.target);

@@ -8,12 +8,16 @@ export interface SecretSeen {
   readonly resourceVersion: string;
 }
 
-/** Whether this state of the Secret was dealt with, by any worker. */
+/** The problem of a Secret whose gateway is not there: it begins with this code, and is over when there is one. */
+export const NO_GATEWAY = 'gateway_not_found';
+
+/** Whether this state of the Secret was dealt with for good, by any worker. */
 export async function isSecretSeen(db: Db, { namespace, name, uid, resourceVersion }: SecretSeen): Promise<boolean> {
   const rows = await sqlQuery(
     db,
-    'select from chancery.kubernetes_secret where namespace = $1 and name = $2 and uid = $3 and resource_version = $4',
-    [namespace, name, uid, resourceVersion],
+    `select from chancery.kubernetes_secret
+      where namespace = $1 and name = $2 and uid = $3 and resource_version = $4 and not starts_with(problem, $5)`,
+    [namespace, name, uid, resourceVersion, `${NO_GATEWAY}:`],
   );
   return rows.length > 0;
 }
@@ -38,6 +42,11 @@ export async function writeSecretSeen(
 /** The Secret is not there any more. What it brought stays. */
 export async function forgetSecret(db: Db, { namespace, name }: Pick<SecretSeen, 'namespace' | 'name'>): Promise<void> {
   await sqlQuery(db, 'delete from chancery.kubernetes_secret where namespace = $1 and name = $2', [namespace, name]);
+}
+
+/** Of this namespace there are these Secrets and no others. */
+export async function forgetSecretsBut(db: Db, namespace: string, names: readonly string[]): Promise<void> {
+  await sqlQuery(db, 'delete from chancery.kubernetes_secret where namespace = $1 and name <> all ($2::text[])', [namespace, names]);
 }
 
 /** How many Secrets are not the certificates that they should be. */

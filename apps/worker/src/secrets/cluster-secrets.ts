@@ -24,7 +24,6 @@ interface World {
   readonly db: Db;
   readonly events: EventStore;
   readonly log: Log;
-  gateways(): readonly string[];
 }
 
 /** What a worker does about Secrets. */
@@ -48,8 +47,14 @@ export class ClusterSecrets {
     this.#copies?.look();
   }
 
-  /** A gateway is not what it was. */
-  changed(): void {
+  /** A gateway is there that may not have been before. */
+  gatewayLoaded(): void {
+    this.#watch?.gatewayLoaded();
+    this.#copies?.look();
+  }
+
+  /** Certificates are not what they were, or can be opened now. */
+  certificatesChanged(): void {
     this.#copies?.look();
   }
 

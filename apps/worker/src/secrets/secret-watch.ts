@@ -1,14 +1,21 @@
-import { createHash } from 'node:crypto';
 import { setTimeout as pause } from 'node:timers/promises';
 
 import type { V1Secret } from '@kubernetes/client-node';
 
 import { checkCertificateName } from '#features/certificate/certificate-input.js';
 import { GATEWAY_LABEL, readTlsSecret, type SecretReading } from '#features/certificate/kubernetes-secret.js';
-import { forgetSecret, isSecretSeen, type SecretSeen, writeSecretSeen } from '#features/certificate/kubernetes-secret.table.js';
+import {
+  forgetSecret,
+  forgetSecretsBut,
+  isSecretSeen,
+  NO_GATEWAY,
+  type SecretSeen,
+  writeSecretSeen,
+} from '#features/certificate/kubernetes-secret.table.js';
 import { rotateKeyPair } from '#features/certificate/rotate-key-pair.js';
 import type { Db } from '#platform/database/database.js';
 import type { EventStore } from '#platform/eventstore/event-store.js';
+import { derivedUuid } from '#platform/kernel/digest.js';
 import { DomainError } from '#platform/kernel/errors.js';
 import { type ApiAccess, ApiConnection } from '#platform/kubernetes/api-connection.js';
 import { Reflector, type ReflectorTuning } from '#platform/kubernetes/reflector.js';
@@ -41,6 +48,8 @@ export class SecretWatch {
   readonly #reflector: Reflector<V1Secret>;
   readonly #ending = new AbortController();
   readonly #waiting = new Set<string>();
+  /** Those that came before their gateway. */
+  readonly #early = new Set<string>();
   #working: Promise<void> = Promise.resolve();
   #isWorking = false;
 
@@ -62,6 +71,15 @@ export class SecretWatch {
 
   start(): void {
     this.#reflector.start();
+    void this.#reflector.firstList.then(() => this.#forgetGone());
+  }
+
+  /** There is a gateway that may not have been there before. */
+  gatewayLoaded(): void {
+    if (this.#early.size === 0) return;
+    const keys = new Set(this.#early);
+    this.#early.clear();
+    this.#take(keys);
   }
 
   async stop(): Promise<void> {
@@ -105,8 +123,20 @@ export class SecretWatch {
     const seen = { namespace, name, uid, resourceVersion };
     if (await isSecretSeen(db, seen)) return;
     const problem = await this.#record(reading, seen);
+    if (problem.startsWith(`${NO_GATEWAY}:`)) this.#early.add(key);
     await writeSecretSeen(db, seen, { gateway: reading.gateway, certificate: reading.certificate, problem });
     if (problem !== '') log.warn({ secret: key, gateway: reading.gateway, problem }, 'a Secret is not taken for a certificate');
+  }
+
+  /** Of those that were deleted while no worker watched nobody tells. */
+  async #forgetGone(): Promise<void> {
+    const { db, log, namespace } = this.#options;
+    try {
+      const names = [...this.#reflector.objects.values()].map(({ metadata }) => metadata?.name ?? '');
+      await forgetSecretsBut(db, namespace, names);
+    } catch (err) {
+      log.warn({ err, namespace }, 'Secrets that are gone could not be forgotten; the next start does it');
+    }
   }
 
   /** '' when it is recorded, otherwise why it cannot be. @throws what may be another time */
@@ -114,7 +144,7 @@ export class SecretWatch {
     if ('problem' in reading) return reading.problem;
     const { gateway, certificate, pair } = reading;
     const { namespace, name, uid, resourceVersion } = seen;
-    const commandId = uuidOf(`${gateway} ${certificate} ${uid} ${resourceVersion}`);
+    const commandId = derivedUuid(`${gateway} ${certificate} ${uid} ${resourceVersion}`);
     const reason = `Secret ${namespace}/${name}, resource version ${resourceVersion}`;
     try {
       checkCertificateName(certificate);
@@ -126,10 +156,4 @@ export class SecretWatch {
       throw error;
     }
   }
-}
-
-/** The same words give the same UUID (version 8: of our own making). */
-function uuidOf(text: string): string {
-  const hex = createHash('sha256').update(text).digest('hex');
-  return `${hex.slice(0, 8)}-${hex.slice(8, 12)}-8${hex.slice(13, 16)}-a${hex.slice(17, 20)}-${hex.slice(20, 32)}`;
 }
