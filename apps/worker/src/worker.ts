@@ -191,9 +191,7 @@ class Worker {
   #allGateways(): Gateways {
     return new Gateways({
       ...this.#options,
-      database: this.#database,
-      wake: this.#wake,
-      pollMs: this.#tuning.pollMs,
+      ...{ database: this.#database, wake: this.#wake, pollMs: this.#tuning.pollMs },
       servicesFile: this.#options.servicesFile,
       onLoaded: async (fold) => {
         await this.#rollouts.loaded(fold);
